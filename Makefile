@@ -1,0 +1,67 @@
+# Everything runs in .venv, which this file makes. Stamps make a second call quick: an install is
+# repeated only after pyproject.toml or constraints.txt changed.
+PYTHON ?= python3
+WORKERS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INPUTS := pyproject.toml constraints.txt
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: help demo test slow bench lint format docs clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo     install, measure the threshold dimension of a real network, draw it"
+	@echo "make test     install with the test tools, run the test suite"
+	@echo "make slow     the long tests only"
+	@echo "make bench    speed and memory, as ratios within one run"
+	@echo "make lint     ruff and mypy"
+	@echo "make format   let ruff rewrite the code"
+	@echo "make docs     build the documentation into site/"
+	@echo "make clean    remove everything that make made"
+
+$(VENV)/.made:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "subspan: needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# The full set (dev) also serves the commands that need less, so a checkout has one environment.
+$(VENV)/.package: $(INPUTS) | $(VENV)/.made
+	$(PIP_INSTALL) -e .
+	@touch $@
+
+$(VENV)/.dev: $(INPUTS) | $(VENV)/.made
+	$(PIP_INSTALL) -e '.[dev,test-models]'
+	@touch $@ $(VENV)/.package
+
+$(VENV)/.docs: $(INPUTS) | $(VENV)/.made
+	$(PIP_INSTALL) -e '.[docs]'
+	@touch $@ $(VENV)/.package
+
+demo: $(VENV)/.package
+	$(BIN)/subspan demo
+
+test: $(VENV)/.dev
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS)
+
+slow: $(VENV)/.dev
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) -m slow
+
+bench: $(VENV)/.dev
+	$(TEST_ENV) $(BIN)/python -m benchmarks
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict --quiet
+
+clean:
+	rm -rf $(VENV) build dist site demo .pytest_cache .ruff_cache .mypy_cache src/*.egg-info
