@@ -1,0 +1,83 @@
+"""`subspan`: how many degrees of freedom does training need?
+
+The public names, re-exported on first use, so that `import subspan` and `subspan --help` do not
+wait for PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from subspan import maps as maps
+    from subspan import problems as problems
+    from subspan.errors import InputError as InputError
+    from subspan.errors import StoreError as StoreError
+    from subspan.errors import SubspanError as SubspanError
+    from subspan.goals import AccuracyAbove as AccuracyAbove
+    from subspan.goals import LossBelow as LossBelow
+    from subspan.goals import parse_goal as parse_goal
+    from subspan.problems.module import Problem as Problem
+    from subspan.streams import stream as stream
+    from subspan.subspaces import BurnIn as BurnIn
+    from subspan.subspaces import RandomAffine as RandomAffine
+    from subspan.subspaces import parse_method as parse_method
+    from subspan.success import success_surface as success_surface
+    from subspan.success import threshold as threshold
+    from subspan.training.spec import TrainSpec as TrainSpec
+    from subspan.trials.run import run as run
+    from subspan.trials.store import Store as Store
+    from subspan.trials.trial import Trial as Trial
+    from subspan.trials.trial import TrialRecord as TrialRecord
+
+# Public name → the module that defines it; a module's own name stands for itself. A test holds
+# this table and the imports above equal.
+_HOMES = {
+    "AccuracyAbove": "subspan.goals",
+    "BurnIn": "subspan.subspaces",
+    "InputError": "subspan.errors",
+    "LossBelow": "subspan.goals",
+    "Problem": "subspan.problems.module",
+    "RandomAffine": "subspan.subspaces",
+    "Store": "subspan.trials.store",
+    "StoreError": "subspan.errors",
+    "SubspanError": "subspan.errors",
+    "TrainSpec": "subspan.training.spec",
+    "Trial": "subspan.trials.trial",
+    "TrialRecord": "subspan.trials.trial",
+    "maps": "subspan.maps",
+    "parse_goal": "subspan.goals",
+    "parse_method": "subspan.subspaces",
+    "problems": "subspan.problems",
+    "run": "subspan.trials.run",
+    "stream": "subspan.streams",
+    "success_surface": "subspan.success",
+    "threshold": "subspan.success",
+}
+
+__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("subspan")
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return "0+unknown"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value: Any = _version()
+    elif name in _HOMES:
+        module = importlib.import_module(_HOMES[name])
+        value = module if _HOMES[name] == f"subspan.{name}" else getattr(module, name)
+    else:
+        raise AttributeError(f"module 'subspan' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,128 @@
+"""What the commands print: JSON or tables on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+Progress = Callable[[int, "int | None", str], None]
+
+command_line: ContextVar[list[str]] = ContextVar("command_line")
+
+
+class Interrupted(Exception):
+    """Ctrl-C while trials ran. Its text says what was done and how to go on."""
+
+
+def complain(text: str) -> None:
+    """Print one line on standard error."""
+    print(" ".join(text.split()), file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on standard output. What is not finite becomes null."""
+    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, Iterable):
+        return [_finite(v) for v in value]
+    if isinstance(value, int):
+        return int(value)
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table on standard output: numbers to the right, as wide as its content needs."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = [tuple(row) for row in rows]
+    table = Table(box=box.SIMPLE_HEAD)
+    for index, column in enumerate(columns):
+        numeric = all(isinstance(row[index], int | float) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(cell(value) for value in row))
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:  # a file or a pipe has no width to fit
+        console = Console(
+            markup=False, highlight=False, width=max(80, console.measure(table).maximum, 400)
+        )
+    console.print(table)
+
+
+def cell(value: object) -> str:
+    """Format a number or text for reading. None and NaN are a dash."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@contextlib.contextmanager
+def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
+    """Show progress on standard error, and turn Ctrl-C into `Interrupted`.
+
+    Args:
+        store: where records go; None if they are kept in memory alone.
+        what: what is counted.
+
+    Yields:
+        A callable for the library's `progress`: `progress(done, total, message)`, where total may
+        be None (not known).
+    """
+    from rich import progress as bars
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    display = bars.Progress(
+        bars.SpinnerColumn(),
+        bars.TextColumn("{task.description}", markup=False),
+        bars.BarColumn(),
+        bars.TextColumn("{task.fields[count]}", markup=False),
+        bars.TimeElapsedColumn(),
+        console=console,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        transient=not console.is_terminal,
+    )
+    done = 0
+
+    def update(now: int, total: int | None, message: str) -> None:
+        nonlocal done
+        done = now
+        of = "" if total is None else f"/{total}"
+        display.update(
+            task, completed=now, total=total, description=message, count=f"{now}{of} {what}"
+        )
+
+    try:
+        with display:
+            task = display.add_task("starting", total=None, count="")
+            yield update
+    except KeyboardInterrupt:
+        raise Interrupted(_interruption(done, store, what)) from None
+
+
+def _interruption(done: int, store: object | None, what: str) -> str:
+    if store is None:
+        return (
+            f"Interrupted after {done} {what}, which were kept in memory alone. "
+            "With --store FILE the same command can be continued."
+        )
+    again = shlex.join(["subspan", *command_line.get(sys.argv[1:])])
+    return f"Interrupted after {done} {what}, which are safe in {store}. To go on: {again}"

@@ -1,0 +1,64 @@
+"""What every test shares: one thread, no network, no global state left behind, the data folder."""
+
+from __future__ import annotations
+
+import os
+
+# Before PyTorch is imported: worker processes with one thread each are how the library runs, and
+# the hub must not be asked for anything.
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[_name] = "1"
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def repo_root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real data sets, laid out like the hub's; skips where there is none."""
+    folder = Path(os.environ.get("SUBSPAN_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} is not a folder; name one in SUBSPAN_DATA")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_global_state() -> Iterator[None]:
+    """Fail a test that changes PyTorch's global generator, default dtype or thread count."""
+    generator = torch.get_rng_state()
+    yield
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
+    torch.set_default_dtype(torch.float32)
+    torch.set_num_threads(1)
+    assert dtype == torch.float32, "the test left another default dtype behind"
+    assert threads == 1, "the test left another number of threads behind"
+    assert torch.equal(torch.get_rng_state(), generator), (
+        "the test, or what it called, drew from PyTorch's global generator; "
+        "pass generator=stream-made, see subspan.streams.torch_generator"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests that need a CUDA device where there is none."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))

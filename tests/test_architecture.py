@@ -1,0 +1,311 @@
+"""The house rules that can be read from the source: one-way imports, no hidden randomness, …"""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import subspan
+
+SRC = Path(subspan.__file__).parent
+FILES = sorted(SRC.rglob("*.py"))
+MAX_LINES = 400
+
+# Plain data that several folders need; it counts as a unit of its own, below its folder's code.
+OWN_UNITS = {"training.spec", "trials.trial"}
+
+# What each unit may import, written as layers from the bottom up: a unit may import units of
+# lower layers, never of its own or a higher one. The leaves at the top are imported by nobody.
+LAYERS: tuple[frozenset[str], ...] = (
+    frozenset({"errors"}),
+    frozenset({"streams", "canonical", "goals", "estimate", "intervals"}),
+    frozenset({"training.spec", "trials.trial"}),
+    frozenset({"maps", "problems"}),
+    frozenset({"subspaces"}),
+    frozenset({"training"}),
+    frozenset({"trials"}),
+    frozenset({"success", "theory"}),
+    frozenset({"comparison"}),
+    frozenset({"report"}),
+    frozenset({"adapters", "testing"}),
+    frozenset({"cli"}),
+)
+RANK = {unit: rank for rank, layer in enumerate(LAYERS) for unit in layer}
+
+
+def module_name(path: Path) -> str:
+    """`subspan.maps.base` of a path."""
+    parts = path.relative_to(SRC.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(tree: ast.AST, module: str, *, package: bool) -> set[str]:
+    """The modules of `subspan` that a file names in its imports, wherever they stand."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                stem = module.split(".")
+                stem = stem[: len(stem) - node.level + package]
+                base = ".".join([*stem, base] if base else stem)
+            found |= {f"{base}.{alias.name}" for alias in node.names}
+    return {name for name in found if name == "subspan" or name.startswith("subspan.")}
+
+
+def unit(name: str) -> str:
+    """The folder, or the file at the root, that a dotted name belongs to; "" is the package."""
+    parts = name.split(".")[1:]
+    own = ".".join(parts[:2])
+    return own if own in OWN_UNITS else (parts[0] if parts else "")
+
+
+def violations(sources: dict[str, tuple[ast.AST, bool]]) -> list[str]:
+    """Imports that go up or sideways, as readable lines."""
+    found = []
+    for module, (tree, package) in sources.items():
+        here = unit(module)
+        for target in imported(tree, module, package=package):
+            there = unit(target)
+            if there == here or (here == "" and module == "subspan"):
+                continue
+            if there not in RANK and here == "cli":  # `import subspan`: the public face
+                continue
+            if there not in RANK:
+                found.append(f"{module} imports {target}: not a unit of LAYERS")
+            elif here not in RANK:
+                found.append(f"{module}: its unit {here!r} is not in LAYERS")
+            elif RANK[there] >= RANK[here]:
+                found.append(f"{module} imports {target}: {there!r} is not below {here!r}")
+    return sorted(found)
+
+
+def parsed() -> dict[str, tuple[ast.AST, bool]]:
+    return {
+        module_name(path): (ast.parse(path.read_text(encoding="utf-8")), path.name == "__init__.py")
+        for path in FILES
+    }
+
+
+def test_imports_run_one_way() -> None:
+    assert violations(parsed()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("subspan.maps.base", "from subspan.training.ensemble import train"),
+        ("subspan.problems.base", "import subspan.success"),
+        ("subspan.theory.width", "from ..cli import app"),
+        ("subspan.theory.width", "def f():\n    from subspan.success import threshold"),
+        ("subspan.maps.base", "from subspan import run"),
+        ("subspan.newfolder.file", "import subspan.errors"),
+    ],
+)
+def test_an_import_that_goes_up_is_found(module: str, line: str) -> None:
+    assert len(violations({module: (ast.parse(line), False)})) == 1
+
+
+def test_no_two_modules_import_each_other() -> None:
+    sources = parsed()
+    graph = {}
+    for module, (tree, package) in sources.items():
+        if module == "subspan":
+            continue
+        targets = set()
+        for name in imported(tree, module, package=package):
+            while name not in sources:  # `from module import function` names the function
+                name = name.rpartition(".")[0]
+            targets.add(name)
+        # A package's __init__ only re-exports; its own files may be imported through it.
+        graph[module] = targets - {"subspan", module, module.rpartition(".")[0]}
+    tuple(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError with the cycle
+
+
+# --- what must not be written -------------------------------------------------------------------
+
+FORBIDDEN_MODULES = {
+    "pickle",
+    "cPickle",
+    "dill",
+    "cloudpickle",
+    "joblib",
+    "shelve",
+    "marshal",
+    "random",
+}
+ONLY_STREAMS = {
+    "torch.manual_seed",
+    "torch.seed",
+    "torch.random.manual_seed",
+    "torch.cuda.manual_seed",
+    "torch.cuda.manual_seed_all",
+    "torch.default_generator.manual_seed",
+}
+NEED_GENERATOR = {
+    f"torch.{name}"
+    for name in (
+        "rand",
+        "randn",
+        "randint",
+        "randperm",
+        "normal",
+        "bernoulli",
+        "multinomial",
+        "poisson",
+    )
+}
+NUMPY_TYPES = {"Generator", "BitGenerator", "Philox", "SeedSequence"}
+
+
+def dotted(node: ast.AST) -> str:
+    """`a.b.c` of an attribute chain, else the empty string."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and (base := dotted(node.value)):
+        return f"{base}.{node.attr}"
+    return ""
+
+
+def forbidden(tree: ast.AST, *, streams: bool = False) -> list[str]:
+    """What a file does that only `streams.py` may, or nobody."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = (
+                [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+            )
+            found += [f"imports {n}" for n in names if n.split(".")[0] in FORBIDDEN_MODULES]
+        if isinstance(node, ast.Attribute):
+            name = dotted(node)
+            numpy_random = re.fullmatch(r"(?:np|numpy)\.random\.(\w+)", name)
+            if numpy_random and not streams and numpy_random[1] not in NUMPY_TYPES:
+                found.append(name)
+            if name in ONLY_STREAMS and not streams:
+                found.append(name)
+        if isinstance(node, ast.Call):
+            name = dotted(node.func)
+            keywords = {k.arg: k.value for k in node.keywords}
+            if name == "torch.load":
+                safe = keywords.get("weights_only")
+                if not (isinstance(safe, ast.Constant) and safe.value is True):
+                    found.append("torch.load without weights_only=True")
+            if name == "torch.save":
+                found.append("torch.save, which pickles")
+            if name == "hash":
+                found.append("hash(), which differs between processes; use subspan.canonical")
+            if name in NEED_GENERATOR and "generator" not in keywords:
+                found.append(f"{name} without generator=")
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_no_hidden_randomness_and_no_pickle(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert forbidden(tree, streams=path == SRC / "streams.py") == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pickle",
+        "from random import random",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "torch.save(x, path)",
+        "np.random.default_rng(0)",
+        "numpy.random.seed(1)",
+        "torch.manual_seed(0)",
+        "torch.randn(3)",
+        "key = hash('a')",
+    ],
+)
+def test_hidden_randomness_and_pickle_are_found(line: str) -> None:
+    assert len(forbidden(ast.parse(line))) == 1
+
+
+def test_what_is_allowed_is_not_found() -> None:
+    text = "torch.load(p, weights_only=True); torch.randn(3, generator=g); x: np.random.Generator"
+    assert forbidden(ast.parse(text)) == []
+
+
+def needs_reason(text: str) -> bool:
+    """Whether a file is above 400 lines with no line `Length: reason` in its docstring."""
+    docstring = ast.get_docstring(ast.parse(text)) or ""
+    return len(text.splitlines()) > MAX_LINES and not re.search(r"^Length: \S", docstring, re.M)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_a_long_file_says_why(path: Path) -> None:
+    assert not needs_reason(path.read_text(encoding="utf-8"))
+
+
+def test_a_long_file_without_a_reason_is_found() -> None:
+    body = "x = 1\n" * (MAX_LINES + 1)
+    assert needs_reason('"""Short."""\n' + body)
+    assert not needs_reason('"""Long.\n\nLength: a table of one line per case.\n"""\n' + body)
+
+
+# --- the public face ----------------------------------------------------------------------------
+
+
+def public_names() -> list[str]:
+    return [name for name in subspan.__all__ if name != "__version__"]
+
+
+@pytest.mark.parametrize("name", public_names())
+def test_every_public_name_is_documented(name: str, repo_root: Path) -> None:
+    value = getattr(subspan, name)
+    assert (inspect.getdoc(value) or "").strip(), f"{name} has no docstring"
+    pages = [repo_root / "README.md", *sorted((repo_root / "docs").rglob("*.md"))]
+    assert any(re.search(rf"\b{name}\b", page.read_text(encoding="utf-8")) for page in pages), (
+        f"{name} stands in no page of the documentation"
+    )
+
+
+def test_type_checkers_see_the_table_of_public_names() -> None:
+    tree = ast.parse((SRC / "__init__.py").read_text(encoding="utf-8"))
+    block = next(
+        n for n in tree.body if isinstance(n, ast.If) and dotted(n.test) == "TYPE_CHECKING"
+    )
+    seen = {}
+    for node in ast.walk(block):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                own = f"{node.module}.{alias.name}"
+                seen[alias.asname] = own if node.module == "subspan" else node.module
+    assert seen == subspan._HOMES
+
+
+def test_a_folder_never_bears_the_name_of_a_public_function() -> None:
+    folders = {path.name for path in SRC.iterdir() if path.is_dir()}
+    functions = {n for n in public_names() if not inspect.ismodule(getattr(subspan, n))}
+    assert folders & functions == set()
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'treshold'"):
+        subspan.treshold  # noqa: B018
+
+
+def test_importing_the_package_does_not_import_torch() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, subspan, subspan.cli; subspan.cli.app.build(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_module_imports_by_itself() -> None:
+    for path in FILES:
+        importlib.import_module(module_name(path))

@@ -1,0 +1,85 @@
+"""The Python blocks of README.md and docs/ run. `<!-- not run: reason -->` above one leaves it out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+_BLOCK = re.compile(
+    r"^(?:<!--\s*not run:\s*(?P<reason>.*?)\s*-->\s*\n)?"
+    r"(?P<indent>[ \t]*)```python[^\n]*\n(?P<code>.*?)^(?P=indent)```\s*$",
+    re.M | re.S,
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    code: str
+    line: int
+    reason: str | None
+
+
+def blocks(text: str) -> list[Block]:
+    """The Python blocks of a page, in order."""
+    found = []
+    for match in _BLOCK.finditer(text):
+        indent = match["indent"]
+        lines = [line.removeprefix(indent) for line in match["code"].splitlines()]
+        found.append(
+            Block("\n".join(lines), text[: match.start("code")].count("\n") + 1, match["reason"])
+        )
+    return found
+
+
+def run(page: str, text: str) -> int:
+    """Run a page's blocks in one namespace, in order; return how many ran."""
+    namespace: dict[str, object] = {"__name__": "docs"}
+    ran = 0
+    for block in blocks(text):
+        if block.reason is None:
+            # Leading newlines make a traceback point at the page's own line.
+            exec(compile("\n" * block.line + block.code, page, "exec"), namespace)
+            ran += 1
+    return ran
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(str(page), page.read_text(encoding="utf-8"))
+
+
+def test_the_readme_has_blocks_that_run() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert any(block.reason is None for block in blocks(text))
+
+
+def test_a_block_left_out_gives_a_reason() -> None:
+    for page in PAGES:
+        for block in blocks(page.read_text(encoding="utf-8")):
+            assert block.reason is None or len(block.reason) > 3, f"{page.name}:{block.line}"
+
+
+def test_a_wrong_block_fails_at_its_line() -> None:
+    text = "# Title\n\n```python\nx = 1\n```\n\nText.\n\n```python\nassert x == 2\n```\n"
+    with pytest.raises(AssertionError) as caught:
+        run("page.md", text)
+    assert caught.traceback[-1].lineno + 1 == 10
+
+
+def test_a_marked_block_is_left_out_and_others_are_not() -> None:
+    text = "<!-- not run: needs a GPU -->\n```python\n1 / 0\n```\n\n```python\nx = 1\n```\n```bash\nls\n```\n"
+    assert [block.reason for block in blocks(text)] == ["needs a GPU", None]
+    assert run("page.md", text) == 1
+
+
+def test_links_inside_the_repository_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if not re.match(r"\w+:", target):
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"
