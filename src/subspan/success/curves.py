@@ -1,0 +1,123 @@
+"""The family of success curves P_s(d) that the threshold posterior weighs against each other.
+
+P_s(d) = c · F(z_q + s·(log d − t)), with ceiling c = 1 − λ, F one of three cumulative shapes, and
+z_q = F⁻¹((1−δ)/c), so that P_s(eᵗ) = 1 − δ: log threshold t is itself a coordinate. The slope s is
+given by the *transition width*, the distance in log d between F = 0.1 and F = 0.9. The three
+shapes differ in which tail is long, which keeps the threshold honest when the true curve is not
+symmetric in log d.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+SHAPES = ("logistic", "gumbel_min", "gumbel_max")
+_FLOOR = 1e-3  # no hypothesis calls an outcome impossible: one freak trial must not rule it out
+
+
+def shape_probability(shape: str, z: np.ndarray) -> np.ndarray:
+    """Return F(z): `logistic`, `gumbel_min` 1−exp(−eᶻ), or `gumbel_max` exp(−e⁻ᶻ)."""
+    z = np.clip(z, -40.0, 40.0)
+    if shape == "logistic":
+        return 1.0 / (1.0 + np.exp(-z))
+    if shape == "gumbel_min":
+        return -np.expm1(-np.exp(z))
+    return np.exp(-np.exp(-z))
+
+
+def shape_quantile(shape: str, p: np.ndarray) -> np.ndarray:
+    """Return F⁻¹(p) for p in (0, 1)."""
+    if shape == "logistic":
+        return np.log(p) - np.log1p(-p)
+    if shape == "gumbel_min":
+        return np.log(-np.log1p(-p))
+    return -np.log(-np.log(p))
+
+
+def slope_of_width(shape: str, width: np.ndarray) -> np.ndarray:
+    """Return the slope s at which F rises from 0.1 to 0.9 over `width` in log d."""
+    span = shape_quantile(shape, np.array(0.9)) - shape_quantile(shape, np.array(0.1))
+    return span / width
+
+
+@dataclass(frozen=True)
+class Nuisances:
+    """Every combination of shape, transition width and lapse, shape-major; N in all.
+
+    Args:
+        slope: s, shape (N,).
+        offset: z_q, shape (N,).
+        ceiling: c = 1 − λ, shape (N,).
+        log_prior: log prior mass, shape (N,), sums to one.
+    """
+
+    slope: np.ndarray
+    offset: np.ndarray
+    ceiling: np.ndarray
+    log_prior: np.ndarray
+
+    @classmethod
+    def grid(
+        cls, delta: float, widths: np.ndarray, lapses: np.ndarray, lapse_prior: np.ndarray
+    ) -> Nuisances:
+        """Build the product grid; `lapses` (L,) below δ carry the prior masses `lapse_prior`."""
+        w, lapse = (a.ravel() for a in np.meshgrid(widths, lapses, indexing="ij"))
+        prior = np.tile(lapse_prior / lapse_prior.sum(), len(widths)) / (len(widths) * len(SHAPES))
+        ceiling = 1 - lapse
+        level = (1 - delta) / ceiling
+        return cls(
+            slope=np.concatenate([slope_of_width(shape, w) for shape in SHAPES]),
+            offset=np.concatenate([shape_quantile(shape, level) for shape in SHAPES]),
+            ceiling=np.tile(ceiling, len(SHAPES)),
+            log_prior=np.log(np.tile(prior, len(SHAPES))),
+        )
+
+    def probability(self, log_dims: np.ndarray, log_thresholds: np.ndarray) -> np.ndarray:
+        """Return P_s at log dims (n,) for log thresholds (T,): shape (n, T, N), float32."""
+        gap = log_dims[:, None] - log_thresholds[None, :]
+        each = len(self.slope) // len(SHAPES)
+        out = np.empty((*gap.shape, len(self.slope)), np.float32)
+        for i, shape in enumerate(SHAPES):
+            part = slice(i * each, (i + 1) * each)
+            z = gap[:, :, None].astype(np.float32) * self.slope[part].astype(np.float32)
+            z += self.offset[part].astype(np.float32)
+            out[..., part] = shape_probability(shape, z)
+        out *= self.ceiling.astype(np.float32)
+        return np.clip(out, _FLOOR, 1 - _FLOOR, out=out)
+
+    def select(
+        self, log_dims: np.ndarray, log_thresholds: np.ndarray, index: np.ndarray
+    ) -> np.ndarray:
+        """Return P_s at log dims (n,) of chosen (log threshold, nuisance) pairs (K,): (n, K)."""
+        each = len(self.slope) // len(SHAPES)
+        z = self.slope[index] * (log_dims[:, None] - log_thresholds) + self.offset[index]
+        z = z.astype(np.float32)
+        out = np.empty_like(z)
+        for i, shape in enumerate(SHAPES):
+            part = index // each == i
+            out[:, part] = shape_probability(shape, z[:, part])
+        out *= self.ceiling[index].astype(np.float32)
+        return np.clip(out, _FLOOR, 1 - _FLOOR, out=out)
+
+
+@dataclass(frozen=True)
+class Plateaus:
+    """Curves that never reach 1 − δ: logistic in log d up to a ceiling below it; M in all."""
+
+    slope: np.ndarray
+    location: np.ndarray
+    ceiling: np.ndarray
+
+    @classmethod
+    def grid(cls, ceilings: np.ndarray, widths: np.ndarray, locations: np.ndarray) -> Plateaus:
+        """Build the product grid of ceilings, transition widths and midpoints in log d."""
+        c, w, m = (a.ravel() for a in np.meshgrid(ceilings, widths, locations, indexing="ij"))
+        return cls(slope_of_width("logistic", w), m, c)
+
+    def probability(self, log_dims: np.ndarray) -> np.ndarray:
+        """Return P_s at log dims (n,): shape (n, M), float32."""
+        z = (log_dims[:, None] - self.location) * self.slope
+        p = self.ceiling * shape_probability("logistic", z)
+        return np.clip(p, _FLOOR, 1 - _FLOOR).astype(np.float32)

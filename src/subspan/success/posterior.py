@@ -1,0 +1,240 @@
+"""Grid-Bayes posterior of the threshold training dimension from success counts.
+
+The axis is t, the log of the dimension at which P_s = 1 − δ, cut into cells; every cell carries
+all the curves of `curves.Nuisances`. The prior is log-uniform in t over the range of dims, with
+fixed masses for "the threshold lies below the range" and "above the range"; curves that level off
+below 1 − δ belong to the latter. d* is an integer, the smallest d with P_s(d) ≥ 1 − δ, and
+t ∈ (log(k−1), log k] means d* = k.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from subspan.errors import invalid
+from subspan.success.curves import Nuisances, Plateaus
+
+PRIOR_BELOW = 0.1
+PRIOR_ABOVE = 0.07
+PRIOR_PLATEAU = 0.03
+_MARGIN = 3.0  # how far beyond the range, in log d, a threshold may lie and still shape the curve
+_COARSE, _FINE, _MAX_INTEGERS = 64, 96, 100
+_WIDTHS = np.geomspace(0.01, 2.5, 12)
+_LAPSE_FRACTIONS = np.array([0.0, 0.3, 0.8])  # of δ
+_LAPSE_PRIOR = np.array([0.6, 0.25, 0.15])
+_PLATEAU_CEILINGS = np.array([0.002, 0.25, 0.5, 0.7, 0.85]) / 0.9  # of 1 − δ
+_PLATEAU_WIDTHS = np.array([0.1, 0.5, 1.5])
+
+
+class Count(NamedTuple):
+    """Successes among the trials at one training dimension."""
+
+    dim: int
+    successes: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Range:
+    """The dims between which a threshold is sought, and δ.
+
+    Raises:
+        InputError: not 1 ≤ min_dim ≤ max_dim, or δ not in (0, 1).
+    """
+
+    min_dim: int
+    max_dim: int
+    delta: float
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min_dim <= self.max_dim:
+            raise invalid(
+                "dims", expected="1 <= min_dim <= max_dim", got=f"{self.min_dim}, {self.max_dim}"
+            )
+        if not 0 < self.delta < 1:
+            raise invalid("delta", expected="a number in (0, 1)", got=repr(self.delta))
+
+
+@functools.lru_cache(maxsize=16)
+def _nuisances(delta: float) -> Nuisances:
+    return Nuisances.grid(delta, _WIDTHS, _LAPSE_FRACTIONS * delta, _LAPSE_PRIOR)
+
+
+@functools.lru_cache(maxsize=16)
+def _plateaus(span: Range) -> Plateaus:
+    locations = np.linspace(math.log(span.min_dim), math.log(span.max_dim), 12)
+    return Plateaus.grid(_PLATEAU_CEILINGS * (1 - span.delta), _PLATEAU_WIDTHS, locations)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Masses over cells of t = log d* and, within each, over the curves; and over plateaus.
+
+    Args:
+        span: the range of dims and δ.
+        edges: cell edges in log d, shape (T+1,), from below the range to above it.
+        weights: posterior mass of each (cell, curve), shape (T, N).
+        plateau_weights: posterior mass of each plateau, shape (M,).
+    """
+
+    span: Range
+    edges: np.ndarray
+    weights: np.ndarray
+    plateau_weights: np.ndarray
+
+    @property
+    def centers(self) -> np.ndarray:
+        """The log threshold that stands for each cell, shape (T,)."""
+        return (self.edges[1:] + self.edges[:-1]) / 2
+
+    @functools.cached_property
+    def cell_mass(self) -> np.ndarray:
+        """Posterior mass of each cell, shape (T,)."""
+        return self.weights.sum(1)
+
+    @property
+    def below(self) -> float:
+        """Probability that d* ≤ min_dim."""
+        return float(self.cell_mass[self.centers < math.log(self.span.min_dim)].sum())
+
+    @property
+    def above(self) -> float:
+        """Probability that d* > max_dim, or that the curve never reaches 1 − δ."""
+        inside = self.centers < math.log(self.span.max_dim)
+        return float(self.cell_mass[~inside].sum() + self.plateau_weights.sum())
+
+    def quantile(self, probability: float) -> float:
+        """Return the quantile of d*: an integer; min_dim when below the range, inf when above."""
+        total = np.concatenate([[0.0], np.cumsum(self.cell_mass)])
+        if probability >= 1 - self.above:
+            return math.inf
+        t = float(np.interp(probability, total, self.edges))
+        dim = math.ceil(math.exp(t) - 1e-9)
+        return float(min(max(dim, self.span.min_dim), self.span.max_dim))
+
+    def curve(self, dims: np.ndarray, confidence: float) -> tuple[np.ndarray, ...]:
+        """Return posterior mean, lower and upper credible ends of P_s at dims (n,), each (n,)."""
+        p, w = self.hypotheses(np.log(dims), mass=0.999)[:2]
+        tail = (1 - confidence) / 2
+        order = np.argsort(p, axis=1)
+        reached = np.cumsum(w[order], axis=1)
+        ranked = np.take_along_axis(p, order, 1)
+        low, high = (
+            ranked[np.arange(len(p)), np.minimum((reached < q).sum(1), p.shape[1] - 1)]
+            for q in (tail, 1 - tail)
+        )
+        return p @ w, low, high
+
+    def hypotheses(
+        self, log_dims: np.ndarray, mass: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the heaviest curves that hold `mass`, for looking ahead.
+
+        Returns:
+            P_s (n, K), weights (K,) that sum to one, and the value of d* that each curve has,
+            (K,) sorted: 0 below the range, inf above it.
+        """
+        flat = np.concatenate([self.weights.ravel(), self.plateau_weights])
+        order = np.argsort(-flat, kind="stable")
+        count = int(np.searchsorted(np.cumsum(flat[order]), mass * flat.sum())) + 1
+        keep = np.sort(order[:count])
+        cells, curves = self.weights.shape
+        inside = keep[keep < cells * curves]
+        cell, curve = np.divmod(inside, curves)
+        plateau = keep[keep >= cells * curves] - cells * curves
+        p = np.concatenate(
+            [
+                _nuisances(self.span.delta).select(log_dims, self.centers[cell], curve),
+                _plateaus(self.span).probability(log_dims)[:, plateau],
+            ],
+            axis=1,
+        )
+        value = np.ceil(np.exp(self.centers[cell]))
+        value[self.centers[cell] < math.log(self.span.min_dim)] = 0
+        value[self.centers[cell] > math.log(self.span.max_dim)] = math.inf
+        value = np.concatenate([value, np.full(len(plateau), math.inf)])
+        w = flat[keep]
+        return p, w / w.sum(), value
+
+
+def posterior(counts: Iterable[Count], span: Range) -> Posterior:
+    """Return the posterior of d* given success counts; a pure function of their sum per dim.
+
+    Two passes: a coarse one whose cells part at every tested dim, so that a step between two
+    neighbours is seen however steep; then one with fine cells where the mass lies.
+    """
+    table: dict[int, list[int]] = {}
+    for dim, successes, total in counts:
+        entry = table.setdefault(dim, [0, 0])
+        entry[0] += successes
+        entry[1] += total
+    dims = np.array(sorted(d for d in table if table[d][1] > 0), float)
+    wins = np.array([table[int(d)][0] for d in dims], float)
+    losses = np.array([table[int(d)][1] for d in dims], float) - wins
+    log_dims = np.log(dims)
+
+    low, high = math.log(span.min_dim), math.log(span.max_dim)
+    tested = log_dims[(log_dims > low) & (log_dims < high)]
+    inner = np.unique(np.concatenate([np.linspace(low, high, _COARSE + 1), tested]))
+    first = _posterior_on(inner, log_dims, wins, losses, span)
+    inside = (first.centers > low) & (first.centers < high)
+    heavy = np.flatnonzero(inside & (first.cell_mass > 1e-4))
+    if not len(dims) or not len(heavy):
+        return first
+    start, stop = first.edges[heavy[0]], first.edges[heavy[-1] + 1]
+    parts = [inner[(inner <= start) | (inner >= stop)], np.linspace(start, stop, _FINE + 1)]
+    parts.append(tested)
+    a, b = math.ceil(math.exp(start)), math.floor(math.exp(stop))
+    if b - a <= _MAX_INTEGERS:
+        parts.append(np.log(np.arange(max(a, span.min_dim), min(b, span.max_dim) + 1)))
+    return _posterior_on(_distinct(np.concatenate(parts)), log_dims, wins, losses, span)
+
+
+def _distinct(edges: np.ndarray) -> np.ndarray:
+    edges = np.sort(edges)
+    return edges[np.concatenate([[True], np.diff(edges) > 1e-12])]
+
+
+def _posterior_on(
+    inner: np.ndarray, log_dims: np.ndarray, wins: np.ndarray, losses: np.ndarray, span: Range
+) -> Posterior:
+    low, high = inner[0], inner[-1]
+    margin = np.linspace(0, _MARGIN, 9)[1:]
+    edges = np.concatenate([low - margin[::-1], inner, high + margin])
+    centers = (edges[1:] + edges[:-1]) / 2
+    prior = np.diff(edges)
+    for part, mass in (
+        (centers < low, PRIOR_BELOW),
+        (centers > high, PRIOR_ABOVE),
+        ((centers > low) & (centers < high), 1 - PRIOR_BELOW - PRIOR_ABOVE - PRIOR_PLATEAU),
+    ):
+        if part.any():
+            prior[part] *= mass / prior[part].sum()
+    nuisances, plateaus = _nuisances(span.delta), _plateaus(span)
+    log_mass = np.log(prior)[:, None] + nuisances.log_prior
+    log_plateau = np.full(len(plateaus.slope), math.log(PRIOR_PLATEAU / len(plateaus.slope)))
+    if len(log_dims):
+        p = nuisances.probability(log_dims, centers).reshape(len(log_dims), -1)
+        log_mass += _log_likelihood(p, wins, losses).reshape(log_mass.shape)
+        log_plateau += _log_likelihood(plateaus.probability(log_dims), wins, losses)
+    top = max(log_mass.max(), log_plateau.max())
+    weights, plateau_weights = np.exp(log_mass - top), np.exp(log_plateau - top)
+    total = weights.sum() + plateau_weights.sum()
+    return Posterior(span, edges, weights / total, plateau_weights / total)
+
+
+def _log_likelihood(p: np.ndarray, wins: np.ndarray, losses: np.ndarray) -> np.ndarray:
+    """Return Σ wins·log p + losses·log(1−p) over dims; p has shape (n, K)."""
+    out = np.zeros(p.shape[1])
+    for row, won, lost in zip(p, wins, losses, strict=True):
+        if won:
+            out += won * np.log(row)
+        if lost:
+            out += lost * np.log1p(-row)
+    return out
