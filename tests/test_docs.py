@@ -1,4 +1,4 @@
-"""The Python blocks of README.md and docs/ run. `<!-- not run: reason -->` above one leaves it out."""
+"""The Python blocks of README.md and docs/ run, but for those below `<!-- not run: reason -->`."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ def test_a_wrong_block_fails_at_its_line() -> None:
 
 
 def test_a_marked_block_is_left_out_and_others_are_not() -> None:
-    text = "<!-- not run: needs a GPU -->\n```python\n1 / 0\n```\n\n```python\nx = 1\n```\n```bash\nls\n```\n"
+    left_out = "<!-- not run: needs a GPU -->\n```python\n1 / 0\n```\n\n"
+    text = left_out + "```python\nx = 1\n```\n```bash\nls\n```\n"
     assert [block.reason for block in blocks(text)] == ["needs a GPU", None]
     assert run("page.md", text) == 1
 

@@ -57,7 +57,7 @@ _HOMES = {
     "threshold": "subspan.success",
 }
 
-__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604
+__all__ = [*_HOMES, "__version__"]
 
 
 def _version() -> str:
