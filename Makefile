@@ -61,7 +61,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format
 
 docs: $(VENV)/.docs
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) build dist site demo .pytest_cache .ruff_cache .mypy_cache src/*.egg-info

@@ -43,7 +43,7 @@ def run(page: str, text: str) -> int:
     for block in blocks(text):
         if block.reason is None:
             # Leading newlines make a traceback point at the page's own line.
-            exec(compile("\n" * block.line + block.code, page, "exec"), namespace)
+            exec(compile("\n" * (block.line - 1) + block.code, page, "exec"), namespace)
             ran += 1
     return ran
 
