@@ -27,7 +27,7 @@ FAMILIES = (
 
 @dataclass(frozen=True)
 class SyntheticCurve:
-    """A success curve P_s(d), d in 1..D, and its threshold, the smallest d with P_s >= 1 - delta."""
+    """P_s(d) for d in 1..D, and the threshold: the smallest d with P_s >= 1 - delta."""
 
     family: str
     ambient_dim: int

@@ -94,8 +94,10 @@ def main() -> None:
         cases = list(pool.map(job, range(args.curves), chunksize=4))
     print(table(cases))
     seconds = time.perf_counter() - start
-    print(f"\n{args.curves} curves, rounds of {args.width}, target ratio {args.ratio}, "
-          f"seed {args.seed}: {seconds:.0f} s on {args.workers} workers")
+    print(
+        f"\n{args.curves} curves, rounds of {args.width}, target ratio {args.ratio}, "
+        f"seed {args.seed}: {seconds:.0f} s on {args.workers} workers"
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,217 @@
+"""`ThresholdEstimate`: the threshold training dimension d* with what it was estimated from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from subspan.errors import invalid
+from subspan.estimate import Estimate
+from subspan.goals import Goal, parse_goal
+from subspan.success.design import judge
+from subspan.success.posterior import Count, Range, posterior
+from subspan.success.records import Experiment, experiment, tally
+from subspan.success.surface import refuse_undetermined
+from subspan.trials.trial import TrialRecord
+
+
+@dataclass(frozen=True)
+class ThresholdEstimate:
+    """The threshold training dimension: the smallest d with P_s(d) ≥ 1 − δ.
+
+    `value`, `low` and `high` are dims, by status:
+
+    - `"ok"`: the posterior median of d* and its equal-tailed interval.
+    - `"below range"`: d* ≤ min_dim. `value` and `high` are min_dim, `low` is 1. Where the offset
+      alone (θ = 0) meets the goal, d* is 0 and so are all three.
+    - `"above range"`: d* > max_dim, or success never becomes that sure. `value` and `high` are
+      None, `low` is max_dim.
+    - `"not converged"`: what is known so far; `high` (and `value`) may be None.
+
+    Args:
+        estimate: value, interval, confidence, number of trials and status.
+        goal: what counted as success.
+        span: the dims between which d* was sought, and δ.
+        counts: successes and trials per dim, ascending; the estimate is a function of these.
+        ambient_dim: D.
+        experiment: problem, method and training spec of the trials, where known.
+        records: the trials.
+    """
+
+    estimate: Estimate
+    goal: Goal
+    span: Range
+    counts: tuple[Count, ...]
+    ambient_dim: int
+    experiment: Experiment | None = None
+    records: tuple[TrialRecord, ...] = field(default=(), repr=False)
+
+    @property
+    def value(self) -> int | None:
+        """Estimated d*."""
+        return _whole(self.estimate.value)
+
+    @property
+    def low(self) -> int | None:
+        """Lower end of the interval."""
+        return _whole(self.estimate.low)
+
+    @property
+    def high(self) -> int | None:
+        """Upper end of the interval; None where unbounded."""
+        return _whole(self.estimate.high)
+
+    @property
+    def status(self) -> str:
+        """`"ok"`, `"below range"`, `"above range"` or `"not converged"`."""
+        return self.estimate.status
+
+    @property
+    def confidence(self) -> float:
+        """Confidence of the interval."""
+        return self.estimate.confidence
+
+    @property
+    def delta(self) -> float:
+        """δ: the threshold is where P_s = 1 − δ."""
+        return self.span.delta
+
+    @property
+    def trials(self) -> int:
+        """Number of trials that the estimate rests on."""
+        return self.estimate.samples
+
+    @property
+    def ratio(self) -> float | None:
+        """`high / low`; None where an end is unbounded or 0."""
+        return self.estimate.ratio
+
+    @property
+    def compression(self) -> float | None:
+        """Compression ratio D/d*; None where d* is unknown or 0."""
+        return self.ambient_dim / self.value if self.value else None
+
+    def curve(self, dims: Sequence[int] | np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return the posterior mean of P_s at dims (n,) and its credible band: three (n,)."""
+        return posterior(self.counts, self.span).curve(np.asarray(dims, float), self.confidence)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the estimate as plain JSON data, without the records."""
+        return {
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "confidence": self.confidence,
+            "status": self.status,
+            "trials": self.trials,
+            "goal": str(self.goal),
+            "delta": self.delta,
+            "min_dim": self.span.min_dim,
+            "max_dim": self.span.max_dim,
+            "ambient_dim": self.ambient_dim,
+            "compression": self.compression,
+            "counts": [count._asdict() for count in self.counts],
+            "experiment": None if self.experiment is None else self.experiment.to_json(),
+        }
+
+    def __str__(self) -> str:
+        return f"d* = {self.estimate}"
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def estimate_from_counts(
+    counts: Iterable[Count],
+    goal: Goal,
+    span: Range,
+    *,
+    ambient_dim: int,
+    confidence: float = 0.95,
+    ratio: float | None = None,
+) -> ThresholdEstimate:
+    """Estimate d* from success counts per dim, whatever they were counted on.
+
+    Args:
+        counts: successes and trials per dim.
+        goal: what counted as success.
+        span: the dims between which d* is sought, and δ.
+        ambient_dim: D.
+        confidence: of the interval.
+        ratio: if given, an interval wider than this is `"not converged"`.
+
+    Returns:
+        The estimate, without records.
+    """
+    table = tuple(sorted(count for count in counts if count.total))
+    if not table:
+        raise invalid("counts", expected="at least one trial", got="none")
+    if not 0 < confidence < 1:
+        raise invalid("confidence", expected="a number in (0, 1)", got=repr(confidence))
+    total = sum(count.total for count in table)
+    found = judge(posterior(table, span), confidence, total, ratio)
+    return ThresholdEstimate(found, goal, span, table, ambient_dim)
+
+
+def fit_threshold(
+    trials: Sequence[TrialRecord],
+    goal: Goal | str,
+    *,
+    delta: float = 0.1,
+    confidence: float = 0.95,
+    min_dim: int | None = None,
+    max_dim: int | None = None,
+    ratio: float | None = None,
+) -> ThresholdEstimate:
+    """Estimate d* from any set of finished trials, such as a fixed grid of dims.
+
+    Args:
+        trials: records of one problem, method and training spec.
+        goal: what counts as success.
+        delta: the threshold is where P_s = 1 − δ.
+        confidence: of the interval.
+        min_dim: smallest d* that counts as in range; the smallest dim tried by default.
+        max_dim: largest d* that counts as in range; the largest dim tried by default.
+        ratio: if given, an interval wider than this is `"not converged"`.
+
+    Returns:
+        The estimate, with the records it rests on.
+
+    Raises:
+        InputError: no trials, a mixture of experiments, trials that stopped early at another
+            goal and cannot tell, or an argument out of range.
+    """
+    wanted = parse_goal(goal)
+    shared = experiment(trials)
+    rows = tally(trials, wanted)
+    refuse_undetermined(sum(row.undetermined for row in rows), wanted)
+    low = rows[0].dim if min_dim is None else min_dim
+    high = rows[-1].dim if max_dim is None else max_dim
+    span = Range(low, high, delta)
+    counts = [Count(row.dim, row.successes, row.successes + row.failures) for row in rows]
+    fitted = estimate_from_counts(
+        counts, wanted, span, ambient_dim=shared.ambient_dim, confidence=confidence, ratio=ratio
+    )
+    return with_records(fitted, trials, shared)
+
+
+def with_records(
+    fitted: ThresholdEstimate, trials: Sequence[TrialRecord], shared: Experiment
+) -> ThresholdEstimate:
+    """Attach the records; and where the offsets alone meet the goal, say that d* is 0.
+
+    Whether θ = 0 meets the goal does not depend on d, so all trials together tell: d* = 0 if
+    at least 1 − δ of them met it before their first step.
+    """
+    estimate = fitted.estimate
+    if estimate.status == "below range":
+        goal = fitted.goal
+        met = sum(goal.met_by(getattr(r.curve[0], f"{goal.split}_{goal.metric}")) for r in trials)
+        if met >= (1 - fitted.delta) * len(trials):
+            estimate = dataclasses.replace(estimate, value=0, low=0, high=0)
+    return dataclasses.replace(fitted, estimate=estimate, experiment=shared, records=tuple(trials))

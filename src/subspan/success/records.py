@@ -1,0 +1,85 @@
+"""From trial records to success counts: one experiment at a time, each draw counted once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from subspan.canonical import canonical_json
+from subspan.errors import invalid
+from subspan.goals import Goal
+from subspan.trials.trial import TrialRecord
+
+
+class Tally(NamedTuple):
+    """What the draws at one dim say about one goal."""
+
+    dim: int
+    successes: int
+    failures: int
+    undetermined: int
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What all trials of a success curve share: problem, method and how they are trained.
+
+    `spec` is without `stop_at`: stopping early truncates a trial and changes nothing before.
+    """
+
+    problem: dict[str, Any]
+    method: dict[str, Any]
+    spec: dict[str, Any]
+    ambient_dim: int
+    seeds: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as plain JSON data."""
+        return {**self.__dict__, "seeds": list(self.seeds)}
+
+
+def experiment(trials: Sequence[TrialRecord]) -> Experiment:
+    """Return what the trials share.
+
+    Raises:
+        InputError: there are none, or they mix problems, methods or training specs.
+    """
+    if not trials:
+        raise invalid("trials", expected="at least one record", got="none")
+    fields: dict[str, dict[str, dict[str, Any]]] = {"problem": {}, "method": {}, "spec": {}}
+    for record in trials:
+        for name, seen in fields.items():
+            value = getattr(record.trial, name)
+            if name == "spec":
+                value = {k: v for k, v in value.items() if k != "stop_at"}
+            seen.setdefault(canonical_json(value), value)
+    for name, seen in fields.items():
+        if len(seen) > 1:
+            raise invalid(
+                "trials",
+                expected=f"records of one {name}",
+                got=f"{len(seen)}: {' and '.join(sorted(seen)[:2])}",
+                remedy=f"Group the records by {name} first.",
+            )
+    problem, method, spec = (next(iter(seen.values())) for seen in fields.values())
+    seeds = tuple(sorted({record.trial.seed for record in trials}))
+    return Experiment(problem, method, spec, trials[0].ambient_dim, seeds)
+
+
+def tally(trials: Iterable[TrialRecord], goal: Goal) -> list[Tally]:
+    """Count successes, failures and undetermined draws per dim, in order of dim.
+
+    Two records of one draw (same dim, seed and repeat, stopped at different goals) are the same
+    training seen for a longer or shorter time, and count once.
+    """
+    seen: dict[tuple[int, int, int], bool | None] = {}
+    for record in trials:
+        draw = (record.dim, record.trial.seed, record.trial.repeat)
+        met = record.meets(goal)
+        seen[draw] = met if seen.get(draw) is None else seen[draw] or bool(met)
+    rows: dict[int, list[int]] = {}
+    for (dim, _, _), met in seen.items():
+        row = rows.setdefault(dim, [0, 0, 0])
+        row[2 if met is None else 0 if met else 1] += 1
+    return [Tally(dim, *rows[dim]) for dim in sorted(rows)]
