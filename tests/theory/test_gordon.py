@@ -1,0 +1,75 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from subspan.errors import InputError
+from subspan.streams import stream
+from subspan.theory.gordon import (
+    certified_miss_dim,
+    escape_probability,
+    local_angular_dim,
+    mean_norm,
+)
+
+
+def test_mean_norm_is_the_mean_of_norms():
+    draws = np.linalg.norm(stream(0, "n").standard_normal((200_000, 3)), axis=1)
+    assert mean_norm(3) == pytest.approx(draws.mean(), abs=4 * draws.std() / math.sqrt(len(draws)))
+    assert mean_norm(1) == pytest.approx(math.sqrt(2 / math.pi))
+    assert mean_norm(0) == 0
+
+
+def test_escape_probability_is_the_quoted_formula():
+    k, w = 900, 10.0
+    expected = 1 - 3.5 * math.exp(-((k / math.sqrt(k + 1) - w) ** 2) / 18)
+    assert escape_probability(w, 100, 1000) == pytest.approx(expected)
+
+
+def test_escape_probability_says_nothing_beyond_the_local_angular_dimension():
+    assert escape_probability(20.0, 1000 - 400, 1000) == 0
+    assert escape_probability(20.0, 1000 - 399, 1000, constants="sharp") == 0
+
+
+@pytest.mark.parametrize("constants", ["gordon", "sharp"])
+def test_escape_probability_falls_with_dim_and_bounds_the_true_miss_rate(constants):
+    """The set is the unit sphere of a fixed m-dim subspace: missed surely iff d + m ≤ D."""
+    bounds = [escape_probability(math.sqrt(30), d, 200, constants=constants) for d in range(201)]
+    assert all(a >= b for a, b in itertools.pairwise(bounds))
+    assert bounds[0] > 0.9
+    assert all(b == 0 for b in bounds[170:])
+
+
+def test_sharp_bound_holds_for_a_spherical_cap():
+    """Random lines against a circular cone: the miss rate is known by sampling."""
+    from subspan.theory.width import cap_width
+
+    dim, angle, draws = 40, 1.1, 20_000
+    g = stream(1, "lines").standard_normal((draws, dim))
+    cosine = np.abs(g[:, 0]) / np.linalg.norm(g, axis=1)
+    missed = np.mean(cosine < math.cos(angle))
+    bound = escape_probability(cap_width(angle, dim), 1, dim, constants="sharp")
+    assert bound <= missed + 3 * math.sqrt(missed * (1 - missed) / draws)
+    assert bound <= 1
+
+
+def test_certified_miss_dim_is_the_last_certified():
+    width, dim = 15.0, 2410
+    for constants in ("gordon", "sharp"):
+        d = certified_miss_dim(width, dim, 0.95, constants=constants)
+        assert escape_probability(width, d, dim, constants=constants) >= 0.95
+        assert escape_probability(width, d + 1, dim, constants=constants) < 0.95
+        assert d < dim - local_angular_dim(width)
+    assert certified_miss_dim(60.0, 2410) == 0
+
+
+def test_bad_input_is_named():
+    with pytest.raises(InputError, match="dim: expected an integer in 0 … 10, got 11"):
+        escape_probability(1.0, 11, 10)
+    with pytest.raises(InputError, match="width"):
+        local_angular_dim(-1.0)
+    with pytest.raises(InputError, match=r"constants.*Did you mean 'sharp'"):
+        escape_probability(1.0, 1, 10, constants="sharpe")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="confidence"):
+        certified_miss_dim(1.0, 10, 1.0)

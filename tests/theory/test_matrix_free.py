@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+import torch
+
+from subspan.errors import InputError
+from subspan.streams import stream
+from subspan.theory.lanczos import Operator
+from subspan.theory.matrix_free import MatrixFreeWell
+from subspan.theory.wells import quadratic_threshold
+
+
+def well(dim, seed=0):
+    rng = stream(seed, "matrix-free-test", dim)
+    lam = np.exp(rng.uniform(np.log(1e-4), 0, dim))
+    return lam, rng.standard_normal(dim)
+
+
+@pytest.mark.parametrize("dim", [500, 10_000, 100_000])
+def test_matrix_free_equals_explicit(dim):
+    lam, delta = well(dim)
+    measured = MatrixFreeWell.of(
+        Operator.diagonal(torch.from_numpy(lam)),
+        torch.from_numpy(delta),
+        probes=60 if dim < 1000 else 5,
+        steps=40,
+    )
+    drop = 0.5 * float(lam @ delta**2)
+    assert measured.drop == pytest.approx(drop)
+    assert measured.distance == pytest.approx(np.linalg.norm(delta))
+    assert measured.negative_mass == pytest.approx(0, abs=1e-12)
+    for share in (0.5, 0.05):
+        for formula in ("exact", "paper"):
+            exact = quadratic_threshold(lam, delta, share * drop, formula)
+            estimate = measured.threshold(share * drop, formula)
+            # κ is exact, so the only error is the probes'; full interval width as the bound
+            assert abs(estimate.mean - exact) <= 4 * estimate.standard_error + estimate.bias
+            assert estimate.high - estimate.low < 0.15 * exact
+
+
+def test_all_lanczos_steps_and_a_full_orthogonal_set_of_probes_give_the_exact_value():
+    lam, delta = well(30)
+    measured = MatrixFreeWell.of(
+        Operator.diagonal(torch.from_numpy(lam)), torch.from_numpy(delta), probes=400, steps=30
+    )
+    level = 0.1 * measured.drop
+    exact = quadratic_threshold(lam, delta, level)
+    assert measured.threshold(level).mean == pytest.approx(exact, rel=0.02)
+
+
+def test_negative_curvature_counts_as_flat_and_is_reported():
+    lam = np.concatenate([np.linspace(0.1, 1, 200), -np.linspace(0.01, 0.1, 100)])
+    delta = np.ones(300)
+    delta[200:] = 0
+    measured = MatrixFreeWell.of(
+        Operator.diagonal(torch.from_numpy(lam)), torch.from_numpy(delta), probes=20, steps=60
+    )
+    share = 0.055 * 100 / (0.55 * 200 + 0.055 * 100)
+    assert measured.negative_mass == pytest.approx(share, rel=0.2)
+    level = 0.2 * measured.drop
+    exact = quadratic_threshold(lam, delta, level)
+    estimate = measured.threshold(level)
+    assert abs(estimate.mean - exact) <= 4 * estimate.standard_error + estimate.bias
+
+
+def test_probes_are_checked():
+    with pytest.raises(InputError, match="probes"):
+        MatrixFreeWell.of(Operator.diagonal(torch.ones(3)), torch.ones(3), probes=1)
