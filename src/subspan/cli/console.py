@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from pathlib import PurePath
 from typing import Any
 
 Progress = Callable[[int, "int | None", str], None]
@@ -33,6 +34,8 @@ def print_json(value: Any) -> None:
 def _finite(value: Any) -> Any:
     if isinstance(value, bool | str) or value is None:
         return value
+    if isinstance(value, PurePath):
+        return str(value)
     if isinstance(value, Mapping):
         return {str(k): _finite(v) for k, v in value.items()}
     if isinstance(value, Iterable):
@@ -44,24 +47,22 @@ def _finite(value: Any) -> Any:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table on standard output: numbers to the right, as wide as its content needs."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    """Print a table on standard output: numbers to the right, no line cut or wrapped."""
+    body = [tuple(row) for row in rows]
+    texts = [tuple(columns), *(tuple(cell(value) for value in row) for row in body)]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    right = [all(not isinstance(v, str) for v in column) for column in zip(*body, strict=True)]
+    right = right or [False] * len(widths)
+    for line in texts:
+        parts = zip(line, widths, right, strict=True)
+        print("  ".join(t.rjust(w) if r else t.ljust(w) for t, w, r in parts).rstrip())
 
-    rows = [tuple(row) for row in rows]
-    table = Table(box=box.SIMPLE_HEAD)
-    for index, column in enumerate(columns):
-        numeric = all(isinstance(row[index], int | float) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(cell(value) for value in row))
-    console = Console(markup=False, highlight=False)
-    if not console.is_terminal:  # a file or a pipe has no width to fit
-        console = Console(
-            markup=False, highlight=False, width=max(80, console.measure(table).maximum, 400)
-        )
-    console.print(table)
+
+def print_pairs(*pairs: tuple[str, object]) -> None:
+    """Print names and values in two columns; a pair whose value is None is left out."""
+    for name, value in pairs:
+        if value is not None:
+            print(f"  {name:<12} {value}")
 
 
 def cell(value: object) -> str:
@@ -100,14 +101,20 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
         redirect_stderr=False,
         transient=not console.is_terminal,
     )
-    done = 0
+    earlier, latest = 0, 0  # trials of finished rounds, and of the round that runs
 
     def update(now: int, total: int | None, message: str) -> None:
-        nonlocal done
-        done = now
-        of = "" if total is None else f"/{total}"
+        nonlocal earlier, latest
+        if now < latest:  # the library counts each round of trials anew
+            earlier += latest
+        latest = now
+        of = "" if total is None else f"/{earlier + total}"
         display.update(
-            task, completed=now, total=total, description=message, count=f"{now}{of} {what}"
+            task,
+            completed=earlier + now,
+            total=None if total is None else earlier + total,
+            description=message,
+            count=f"{earlier + now}{of} {what}",
         )
 
     try:
@@ -115,7 +122,7 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
             task = display.add_task("starting", total=None, count="")
             yield update
     except KeyboardInterrupt:
-        raise Interrupted(_interruption(done, store, what)) from None
+        raise Interrupted(_interruption(earlier + latest, store, what)) from None
 
 
 def _interruption(done: int, store: object | None, what: str) -> str:

@@ -33,6 +33,7 @@ MapName = Annotated[
         help="The map of a random subspace: gaussian, orthonormal, sparse, partition, hadamard.",
     ),
 ]
+Confidence = Annotated[float, typer.Option(help="Confidence of the intervals.")]
 Seed = Annotated[int, typer.Option(help="Everything random follows from it.")]
 
 StorePath = Annotated[
@@ -81,24 +82,28 @@ EvalEvery = Annotated[
 ]
 
 
+def given(**values: Any) -> dict[str, Any]:
+    """Return the options that were given: what is left out keeps the library's own default."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def load_problem(name: str, data_dir: Path | None, subset: int | None) -> AbstractProblem:
     """Load a problem with those options that were given."""
     from subspan import problems
 
-    options = {"data_dir": data_dir, "subset": subset}
-    return problems.load(name, **{k: v for k, v in options.items() if v is not None})
+    return problems.load(name, **given(data_dir=data_dir, subset=subset))
 
 
 def make_method(text: str, map_name: str | None) -> Method:
     """Parse `--method` and `--map`."""
     from subspan.subspaces import parse_method
 
-    return parse_method(text) if map_name is None else parse_method(text, map=map_name)
+    return parse_method(text, **given(map=map_name))
 
 
-def make_spec(problem: AbstractProblem, *, batch_size: str | None, **given: Any) -> TrainSpec:
+def make_spec(problem: AbstractProblem, batch_size: str | None, **fields: Any) -> TrainSpec:
     """Return the problem's `default_spec`, changed in the fields that were given."""
-    changes = {name: value for name, value in given.items() if value is not None}
+    changes = given(**fields)
     if batch_size is not None:
         changes["batch_size"] = None if batch_size == "full" else integer("batch-size", batch_size)
     if "epochs" in changes and "steps" in changes:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from subspan.cli import options
-from subspan.cli.console import cell, print_json, watch
+from subspan.cli.console import cell, print_json, print_pairs, watch
 
 if TYPE_CHECKING:
-    from subspan.problems.base import AbstractProblem
-    from subspan.success.threshold import ThresholdEstimate
+    from subspan.success import ThresholdEstimate
 
 
 def command(
     problem: options.ProblemName,
     goal: Annotated[
         str,
-        typer.Option(
-            help="loss<=LEVEL or accuracy>=FRACTION, with test: in front if on test data."
-        ),
+        typer.Option(help="loss<=LEVEL or accuracy>=FRACTION, with test: in front for test data."),
     ],
     method: options.MethodText = "random",
     seed: options.Seed = 0,
     delta: Annotated[
         float, typer.Option(help="d* is where the success probability reaches 1 - delta.")
     ] = 0.1,
-    confidence: Annotated[float, typer.Option(help="Confidence of the interval.")] = 0.95,
+    confidence: options.Confidence = 0.95,
     ratio: Annotated[
         float | None, typer.Option(help="Stop when the interval's high/low is at most this.")
     ] = None,
@@ -51,23 +49,22 @@ def command(
     import subspan
 
     wanted = subspan.parse_goal(goal)
-    way = options.make_method(method, map_name)
+    chosen = options.make_method(method, map_name)
     loaded = options.load_problem(problem, data_dir, subset)
     spec = options.make_spec(
         loaded,
+        batch_size,
         optimizer=optimizer,
         lr=lr,
         epochs=epochs,
         steps=steps,
-        batch_size=batch_size,
         schedule=schedule,
         eval_every=eval_every,
     )
-    limits = {"ratio": ratio, "max_trials": max_trials, "workers": workers}
     with watch(store) as progress:
         estimate = subspan.threshold(
             loaded,
-            way,
+            chosen,
             wanted,
             spec=spec,
             delta=delta,
@@ -75,44 +72,32 @@ def command(
             seed=seed,
             store=store,
             progress=progress,
-            **{name: value for name, value in limits.items() if value is not None},
+            **options.given(ratio=ratio, max_trials=max_trials, workers=workers),
         )
     drawn = draw(estimate, figure)
     if json:
-        print_json(
-            {
-                **as_json(estimate, loaded),
-                "problem": problem,
-                "method": method,
-                "goal": str(wanted),
-                "seed": seed,
-                "delta": delta,
-                "confidence": confidence,
-                "spec": spec.to_json(),
-                "store": None if store is None else str(store),
-                "figures": drawn,
-            }
-        )
-        return
-    print(f"{problem}, {method}, {wanted}")
-    print_estimate(estimate, loaded, confidence)
-    for path in drawn:
-        print(f"figure  {path}")
-    if store is not None:
-        print(f"trials  {store}")
+        print_json({**estimate.to_json(), "store": store, "figures": drawn})
+    else:
+        print(f"{problem}, {method}, {wanted}")
+        print_estimate(estimate)
+        print_pairs(("trials in", store), ("figure", ", ".join(map(str, drawn)) or None))
 
 
-def as_json(estimate: ThresholdEstimate, problem: AbstractProblem) -> dict[str, Any]:
-    """Return the estimate as plain JSON data."""
-    return {}
+def print_estimate(estimate: ThresholdEstimate) -> None:
+    """Print d* with its interval, D, D/d* and whether to trust it."""
+    interval = f"[{cell(estimate.low)}, {cell(estimate.high)}]"
+    print_pairs(
+        ("d*", f"{cell(estimate.value)}  {100 * estimate.confidence:g} % interval {interval}"),
+        ("D", cell(estimate.ambient_dim)),
+        ("D/d*", cell(estimate.compression)),
+        ("status", f"{estimate.status}, {estimate.trials} trials"),
+    )
 
 
-def print_estimate(
-    estimate: ThresholdEstimate, problem: AbstractProblem, confidence: float
-) -> None:
-    """Print d* with its interval, D and D/d*."""
+def draw(estimate: ThresholdEstimate, stem: Path | None) -> list[Path]:
+    """Draw the success curve where a figure is wanted; return the files."""
+    if stem is None:
+        return []
+    from subspan.report import figures
 
-
-def draw(estimate: ThresholdEstimate, stem: Any) -> list[str]:
-    """Draw the success curve if a figure is wanted; return the files' names."""
-    return []
+    return figures.save(figures.draw_success_curve(figures.success_curve(estimate)), stem)

@@ -1,0 +1,96 @@
+"""`subspan surface`: run a grid of dims and count the successes for any number of goals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from subspan.cli import options
+from subspan.cli.console import print_json, print_pairs, print_table, watch
+
+if TYPE_CHECKING:
+    from subspan.success import SuccessSurface
+
+
+def command(
+    problem: options.ProblemName,
+    dims: Annotated[str, typer.Option(help="Training dimensions, like 8,16,32.")],
+    goals: Annotated[str, typer.Option(help='Goals, like "loss<=1,loss<=0.1".')],
+    repeats: Annotated[int, typer.Option(help="Trials at each dimension.")] = 10,
+    method: options.MethodText = "random",
+    seed: options.Seed = 0,
+    confidence: options.Confidence = 0.95,
+    store: options.StorePath = None,
+    json: options.Json = False,
+    figure: options.FigureStem = None,
+    map_name: options.MapName = None,
+    data_dir: options.DataDir = None,
+    subset: options.Subset = None,
+    workers: options.Workers = None,
+    optimizer: options.Optimizer = None,
+    lr: options.LearningRate = None,
+    epochs: options.Epochs = None,
+    steps: options.Steps = None,
+    batch_size: options.BatchSize = None,
+    schedule: options.Schedule = None,
+    eval_every: options.EvalEvery = None,
+) -> None:
+    """Measure the success probability over training dimension and goal, on a grid."""
+    import subspan
+
+    wanted = [subspan.parse_goal(text) for text in goals.split(",")]
+    sizes = options.integers("dims", dims)
+    chosen = options.make_method(method, map_name)
+    loaded = options.load_problem(problem, data_dir, subset)
+    spec = options.make_spec(
+        loaded,
+        batch_size,
+        optimizer=optimizer,
+        lr=lr,
+        epochs=epochs,
+        steps=steps,
+        schedule=schedule,
+        eval_every=eval_every,
+    )
+    with watch(store) as progress:
+        trials = subspan.run(
+            loaded,
+            chosen,
+            dims=sizes,
+            repeats=repeats,
+            spec=spec,
+            seed=seed,
+            store=store,
+            progress=progress,
+            **options.given(workers=workers),
+        )
+    surface = subspan.success_surface(trials, wanted, confidence)
+    drawn = draw(surface, figure)
+    if json:
+        print_json({**surface.to_json(), "store": store, "figures": drawn})
+    else:
+        print(f"{problem}, {method}, D = {surface.ambient_dim:,}")
+        print_surface(surface)
+        print_pairs(("trials in", store), ("figure", ", ".join(map(str, drawn)) or None))
+
+
+def print_surface(surface: SuccessSurface) -> None:
+    """Print one row per goal and dim."""
+    print_table(
+        ("goal", "d", "hits", "trials", "probability", "low", "high"),
+        [
+            (str(c.goal), c.dim, c.successes, c.trials, c.probability, c.low, c.high)
+            for c in surface.cells
+        ],
+    )
+
+
+def draw(surface: SuccessSurface, stem: Path | None) -> list[Path]:
+    """Draw the phase diagram where a figure is wanted; return the files."""
+    if stem is None:
+        return []
+    from subspan.report import figures
+
+    return figures.save(figures.draw_phase_diagram(figures.phase_diagram(surface)), stem)
