@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from subspan.cli.console import print_json, print_pairs, print_table, watch
 
 if TYPE_CHECKING:
     from subspan.success import SuccessSurface
+    from subspan.success.surface import SurfaceCell
 
 
 def command(
@@ -88,9 +90,21 @@ def print_surface(surface: SuccessSurface) -> None:
 
 
 def draw(surface: SuccessSurface, stem: Path | None) -> list[Path]:
-    """Draw the phase diagram where a figure is wanted; return the files."""
+    """Draw the phase diagram where a figure is wanted; return the files.
+
+    One diagram has goals of one kind: where kinds are mixed, there is a figure of each.
+    """
     if stem is None:
         return []
-    from subspan.report import figures
+    from subspan.report.figure import save_figure
+    from subspan.report.phase_diagram import draw_phase_diagram, phase_diagram_data
 
-    return figures.save(figures.draw_phase_diagram(figures.phase_diagram(surface)), stem)
+    kinds: dict[str, list[SurfaceCell]] = {}
+    for cell in surface.cells:
+        kinds.setdefault(f"{cell.goal.split}-{cell.goal.metric}", []).append(cell)
+    files = []
+    for kind, cells in kinds.items():
+        data = phase_diagram_data(dataclasses.replace(surface, cells=tuple(cells)))
+        name = stem if len(kinds) == 1 else stem.with_name(f"{stem.name}-{kind}")
+        files += save_figure(draw_phase_diagram(data), name)
+    return files

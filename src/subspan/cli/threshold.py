@@ -98,6 +98,7 @@ def draw(estimate: ThresholdEstimate, stem: Path | None) -> list[Path]:
     """Draw the success curve where a figure is wanted; return the files."""
     if stem is None:
         return []
-    from subspan.report import figures
+    from subspan.report.figure import save_figure
+    from subspan.report.success_curve import draw_success_curve, success_curve_data
 
-    return figures.save(figures.draw_success_curve(figures.success_curve(estimate)), stem)
+    return save_figure(draw_success_curve(success_curve_data(estimate)), stem)
