@@ -1,0 +1,30 @@
+"""The errors a user can meet: one sentence each, saying argument, expected, got, remedy."""
+
+from __future__ import annotations
+
+
+class SubspanError(Exception):
+    """Base of every error that `subspan` raises on purpose."""
+
+
+class InputError(SubspanError, ValueError):
+    """An argument, file or data set is not what it must be."""
+
+
+class StoreError(SubspanError, OSError):
+    """A store of trials cannot be opened, read or written."""
+
+
+def invalid(argument: str, *, expected: str, got: object, remedy: str = "") -> InputError:
+    """Build an `InputError` that names the argument, what was expected, what came, and the remedy."""
+    text = f"{argument}: expected {expected}, got {got}."
+    return InputError(f"{text} {remedy}" if remedy else text)
+
+
+def unknown(kind: str, name: str, known: list[str]) -> InputError:
+    """Build an `InputError` for an unknown name that offers the nearest known one."""
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    remedy = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+    return InputError(f"{kind}: unknown name {name!r}. {remedy}")

@@ -1,0 +1,76 @@
+"""Maps: linear maps A: R^d → R^D from a seed, with adjoint, dense form and checksum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from subspan.errors import unknown
+from subspan.maps.base import LinearMap
+from subspan.maps.columns import ColumnsMap
+from subspan.maps.coordinate import CoordinateMap
+from subspan.maps.gaussian import GaussianMap
+from subspan.maps.hadamard import HadamardMap
+from subspan.maps.orthonormal import OrthonormalMap
+from subspan.maps.partition import PartitionMap
+from subspan.maps.sparse import SparseMap
+
+MAPS: dict[str, Callable[..., LinearMap]] = {
+    "gaussian": GaussianMap,
+    "orthonormal": OrthonormalMap,
+    "sparse": SparseMap,
+    "partition": PartitionMap,
+    "hadamard": HadamardMap,
+}
+"""The random maps by name. To add one, write a `LinearMap` in a file of its own and enter it here."""
+
+
+def names() -> list[str]:
+    """Return the names that `make` knows."""
+    return list(MAPS)
+
+
+def make(
+    name: str,
+    *,
+    dim: int,
+    ambient_dim: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    **options: Any,
+) -> LinearMap:
+    """Make a random linear map A: R^d → R^D.
+
+    Args:
+        name: `"gaussian"` (unit-norm columns, the paper's), `"orthonormal"` (Haar), `"sparse"`
+            (option `nnz`), `"partition"` or `"hadamard"` (both exactly orthonormal and O(D)).
+        dim: d, in 1 … D.
+        ambient_dim: D.
+        seed: any integer. The same seed gives the same bits on every device and release.
+        device: where to put it.
+        dtype: of inputs and outputs.
+        **options: of the map.
+
+    Raises:
+        InputError: the name is unknown or a dimension out of range.
+    """
+    if name not in MAPS:
+        raise unknown("map", name, names())
+    return MAPS[name](dim, ambient_dim, seed, device=device, dtype=dtype, **options)
+
+
+__all__ = [
+    "ColumnsMap",
+    "CoordinateMap",
+    "GaussianMap",
+    "HadamardMap",
+    "LinearMap",
+    "OrthonormalMap",
+    "PartitionMap",
+    "SparseMap",
+    "make",
+    "names",
+]

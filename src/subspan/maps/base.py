@@ -1,0 +1,115 @@
+"""`LinearMap`: A: R^d → R^D, never stored dense where that can be helped."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, Self
+
+import torch
+
+from subspan.errors import invalid
+
+
+class _Apply(torch.autograd.Function):
+    """x → A x or Aᵀ x. Linear, so backward and jvp need nothing from the forward pass."""
+
+    generate_vmap_rule = False
+
+    @staticmethod
+    def forward(x: torch.Tensor, linear_map: LinearMap, transpose: bool) -> torch.Tensor:
+        return linear_map._adjoint(x) if transpose else linear_map._forward(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        _, ctx.linear_map, ctx.transpose = inputs
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return _Apply.apply(grads[0], ctx.linear_map, not ctx.transpose), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> torch.Tensor:
+        return _Apply.apply(tangents[0], ctx.linear_map, ctx.transpose)
+
+    @staticmethod
+    def vmap(
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        x: torch.Tensor,
+        linear_map: LinearMap,
+        transpose: bool,
+    ) -> tuple[torch.Tensor, int]:
+        return _Apply.apply(x.movedim(in_dims[0] or 0, 0), linear_map, transpose), 0
+
+
+class LinearMap(abc.ABC):
+    """A linear map A: R^d → R^D, made from a seed.
+
+    Laws (`subspan.testing.map_conformance`): ⟨Aθ, v⟩ = ⟨θ, Aᵀv⟩; A(θ) = `dense()` @ θ; rank d;
+    the stated column norms; the same `checksum()` on every device and in every release.
+
+    A new map supplies `_forward`, `_adjoint` and `to`, and inherits the rest.
+
+    Attributes:
+        dim: d, the training dimension, 1 ≤ d ≤ D.
+        ambient_dim: D.
+        device: where the map's own tensors live.
+        dtype: of inputs and outputs.
+    """
+
+    dim: int
+    ambient_dim: int
+    device: torch.device
+    dtype: torch.dtype
+
+    @abc.abstractmethod
+    def _forward(self, theta: torch.Tensor) -> torch.Tensor:
+        """Map theta (..., d) to (..., D), outside autograd."""
+
+    @abc.abstractmethod
+    def _adjoint(self, v: torch.Tensor) -> torch.Tensor:
+        """Map v (..., D) to (..., d), outside autograd."""
+
+    @abc.abstractmethod
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Self:
+        """Return this map on another device or in another dtype: the same bits, cast."""
+
+    @abc.abstractmethod
+    def checksum(self) -> str:
+        """Return 32 hex digits that fix the map: the same on every device and in every release."""
+
+    def __call__(self, theta: torch.Tensor) -> torch.Tensor:
+        """Return A θ, (..., d) → (..., D). Differentiable; autograd stores nothing."""
+        _check_last_axis("theta", theta, self.dim)
+        return _Apply.apply(theta, self, False)
+
+    def adjoint(self, v: torch.Tensor) -> torch.Tensor:
+        """Return Aᵀ v, (..., D) → (..., d). Differentiable; autograd stores nothing."""
+        _check_last_axis("v", v, self.ambient_dim)
+        return _Apply.apply(v, self, True)
+
+    def dense(self) -> torch.Tensor:
+        """Return A itself, shape (D, d). For tests and small D: it costs D·d numbers."""
+        eye = torch.eye(self.dim, dtype=self.dtype, device=self.device)
+        return self._forward(eye).T.contiguous()
+
+
+def check_dims(dim: int, ambient_dim: int) -> None:
+    """Refuse a training dimension outside 1 … D."""
+    for name, value in (("dim", dim), ("ambient_dim", ambient_dim)):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise invalid(name, expected="an integer", got=repr(value))
+    if not 1 <= dim <= ambient_dim:
+        raise invalid(
+            "dim",
+            expected=f"a training dimension in 1 … {ambient_dim} (the ambient dimension D)",
+            got=dim,
+            remedy="Choose d between 1 and the number of weights.",
+        )
+
+
+def _check_last_axis(name: str, x: torch.Tensor, size: int) -> None:
+    if x.ndim < 1 or x.shape[-1] != size:
+        raise invalid(name, expected=f"shape (..., {size})", got=f"shape {tuple(x.shape)}")

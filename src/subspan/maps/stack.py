@@ -1,0 +1,99 @@
+"""Many maps applied at once: one flat θ of all trials in, one row of weights per trial out.
+
+The maps may have different dimensions. What a trial gets does not depend, to the bit on CPU, on
+which trials stand beside it: each output number is one product or one sum in a fixed order.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+
+import torch
+
+from subspan.maps.base import LinearMap
+from subspan.maps.hadamard import HadamardMap
+from subspan.maps.partition import PartitionMap
+from subspan.maps.walsh import walsh_hadamard
+
+
+class MapStack(abc.ABC):
+    """K maps as one: flat θ (Σ d_k,) → weights (K, D), and its adjoint."""
+
+    @abc.abstractmethod
+    def forward(self, theta: torch.Tensor) -> torch.Tensor:
+        """Map flat θ (Σ d_k,) to (K, D)."""
+
+    @abc.abstractmethod
+    def adjoint(self, v: torch.Tensor) -> torch.Tensor:
+        """Map v (K, D) to flat (Σ d_k,)."""
+
+
+def stack(maps: Sequence[LinearMap]) -> MapStack:
+    """Return the fastest stack that serves all the maps."""
+    if all(isinstance(m, PartitionMap) for m in maps):
+        return _PartitionStack([m for m in maps if isinstance(m, PartitionMap)])
+    if all(isinstance(m, HadamardMap) and len(m.blocks) == 1 for m in maps):
+        return _HadamardStack([m for m in maps if isinstance(m, HadamardMap)])
+    return _LoopStack(maps)
+
+
+class _LoopStack(MapStack):
+    def __init__(self, maps: Sequence[LinearMap]) -> None:
+        self._maps, self._sizes = list(maps), [m.dim for m in maps]
+
+    def forward(self, theta: torch.Tensor) -> torch.Tensor:
+        parts = theta.split(self._sizes)
+        return torch.stack([m._forward(t) for m, t in zip(self._maps, parts, strict=True)])
+
+    def adjoint(self, v: torch.Tensor) -> torch.Tensor:
+        return torch.cat([m._adjoint(row) for m, row in zip(self._maps, v, strict=True)])
+
+
+class _PartitionStack(MapStack):
+    def __init__(self, maps: Sequence[PartitionMap]) -> None:
+        ends = torch.tensor([m.dim for m in maps]).cumsum(0)
+        self._total = int(ends[-1])
+        starts = ends - torch.tensor([m.dim for m in maps])
+        shifted = [m.coordinate + int(s) for m, s in zip(maps, starts, strict=True)]
+        self._coordinate = torch.cat(shifted)
+        self._entry = torch.stack([m.entry for m in maps])
+
+    def forward(self, theta: torch.Tensor) -> torch.Tensor:
+        return theta.index_select(0, self._coordinate).view_as(self._entry).mul_(self._entry)
+
+    def adjoint(self, v: torch.Tensor) -> torch.Tensor:
+        out = v.new_zeros(self._total)
+        return out.index_add_(0, self._coordinate, (v * self._entry).flatten())
+
+
+class _HadamardStack(MapStack):
+    """E puts each θ into its own row-major stretch of an inner vector; equal orders go together."""
+
+    def __init__(self, maps: Sequence[HadamardMap]) -> None:
+        self._spread = _PartitionStack([m.spread for m in maps])
+        orders = [m.blocks[0] for m in maps]
+        starts = torch.tensor([0, *orders]).cumsum(0)
+        self._inner = int(starts[-1])
+        self._positions = torch.cat(
+            [m.positions + int(s) for m, s in zip(maps, starts[:-1], strict=True)]
+        )
+        self._groups = [  # runs of equal order
+            (int(starts[i]), int(starts[j]), orders[i]) for i, j in _runs(orders)
+        ]
+
+    def _transform(self, inner: torch.Tensor) -> torch.Tensor:
+        parts = [walsh_hadamard(inner[a:b].view(-1, n)).flatten() for a, b, n in self._groups]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def forward(self, theta: torch.Tensor) -> torch.Tensor:
+        inner = theta.new_zeros(self._inner).index_copy_(0, self._positions, theta)
+        return self._spread.forward(self._transform(inner))
+
+    def adjoint(self, v: torch.Tensor) -> torch.Tensor:
+        return self._transform(self._spread.adjoint(v)).index_select(0, self._positions)
+
+
+def _runs(values: Sequence[int]) -> list[tuple[int, int]]:
+    edges = [0] + [i for i in range(1, len(values)) if values[i] != values[i - 1]] + [len(values)]
+    return list(zip(edges[:-1], edges[1:], strict=True))

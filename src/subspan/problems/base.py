@@ -1,0 +1,86 @@
+"""`AbstractProblem`: a training problem as a function of one flat weight vector."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, NamedTuple, Self
+
+import torch
+
+from subspan.training.spec import TrainSpec
+
+Batch = tuple[torch.Tensor, torch.Tensor] | None
+
+
+class Evaluation(NamedTuple):
+    """Mean loss and accuracy (a fraction) over a whole split; NaN where there is none."""
+
+    loss: float
+    accuracy: float
+
+
+class AbstractProblem(abc.ABC):
+    """A network, its data and its loss, as a function of w ∈ R^D.
+
+    Laws (`subspan.testing.problem_conformance`): `loss` is pure, differentiable and vmappable
+    over a leading axis of `weights`; `grads` equals a loop of autograd over `loss`; `init` is a
+    function of its seed alone; `evaluate` over the training set equals `loss` on all of it.
+
+    Attributes:
+        name: as the user wrote it.
+        identity: plain JSON data that fixes the problem, a digest of its data among it; part of
+            every trial's key.
+        ambient_dim: D.
+        train_size: rows of the training set; 0 for analytic problems.
+        default_spec: a `TrainSpec` that trains it well.
+        device: where weights and data live.
+        dtype: floating-point type of weights and data.
+    """
+
+    name: str
+    identity: dict[str, Any]
+    ambient_dim: int
+    train_size: int
+    default_spec: TrainSpec
+    device: torch.device
+    dtype: torch.dtype
+
+    @abc.abstractmethod
+    def init(self, seed: int) -> torch.Tensor:
+        """Return initial weights, shape (D,), drawn from the stream of `seed`."""
+
+    @abc.abstractmethod
+    def batch(self, indices: torch.Tensor | None = None, split: str = "train") -> Batch:
+        """Return the rows `indices` (shape (B,) or (K, B)) of a split; None means all rows.
+
+        Analytic problems return None.
+        """
+
+    @abc.abstractmethod
+    def loss(self, weights: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return the mean loss of weights (D,) on a batch, shape (); differentiable."""
+
+    @abc.abstractmethod
+    def evaluate_many(self, weights: torch.Tensor, split: str = "train") -> list[Evaluation]:
+        """Evaluate each row of weights (K, D) on a whole split (`"train"` or `"test"`)."""
+
+    @abc.abstractmethod
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Self:
+        """Return this problem on another device or in another dtype."""
+
+    def evaluate(self, weights: torch.Tensor, split: str = "train") -> Evaluation:
+        """Evaluate weights (D,) on a whole split."""
+        return self.evaluate_many(weights[None], split)[0]
+
+    def grads(self, weights: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return losses (K,) and full-space gradients (K, D) of weights (K, D).
+
+        The batch has a leading axis K: each row of weights has its own.
+        """
+        in_dims = (0, None if batch is None else 0)
+        gradients, losses = torch.func.vmap(torch.func.grad_and_value(self.loss), in_dims)(
+            weights, batch
+        )
+        return losses, gradients

@@ -1,0 +1,312 @@
+"""`Problem`: any `nn.Module` with data and a loss, as a function of one flat weight vector."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any, Literal, Self
+
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from subspan.canonical import digest, tensor_digest
+from subspan.errors import InputError, invalid, unknown
+from subspan.problems.base import AbstractProblem, Batch, Evaluation
+from subspan.problems.layout import Layout
+from subspan.problems.traced import TracedGrads
+from subspan.streams import scoped_torch_rng
+from subspan.training.spec import TrainSpec
+
+Data = tuple[torch.Tensor, torch.Tensor]
+OutputLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+LOSSES: dict[str, OutputLoss] = {
+    "cross_entropy": nn.functional.cross_entropy,
+    "mse": nn.functional.mse_loss,
+}
+_EVAL_ROWS = 512
+
+
+class Problem(AbstractProblem):
+    """A module, its data and its loss, as a function of w ∈ R^D.
+
+    The module runs in evaluation mode, so its loss is a function of w and the batch alone, except
+    that BatchNorm always normalises by the statistics of the current batch (Larsen et al., 2022):
+    in training the minibatch, in evaluation the evaluation batch, which is the whole split unless
+    `eval_rows` says otherwise.
+
+    Args:
+        make_module: returns a fresh module. Its own random initialisation is used, drawn
+            reproducibly from the seed that `init` is given.
+        train: inputs (n, ...) and targets (n, ...). Class labels are integers.
+        test: the same for the test split; None: the problem has none.
+        loss: `"cross_entropy"`, `"mse"`, or a function of (outputs, targets) that returns the
+            mean over rows. Accuracy is reported where the targets are class labels.
+        name: for records and files. Trials are told apart by it, by the loss, the module's
+            structure and a digest of the data.
+        default_spec: a `TrainSpec` that trains the problem well.
+        init: returns initial weights as named tensors from a seed, in place of `make_module`'s
+            own initialisation.
+        dropout: `"refuse"` a module with active dropout, or switch it `"off"`.
+        eval_rows: rows per evaluation batch; None: 512, or the whole split with BatchNorm.
+
+    Raises:
+        InputError: data are NaN, of unequal length, or do not fit the module; labels are out of
+            range; the module has mutable buffers other than BatchNorm's, or active dropout.
+    """
+
+    def __init__(
+        self,
+        make_module: Callable[[], nn.Module],
+        train: Data,
+        test: Data | None = None,
+        loss: str | OutputLoss = "cross_entropy",
+        name: str = "problem",
+        *,
+        default_spec: TrainSpec | None = None,
+        init: Callable[[int], dict[str, torch.Tensor]] | None = None,
+        dropout: Literal["refuse", "off"] = "refuse",
+        eval_rows: int | None = None,
+        identity: dict[str, Any] | None = None,
+    ) -> None:
+        self.name, self._make_module, self._init = name, make_module, init
+        self.device, self.dtype = torch.device("cpu"), torch.float32
+        if isinstance(loss, str) and loss not in LOSSES:
+            raise unknown("loss", loss, list(LOSSES))
+        loss_name = loss if isinstance(loss, str) else getattr(loss, "__qualname__", repr(loss))
+        self._loss_of_outputs = LOSSES[loss] if isinstance(loss, str) else loss
+        self._splits = {"train": _checked(train, "train", self.dtype)}
+        if test is not None:
+            self._splits["test"] = _checked(test, "test", self.dtype)
+        with scoped_torch_rng(0, "module"):
+            module = make_module()
+        self.batch_norm = _use_batch_statistics(module)
+        _refuse_dropout(module, dropout)
+        self._classes = self._check_fit(module)
+        self.module = module.eval().requires_grad_(False)
+        self.layout = Layout.of(dict(module.named_parameters()))
+        if not self.layout.ambient_dim:
+            raise invalid("make_module", expected="a module with parameters", got="none")
+        self.ambient_dim = self.layout.ambient_dim
+        self.train_size = len(self._splits["train"][0])
+        self.default_spec = default_spec or TrainSpec(epochs=5, schedule="cosine")
+        self._eval_rows = eval_rows or (None if self.batch_norm else _EVAL_ROWS)
+        self._convolutional = any(isinstance(m, nn.modules.conv._ConvNd) for m in module.modules())
+        self._traced = TracedGrads(self.loss)
+        self.identity = identity or {
+            "name": name,
+            "kind": "module",
+            "loss": loss_name,
+            "module": digest([repr(module), self.layout.names, self.layout.shapes]),
+            "data": tensor_digest(*(t for split in self._splits.values() for t in split)),
+        }
+
+    @property
+    def vectorized(self) -> bool:
+        """Whether many weights run as one batched program: always on a GPU; on a CPU unless the
+        module convolves, where a grouped convolution is slower than a loop."""
+        return self.device.type != "cpu" or not self._convolutional
+
+    def init(self, seed: int) -> torch.Tensor:
+        """Return initial weights, shape (D,), drawn from the stream of `seed`."""
+        if self._init is not None:
+            tensors = self._init(seed)
+        else:
+            with scoped_torch_rng(seed, "init"):
+                tensors = dict(self._make_module().named_parameters())
+        return self.layout.flatten(tensors).detach().to(self.device, self.dtype)
+
+    def batch(self, indices: torch.Tensor | None = None, split: str = "train") -> Data:
+        """Return rows `indices` (shape (B,) or (K, B)) of a split; None means all rows."""
+        x, y = self._split(split)
+        if indices is not None:
+            x, y = x[indices], y[indices]
+        # Images lie in memory as (..., height, width, channels), the layout convolutions like.
+        return (x.movedim(-1, -3) if self._is_image(split) else x), y
+
+    def outputs(self, weights: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Return the module's outputs with weights (D,) on inputs (n, ...)."""
+        result: torch.Tensor = functional_call(self.module, self.layout.split(weights), (x,))
+        return result
+
+    def loss_of_outputs(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the mean loss of outputs (n, ...) against targets, shape ()."""
+        return self._loss_of_outputs(outputs, targets)
+
+    def loss(self, weights: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return the mean loss of weights (D,) on a batch, shape (); differentiable."""
+        assert batch is not None
+        return self._loss_of_outputs(self.outputs(weights, batch[0]), batch[1])
+
+    def grads(self, weights: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return losses (K,) and gradients (K, D) of weights (K, D), each row with its own batch."""
+        assert batch is not None
+        if self.vectorized:
+            return self._traced(weights, batch)
+        losses, gradients = [], []
+        for row, x, y in zip(weights, *batch, strict=True):
+            leaf = row.detach().requires_grad_()
+            value = self.loss(leaf, (x, y))
+            gradients.append(torch.autograd.grad(value, leaf)[0])
+            losses.append(value.detach())
+        return torch.stack(losses), torch.stack(gradients)
+
+    @torch.no_grad()
+    def evaluate_many(self, weights: torch.Tensor, split: str = "train") -> list[Evaluation]:
+        """Evaluate each row of weights (K, D) on a whole split; NaN where there is no such split."""
+        if split not in self._splits:
+            self._check_split(split)
+            return [Evaluation(math.nan, math.nan)] * len(weights)
+        if not self.vectorized and len(weights) > 1:
+            return [self.evaluate(row, split) for row in weights]
+        x, y = self.batch(None, split)
+        losses = torch.zeros(len(weights), dtype=torch.float64)
+        hits = torch.zeros(len(weights), dtype=torch.float64)
+        for xs, ys in zip(*(t.split(self._eval_rows or len(y)) for t in (x, y)), strict=True):
+            loss, hit = self._evaluate_rows(weights, xs, ys)
+            losses += loss.double().cpu() * len(ys)
+            hits += hit.double().cpu()
+        accuracy = hits / len(y) if self._classes else torch.full_like(hits, math.nan)
+        return [
+            Evaluation(float(loss), float(acc))
+            for loss, acc in zip(losses / len(y), accuracy, strict=True)
+        ]
+
+    def _evaluate_rows(
+        self, weights: torch.Tensor, x: torch.Tensor, y: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        def one(row: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            out = self.outputs(row, x)
+            hits = (out.argmax(1) == y).sum() if self._classes else out.new_zeros(())
+            return self._loss_of_outputs(out, y), hits
+
+        if not self.vectorized:
+            loss, hits = one(weights[0], x)
+            return loss[None], hits[None]
+        # Each trial gets its own view of x: a shared one would join the trials' products into
+        # one, whose last bits depend on how many trials there are.
+        return torch.func.vmap(one)(weights, x.expand(len(weights), *x.shape))
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Self:
+        """Return this problem on another device or in another dtype."""
+        target, dtype = torch.device(device or self.device), dtype or self.dtype
+        if target == self.device and dtype == self.dtype:
+            return self
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        new.device, new.dtype = target, dtype
+        new.module = copy.deepcopy(self.module).to(target, dtype)
+        new._splits = {
+            name: tuple(
+                t.to(target, dtype) if t.is_floating_point() else t.to(target) for t in pair
+            )
+            for name, pair in self._splits.items()
+        }
+        new._traced = TracedGrads(new.loss)
+        return new
+
+    def _split(self, split: str) -> Data:
+        self._check_split(split)
+        if split not in self._splits:
+            raise invalid(
+                "split", expected="'train': the problem has no test data", got=repr(split)
+            )
+        return self._splits[split]
+
+    @staticmethod
+    def _check_split(split: str) -> None:
+        if split not in ("train", "test"):
+            raise invalid("split", expected="'train' or 'test'", got=repr(split))
+
+    def _is_image(self, split: str) -> bool:
+        return self._splits[split][0].ndim == 4
+
+    def _check_fit(self, module: nn.Module) -> int:
+        """Run two rows through the module; return the number of classes, 0 if not classifying."""
+        x, y = (t[:2] for t in self.batch())
+        before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        try:
+            with torch.no_grad(), scoped_torch_rng(0, "module"):
+                out = module.train()(x)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise invalid(
+                "train",
+                expected="inputs that the module takes",
+                got=f"rows of shape {tuple(x.shape[1:])}",
+                remedy=f"The module said: {str(error).splitlines()[0]}",
+            ) from error
+        for name, buffer in module.named_buffers():
+            if name not in before or not torch.equal(buffer, before[name]):
+                raise invalid(
+                    "make_module",
+                    expected="a module whose buffers do not change in training",
+                    got=f"buffer {name!r}, which changes",
+                    remedy="Make it a constant; of layers with running state only BatchNorm is taken.",
+                )
+        if y.is_floating_point():
+            return 0
+        if out.ndim != 2:
+            raise invalid(
+                "make_module",
+                expected="outputs (n, classes) for integer labels",
+                got=f"outputs of shape {tuple(out.shape)}",
+            )
+        for name, (_, labels) in self._splits.items():
+            low, high = int(labels.min()), int(labels.max())
+            if low < 0 or high >= out.shape[1]:
+                raise invalid(
+                    f"{name} labels",
+                    expected=f"integers in 0 … {out.shape[1] - 1} (the module has {out.shape[1]} outputs)",
+                    got=f"{low} … {high}",
+                )
+        return out.shape[1]
+
+
+def _checked(data: Data, name: str, dtype: torch.dtype) -> Data:
+    try:
+        x, y = (torch.as_tensor(t) for t in data)
+    except (TypeError, ValueError) as error:
+        raise invalid(name, expected="a pair (inputs, targets)", got=type(data).__name__) from error
+    if x.ndim < 2 or len(x) != len(y) or not len(x):
+        raise invalid(
+            name,
+            expected="inputs (n, ...) and as many targets, n ≥ 1",
+            got=f"shapes {tuple(x.shape)} and {tuple(y.shape)}",
+        )
+    for what, tensor in (("inputs", x), ("targets", y)):
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            bad = int((~torch.isfinite(tensor)).flatten(1).any(1).sum() if tensor.ndim > 1 else 1)
+            raise invalid(
+                f"{name} {what}",
+                expected="finite numbers",
+                got=f"NaN or infinity in {bad} rows",
+                remedy="Clean or drop those rows.",
+            )
+    x = x.to(dtype) if x.is_floating_point() else x
+    y = y.to(dtype) if y.is_floating_point() else y.to(torch.int64)
+    return (x.movedim(-3, -1).contiguous() if x.ndim == 4 else x), y
+
+
+def _use_batch_statistics(module: nn.Module) -> bool:
+    """Make every BatchNorm normalise by its current batch; say whether there is one."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.track_running_stats = False
+        norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+    return bool(norms)
+
+
+def _refuse_dropout(module: nn.Module, policy: str) -> None:
+    active = [
+        name
+        for name, m in module.named_modules()
+        if isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0
+    ]
+    if active and policy != "off":
+        raise InputError(
+            f"make_module: expected no active dropout, got it in {', '.join(active[:3])}. The loss "
+            "must be a function of the weights: set p=0, or pass dropout='off'."
+        )

@@ -1,0 +1,112 @@
+"""The problems by name. To add one, write a function that returns a problem and enter it here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from subspan.canonical import digest, tensor_digest
+from subspan.errors import invalid, unknown
+from subspan.problems import data, models
+from subspan.problems.analytic import Quadratic
+from subspan.problems.base import AbstractProblem
+from subspan.problems.module import Problem
+from subspan.training.spec import TrainSpec
+
+
+def digits_mlp(subset: int | None = None, standardize: bool = False) -> Problem:
+    """64-32-10 ReLU network on scikit-learn's 8 × 8 digits; D = 2,410."""
+    make_module = partial(models.mlp, 64, 32, 10)
+    train, test = data.digits(subset, standardize)
+    return Problem(
+        make_module,
+        train,
+        test,
+        name="digits-mlp",
+        init=models.he_normal(make_module, last="3.weight"),
+        default_spec=TrainSpec(lr=0.05, epochs=50, batch_size=128, schedule="linear"),
+    )
+
+
+def _images(
+    name: str,
+    source: str,
+    make_module: Callable[[], nn.Module],
+    spec: TrainSpec,
+    data_dir: str | Path | None = None,
+    subset: int | None = None,
+) -> Problem:
+    raw = data.images(source, data_dir)
+    rows = data.take_rows(len(raw.train_x), subset)
+    train, test = data.centred(raw, subset)
+    return Problem(
+        make_module,
+        train,
+        test,
+        name=name,
+        init=models.lecun_normal(make_module),
+        default_spec=spec,
+        identity={
+            "name": name,
+            "kind": "module",
+            "loss": "cross_entropy",
+            "module": digest(repr(make_module())),
+            "data": tensor_digest(raw.train_x[:rows], raw.train_y[:rows], raw.test_x, raw.test_y),
+        },
+    )
+
+
+def _image_problems() -> dict[str, Callable[..., Problem]]:
+    conv = TrainSpec(lr=0.05, epochs=2, batch_size=128, schedule="linear")
+    table: dict[str, Callable[..., Problem]] = {}
+    for source, info in data.SOURCES.items():
+        for net, channels in models.CONV_CHANNELS.items():
+            name = f"{source}-{net}"
+            make = partial(models.conv_net, channels, info.shape, info.classes)
+            table[name] = partial(_images, name, source, make, conv)
+    dense = TrainSpec(lr=0.05, epochs=5, batch_size=128, schedule="linear")
+    table["mnist-mlp"] = partial(
+        _images, "mnist-mlp", "mnist", partial(models.mlp, 784, 200, 200, 10), dense
+    )
+    return table
+
+
+PROBLEMS: dict[str, Callable[..., AbstractProblem]] = {
+    "digits-mlp": digits_mlp,
+    **_image_problems(),
+    "quadratic": Quadratic,
+}
+
+
+def names() -> list[str]:
+    """Return the names that `load` knows."""
+    return list(PROBLEMS)
+
+
+def load(name: str, **options: Any) -> AbstractProblem:
+    """Load a registered problem.
+
+    Args:
+        name: one of `names()`.
+        **options: of the problem: `data_dir` and `subset` for images, `subset` and `standardize`
+            for digits, `eigenvalues` and `displacement` for the quadratic.
+
+    Raises:
+        InputError: the name or an option is unknown, or the data cannot be read.
+    """
+    if name not in PROBLEMS:
+        raise unknown("problem", name, names())
+    options = {key: value for key, value in options.items() if value is not None}
+    try:
+        return PROBLEMS[name](**options)
+    except TypeError as error:
+        if match := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
+            raise invalid(
+                "option", expected=f"one that {name!r} has", got=repr(match[1])
+            ) from error
+        raise

@@ -1,0 +1,80 @@
+"""`Method`: a way to choose a subspace. `Subspace`: an offset and a map, w = offset + A θ."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from subspan.maps.base import LinearMap
+from subspan.problems.base import AbstractProblem
+from subspan.streams import derive
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which subspace a method is to make: the dimension, the user's seed and the repeat.
+
+    Initialisation and batch order depend on (seed, repeat) alone, so different methods and
+    dimensions are paired within a repeat; the map depends on the dimension too.
+    """
+
+    dim: int
+    seed: int
+    repeat: int
+
+    @property
+    def init_seed(self) -> int:
+        """Seed of the initial weights."""
+        return derive(self.seed, "init", self.repeat)
+
+    @property
+    def map_seed(self) -> int:
+        """Seed of the random map or mask."""
+        return derive(self.seed, "map", self.repeat, self.dim)
+
+    @property
+    def batch_seed(self) -> int:
+        """Seed of the order of batches while training θ."""
+        return derive(self.seed, "batches", self.repeat)
+
+    @property
+    def search_seed(self) -> int:
+        """Seed of the order of batches in a method's own search in full space."""
+        return derive(self.seed, "search", self.repeat)
+
+
+@dataclass(frozen=True)
+class Subspace:
+    """The affine subspace {offset + A θ : θ ∈ R^d}.
+
+    Args:
+        offset: weights at θ = 0, shape (D,).
+        map: A.
+        search_steps: full-space training steps spent to find it.
+        search_bits: bits to store it beyond a seed.
+    """
+
+    offset: torch.Tensor
+    map: LinearMap
+    search_steps: int = 0
+    search_bits: int = 0
+
+
+class Method(abc.ABC):
+    """A way to choose a d-dimensional affine subspace.
+
+    Laws (`subspan.testing.method_conformance`): the same draw gives the same subspace, another
+    draw another; the span has dimension d; `config` round-trips through JSON.
+    """
+
+    @abc.abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Return plain JSON data that fixes the method; its `"name"` is the registered name."""
+
+    @abc.abstractmethod
+    def subspaces(self, problem: AbstractProblem, draws: Sequence[Draw]) -> list[Subspace]:
+        """Return one subspace per draw. Many at once, so that a search can run as an ensemble."""

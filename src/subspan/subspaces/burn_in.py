@@ -1,0 +1,88 @@
+"""`BurnIn`: a random affine subspace through weights trained for t steps in full space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from subspan import maps
+from subspan.errors import invalid, unknown
+from subspan.maps.coordinate import CoordinateMap
+from subspan.problems.base import AbstractProblem
+from subspan.subspaces.base import Draw, Method, Subspace
+from subspan.subspaces.random_affine import RandomAffine, random_map
+from subspan.training.ensemble import train
+from subspan.training.spec import TrainSpec
+
+
+class BurnIn(Method):
+    """A random d-dimensional affine subspace through w_t, after t full-space steps from w₀.
+
+    Source: Larsen et al. (2022): momentum SGD, learning rate 0.05, momentum 0.9, batches of 128.
+    Takes exactly t steps, where the official code takes t + 1; t = 0 is `RandomAffine`.
+
+    Args:
+        steps: t, 0 or more.
+        map: name of a map, as for `RandomAffine`.
+        lr: learning rate of the burn-in.
+        momentum: of the burn-in.
+        batch_size: of the burn-in.
+        **options: of the map.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        map: str = "hadamard",
+        *,
+        lr: float = 0.05,
+        momentum: float = 0.9,
+        batch_size: int = 128,
+        **options: Any,
+    ) -> None:
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+            raise invalid("burn-in steps", expected="an integer, 0 or more", got=repr(steps))
+        if map not in maps.names():
+            raise unknown("map", map, maps.names())
+        self.steps, self.map, self.options = steps, map, options
+        self.lr, self.momentum, self.batch_size = lr, momentum, batch_size
+
+    def config(self) -> dict[str, Any]:
+        """Return plain JSON data that fixes the method; that of `RandomAffine` where t = 0."""
+        if self.steps == 0:
+            return RandomAffine(self.map, **self.options).config()
+        return {
+            "name": "burn-in",
+            "steps": self.steps,
+            "map": self.map,
+            "lr": self.lr,
+            "momentum": self.momentum,
+            "batch_size": self.batch_size,
+            **self.options,
+        }
+
+    def subspaces(self, problem: AbstractProblem, draws: Sequence[Draw]) -> list[Subspace]:
+        """Return one subspace per draw; the burn-ins run as one ensemble."""
+        starts = [problem.init(d.init_seed) for d in draws]
+        if self.steps:
+            starts = self._burn(problem, starts, [d.search_seed for d in draws])
+        return [
+            Subspace(start, random_map(self.map, self.options, problem, draw), self.steps)
+            for start, draw in zip(starts, draws, strict=True)
+        ]
+
+    def _burn(self, problem: AbstractProblem, starts: list[Any], seeds: list[int]) -> list[Any]:
+        spec = TrainSpec(
+            optimizer="sgd",
+            lr=self.lr,
+            momentum=self.momentum,
+            steps=self.steps,
+            batch_size=self.batch_size,
+        )
+        full = CoordinateMap.identity(problem.ambient_dim, dtype=problem.dtype).to(problem.device)
+        subspaces = [Subspace(start, full) for start in starts]
+        results = train(problem, subspaces, spec, seeds, evaluate=False)
+        return [start + r.theta for start, r in zip(starts, results, strict=True)]
+
+    def __repr__(self) -> str:
+        return f"BurnIn(steps={self.steps}, map={self.map!r})"

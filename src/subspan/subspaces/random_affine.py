@@ -1,0 +1,60 @@
+"""`RandomAffine`: w₀ + A θ with a random map, the null model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+from subspan import maps
+from subspan.errors import unknown
+from subspan.problems.base import AbstractProblem
+from subspan.subspaces.base import Draw, Method, Subspace
+
+
+def random_map(
+    name: str, options: dict[str, Any], problem: AbstractProblem, draw: Draw
+) -> maps.LinearMap:
+    """Return the random map of a draw, on the problem's device and in its dtype."""
+    return maps.make(
+        name,
+        dim=draw.dim,
+        ambient_dim=problem.ambient_dim,
+        seed=draw.map_seed,
+        device=problem.device,
+        dtype=problem.dtype,
+        **options,
+    )
+
+
+class RandomAffine(Method):
+    """A random d-dimensional affine subspace through the initial weights.
+
+    Source: Larsen et al. (2022), definition of the random affine subspace.
+
+    Args:
+        map: name of a map. The default, `"hadamard"`, has exactly orthonormal dense columns at
+            O(D) cost; `"gaussian"` is the paper's, at O(d D). Their thresholds agree
+            (`experiments/maps`).
+        **options: of the map, e.g. `nnz` of `"sparse"`.
+    """
+
+    def __init__(self, map: str = "hadamard", **options: Any) -> None:
+        if map not in maps.names():
+            raise unknown("map", map, maps.names())
+        self.map, self.options = map, options
+
+    def config(self) -> dict[str, Any]:
+        """Return plain JSON data that fixes the method."""
+        return {"name": "random", "map": self.map, **self.options}
+
+    def subspaces(self, problem: AbstractProblem, draws: Sequence[Draw]) -> list[Subspace]:
+        """Return one subspace per draw."""
+        return [
+            Subspace(problem.init(d.init_seed), random_map(self.map, self.options, problem, d))
+            for d in draws
+        ]
+
+    def __repr__(self) -> str:
+        options = "".join(f", {k}={v!r}" for k, v in self.options.items())
+        return f"RandomAffine(map={self.map!r}{options})"

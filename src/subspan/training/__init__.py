@@ -1,0 +1,1 @@
+"""Training: how a trial is trained, many at once."""

@@ -1,0 +1,211 @@
+"""The ensemble trainer: advances many trials at once, each in its own subspace.
+
+One step computes all weights w_k = offset_k + A_k θ_k, their full-space gradients as one batched
+program, and pulls those back by the adjoint: autograd never sees a map. What a trial computes
+does not depend on the trials beside it; one that diverges or meets its goal leaves the rest alone.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+
+from subspan.errors import InputError
+from subspan.goals import Goal, parse_goal
+from subspan.maps.base import LinearMap
+from subspan.maps.stack import MapStack, stack
+from subspan.problems.analytic import Quadratic
+from subspan.problems.base import AbstractProblem, Batch
+from subspan.training.batches import Batches
+from subspan.training.optimizers import OPTIMIZER_CLASSES, learning_rate
+from subspan.training.outcome import CurvePoint, Outcome
+from subspan.training.spec import TrainSpec
+
+
+class AffineSubspace(Protocol):
+    """What the trainer needs of a subspace."""
+
+    @property
+    def offset(self) -> torch.Tensor:
+        """Weights at θ = 0, shape (D,)."""
+
+    @property
+    def map(self) -> LinearMap:
+        """A: R^d → R^D."""
+
+    @property
+    def search_steps(self) -> int:
+        """Full-space steps spent to find the subspace."""
+
+
+@dataclass
+class TrainResult:
+    """What came of one trial: outcome, evaluations, steps taken, final θ (d,), share of seconds."""
+
+    outcome: Outcome = Outcome.FINISHED
+    curve: list[CurvePoint] = field(default_factory=list)
+    steps: int = 0
+    theta: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    wall_time: float = 0.0
+
+
+OnStep = Callable[[int, torch.Tensor], None]
+
+
+def train(
+    problem: AbstractProblem,
+    subspaces: Sequence[AffineSubspace],
+    spec: TrainSpec,
+    batch_seeds: Sequence[int],
+    *,
+    evaluate: bool = True,
+    on_step: OnStep | None = None,
+) -> list[TrainResult]:
+    """Train one trial per subspace, all at once.
+
+    Args:
+        problem: on the device and in the dtype to train in.
+        subspaces: of any dimensions; offsets and maps on the problem's device.
+        spec: how to train.
+        batch_seeds: for each trial, the seed of its order of batches.
+        evaluate: False skips every evaluation: the caller wants θ alone.
+        on_step: called with the step (from 1) and all weights (K, D) that the step starts from.
+
+    Returns:
+        One result per subspace, in order.
+
+    Raises:
+        InputError: the spec does not fit the problem.
+    """
+    if spec.optimizer == "exact":
+        return [_solve_exactly(problem, subspace) for subspace in subspaces]
+    run = _Run(problem, subspaces, spec, batch_seeds, evaluate)
+    run.advance_all(on_step)
+    return run.results
+
+
+class _Run:
+    """The state of one ensemble while it trains; `_alive` are the trials still under way."""
+
+    def __init__(
+        self,
+        problem: AbstractProblem,
+        subspaces: Sequence[AffineSubspace],
+        spec: TrainSpec,
+        batch_seeds: Sequence[int],
+        evaluate: bool,
+    ) -> None:
+        self._problem, self._spec, self._evaluate = problem, spec, evaluate
+        self._goal: Goal | None = None if spec.stop_at is None else parse_goal(spec.stop_at)
+        self._subspaces = list(subspaces)
+        self.results = [TrainResult() for _ in subspaces]
+        self._alive = list(range(len(subspaces)))
+        self._maps = [s.map for s in subspaces]
+        self._offsets = torch.stack([s.offset for s in subspaces])
+        self._theta = self._offsets.new_zeros(sum(m.dim for m in self._maps))
+        self._stack: MapStack = stack(self._maps)
+        self._optimizer = OPTIMIZER_CLASSES[spec.optimizer](self._theta, spec)
+        self._batches = None
+        if problem.train_size and spec.batch_size is not None:
+            self._batches = [
+                Batches(seed, problem.train_size, spec.batch_size) for seed in batch_seeds
+            ]
+        self._clock = time.perf_counter()
+
+    def advance_all(self, on_step: OnStep | None) -> None:
+        spec, size = self._spec, self._problem.train_size
+        total = spec.total_steps(size)
+        every = spec.eval_every or spec.steps_per_epoch(size)
+        if self._evaluate and any(s.search_steps for s in self._subspaces):
+            self._record(0, [i for i in self._alive if self._subspaces[i].search_steps])
+        for step in range(total):
+            if not self._alive:
+                return
+            weights = self._offsets + self._stack.forward(self._theta)
+            if on_step is not None:
+                on_step(step + 1, weights)
+            _, gradients = self._problem.grads(weights, self._batch(step))
+            pulled = self._stack.adjoint(gradients)
+            self._optimizer.step(self._theta, pulled, learning_rate(spec, step, total))
+            if self._evaluate and ((step + 1) % every == 0 or step + 1 == total):
+                self._record(step + 1, list(self._alive))
+        self._finish(self._alive, total, Outcome.FINISHED)
+
+    def _batch(self, step: int) -> Batch:
+        if self._batches is not None:
+            rows = torch.stack([self._batches[i].at(step) for i in self._alive])
+            return self._problem.batch(rows.to(self._problem.device))
+        whole = self._problem.batch()
+        if whole is None:
+            return None
+        count = len(self._alive)
+        return tuple(t.expand(count, *t.shape) for t in whole)  # type: ignore[return-value]
+
+    def _record(self, step: int, trials: list[int]) -> None:
+        """Evaluate these trials and retire those that diverged or met the goal."""
+        rows = [self._alive.index(i) for i in trials]
+        weights = (self._offsets + self._stack.forward(self._theta))[rows]
+        evaluations = [self._problem.evaluate_many(weights, split) for split in ("train", "test")]
+        stopped, diverged = [], []
+        for i, train_set, test_set in zip(trials, *evaluations, strict=True):
+            point = CurvePoint(step, *train_set, *test_set)
+            if not math.isfinite(train_set.loss):
+                diverged.append(i)
+                continue
+            self.results[i].curve.append(point)
+            if self._goal is not None and self._goal.met_by(
+                getattr(point, f"{self._goal.split}_{self._goal.metric}")
+            ):
+                stopped.append(i)
+        self._finish(stopped, step, Outcome.STOPPED)
+        self._finish(diverged, step, Outcome.DIVERGED)
+        self._drop({*stopped, *diverged})
+
+    def _finish(self, trials: list[int], step: int, outcome: Outcome) -> None:
+        self._charge()
+        thetas = dict(zip(self._alive, self._theta.split([m.dim for m in self._maps]), strict=True))
+        for i in trials:
+            self.results[i].theta = thetas[i].clone()
+            self.results[i].steps, self.results[i].outcome = step, outcome
+
+    def _charge(self) -> None:
+        """Share the seconds since the last call among the trials under way."""
+        now = time.perf_counter()
+        for i in self._alive:
+            self.results[i].wall_time += (now - self._clock) / len(self._alive)
+        self._clock = now
+
+    def _drop(self, gone: set[int]) -> None:
+        if not gone:
+            return
+        rows = [row for row, i in enumerate(self._alive) if i not in gone]
+        keep = torch.tensor(
+            [i not in gone for i in self._alive], device=self._theta.device
+        ).repeat_interleave(torch.tensor([m.dim for m in self._maps], device=self._theta.device))
+        positions = keep.nonzero()[:, 0]
+        self._alive = [self._alive[row] for row in rows]
+        self._maps = [self._maps[row] for row in rows]
+        self._offsets, self._theta = self._offsets[rows], self._theta[positions]
+        self._optimizer.keep(positions)
+        if rows:
+            self._stack = stack(self._maps)
+
+
+def _solve_exactly(problem: AbstractProblem, subspace: AffineSubspace) -> TrainResult:
+    if not isinstance(problem, Quadratic):
+        raise InputError(
+            f"optimizer: expected 'exact' on an analytic problem only, got it on {problem.name!r}. "
+            "Choose 'adam' or 'sgd'."
+        )
+    clock = time.perf_counter()
+    theta = problem.minimum_in_subspace(subspace.offset, subspace.map)
+    offset = subspace.offset.double().cpu()
+    weights = offset + subspace.map.to("cpu", torch.float64)(theta)
+    value = float(problem.to("cpu", torch.float64).loss(weights))
+    point = CurvePoint(1, value, math.nan, math.nan, math.nan)
+    return TrainResult(Outcome.FINISHED, [point], 1, theta, time.perf_counter() - clock)

@@ -1,0 +1,121 @@
+"""`TrainSpec`: how one trial is trained, as plain data that is part of the trial's identity."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from subspan.canonical import without_defaults
+from subspan.errors import invalid, unknown
+from subspan.goals import Goal, parse_goal
+
+OPTIMIZERS = ("adam", "sgd", "legacy_adam", "exact")
+SCHEDULES = ("constant", "cosine", "linear")
+DTYPES = ("float32", "float64")
+
+# Fields that came after version 0.1 and their defaults: left out of the hash when at default.
+_LATER_FIELDS: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """How to train θ in a subspace. Immutable; part of every trial's identity.
+
+    Args:
+        optimizer: `"adam"` (default), `"sgd"` (with `momentum`), `"legacy_adam"` (the official
+            code's Adam, whose bias correction divides by the constant 1−β instead of 1−βᵗ, so the
+            step shrinks from lr to 0.316 lr), or `"exact"` (analytic problems: the minimum over
+            the subspace by least squares, no optimiser in between).
+        lr: learning rate at step 0.
+        epochs: passes over the training set; or give `steps`. Exactly one of the two.
+        steps: optimiser steps.
+        batch_size: rows per step; None takes the full training set each step.
+        momentum: for `"sgd"`.
+        betas: for both Adams.
+        eps: for both Adams, added to the root of the second moment.
+        schedule: `"constant"`, `"cosine"` or `"linear"` (both decay to 0 at the last step).
+        eval_every: steps between evaluations on the full train and test sets; None: once an
+            epoch. The last step is always evaluated; the start is where the offset was trained.
+        stop_at: a goal (or its text) at which a trial ends early; None trains to the end.
+        dtype: `"float32"` or `"float64"`.
+
+    Raises:
+        InputError: a field is out of range.
+    """
+
+    optimizer: Literal["adam", "sgd", "legacy_adam", "exact"] = "adam"
+    lr: float = 0.05
+    epochs: float | None = None
+    steps: int | None = None
+    batch_size: int | None = 128
+    momentum: float = 0.9
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-7
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    eval_every: int | None = None
+    stop_at: Goal | str | None = None
+    dtype: Literal["float32", "float64"] = "float32"
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise unknown("optimizer", str(self.optimizer), list(OPTIMIZERS))
+        if self.schedule not in SCHEDULES:
+            raise unknown("schedule", str(self.schedule), list(SCHEDULES))
+        if self.dtype not in DTYPES:
+            raise unknown("dtype", str(self.dtype), list(DTYPES))
+        if self.epochs is None and self.steps is None:
+            object.__setattr__(self, "epochs", 5)
+        if self.epochs is not None and self.steps is not None:
+            raise invalid(
+                "epochs, steps", expected="one of the two", got="both", remedy="Drop one."
+            )
+        for name, low in (
+            ("lr", 0),
+            ("epochs", 0),
+            ("steps", 1),
+            ("batch_size", 1),
+            ("eval_every", 1),
+        ):
+            value = getattr(self, name)
+            if value is None and name != "lr":
+                continue
+            if not isinstance(value, int | float) or not low <= value < float("inf") or value == 0:
+                what = "a positive number" if name in ("lr", "epochs") else "a positive integer"
+                raise invalid(name, expected=what, got=repr(value))
+            if name not in ("lr", "epochs") and not isinstance(value, int):
+                raise invalid(name, expected="a positive integer", got=repr(value))
+        object.__setattr__(self, "betas", tuple(self.betas))
+        if self.stop_at is not None:
+            object.__setattr__(self, "stop_at", parse_goal(self.stop_at))
+
+    def replace(self, **changes: Any) -> TrainSpec:
+        """Return a copy with fields changed; giving `steps` clears `epochs` and the reverse."""
+        if changes.get("steps") is not None:
+            changes.setdefault("epochs", None)
+        if changes.get("epochs") is not None:
+            changes.setdefault("steps", None)
+        return dataclasses.replace(self, **changes)
+
+    def total_steps(self, train_size: int) -> int:
+        """Return the number of optimiser steps on a training set of `train_size` rows."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return max(1, round(self.epochs * self.steps_per_epoch(train_size)))
+
+    def steps_per_epoch(self, train_size: int) -> int:
+        """Return the steps of one pass over `train_size` rows; a last, short batch is left out."""
+        return 1 if self.batch_size is None else max(1, train_size // self.batch_size)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as plain JSON data, the form that is hashed and stored."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        fields["betas"] = list(self.betas)
+        fields["stop_at"] = None if self.stop_at is None else str(self.stop_at)
+        return without_defaults(fields, _LATER_FIELDS)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> TrainSpec:
+        """Build a spec from `to_json`'s output."""
+        return cls(**{**data, "betas": tuple(data["betas"])})
