@@ -102,12 +102,13 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
         transient=not console.is_terminal,
     )
     earlier, latest = 0, 0  # trials of finished rounds, and of the round that runs
+    planned: int | None = None
 
     def update(now: int, total: int | None, message: str) -> None:
-        nonlocal earlier, latest
-        if now < latest:  # the library counts each round of trials anew
+        nonlocal earlier, latest, planned
+        if now < latest or latest == planned:  # the library counts each round of trials anew
             earlier += latest
-        latest = now
+        latest, planned = now, total
         of = "" if total is None else f"/{earlier + total}"
         display.update(
             task,

@@ -22,12 +22,9 @@ def command(
     ] = False,
 ) -> None:
     """List the trials of a store."""
-    from subspan.errors import invalid
     from subspan.trials.store import Store
 
-    if not store.exists():  # opening a store that is to be written makes the file; reading must not
-        raise invalid("store", expected="a file that exists", got=str(store))
-    with Store(store) as opened:
+    with Store(store, readonly=True) as opened:
         records = list(opened.records())
     if json:
         print_json([as_json(record, curves=curves) for record in records])
