@@ -24,7 +24,7 @@ MAPS: dict[str, Callable[..., LinearMap]] = {
     "partition": PartitionMap,
     "hadamard": HadamardMap,
 }
-"""The random maps by name. To add one, write a `LinearMap` in a file of its own and enter it here."""
+"""The random maps by name. To add one, write a `LinearMap` in its own file and enter it here."""
 
 
 def names() -> list[str]:

@@ -26,7 +26,7 @@ _SMALLEST = 1024
 
 
 def inner_blocks(dim: int, ambient_dim: int) -> list[int]:
-    """Return the orders of the Walsh–Hadamard blocks: one, or the binary digits of D for large d."""
+    """Return the orders of the Walsh–Hadamard blocks: one, or for large d D's binary digits."""
     order = min(
         1 << (ambient_dim.bit_length() - 1),
         max(_SMALLEST, 1 << (_EXPANSION * dim - 1).bit_length()),

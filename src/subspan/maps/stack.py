@@ -7,6 +7,7 @@ which trials stand beside it: each output number is one product or one sum in a 
 from __future__ import annotations
 
 import abc
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -96,4 +97,4 @@ class _HadamardStack(MapStack):
 
 def _runs(values: Sequence[int]) -> list[tuple[int, int]]:
     edges = [0] + [i for i in range(1, len(values)) if values[i] != values[i - 1]] + [len(values)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))

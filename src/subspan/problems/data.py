@@ -122,10 +122,10 @@ def take_rows(available: int, subset: int | None) -> int:
 
 def _folder(name: str, source: Source, root: Path) -> Path:
     short = source.hub.split("/")[1]
-    for candidate in (root / name, root / short, root):
-        if candidate.is_dir() and any(candidate.rglob("*.parquet")):
-            if candidate == root or any((root / s).is_dir() for s in (name, short)):
-                return candidate
+    named = [root / part for part in (name, short) if (root / part).is_dir()]
+    for candidate in (*named, root):
+        if any(candidate.glob("**/train-*.parquet")):
+            return candidate
     raise invalid(
         "data_dir",
         expected=f"a folder with the Parquet files of {source.hub}",

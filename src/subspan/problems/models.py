@@ -6,6 +6,7 @@ Convolutional networks: 3 × 3 convolutions with SAME padding and bias, ReLU, 2 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -29,7 +30,7 @@ _TRUNCATED_STD = 0.87962566103423978
 def mlp(*widths: int) -> nn.Sequential:
     """Return a ReLU network of dense layers on flattened rows, e.g. `mlp(784, 200, 200, 10)`."""
     layers: list[nn.Module] = [nn.Flatten()]
-    for i, (fan_in, fan_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
         layers += [nn.ReLU()] * (i > 0) + [nn.Linear(fan_in, fan_out)]
     return nn.Sequential(*layers)
 

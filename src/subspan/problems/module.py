@@ -140,7 +140,7 @@ class Problem(AbstractProblem):
         return self._loss_of_outputs(self.outputs(weights, batch[0]), batch[1])
 
     def grads(self, weights: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return losses (K,) and gradients (K, D) of weights (K, D), each row with its own batch."""
+        """Return losses (K,) and gradients (K, D) of weights (K, D), a batch for each row."""
         assert batch is not None
         if self.vectorized:
             return self._traced(weights, batch)
@@ -154,7 +154,7 @@ class Problem(AbstractProblem):
 
     @torch.no_grad()
     def evaluate_many(self, weights: torch.Tensor, split: str = "train") -> list[Evaluation]:
-        """Evaluate each row of weights (K, D) on a whole split; NaN where there is no such split."""
+        """Evaluate each row of weights (K, D) on a whole split; NaN where there is none."""
         if split not in self._splits:
             self._check_split(split)
             return [Evaluation(math.nan, math.nan)] * len(weights)
@@ -200,10 +200,8 @@ class Problem(AbstractProblem):
         new.device, new.dtype = target, dtype
         new.module = copy.deepcopy(self.module).to(target, dtype)
         new._splits = {
-            name: tuple(
-                t.to(target, dtype) if t.is_floating_point() else t.to(target) for t in pair
-            )
-            for name, pair in self._splits.items()
+            name: (_moved(x, target, dtype), _moved(y, target, dtype))
+            for name, (x, y) in self._splits.items()
         }
         new._traced = TracedGrads(new.loss)
         return new
@@ -244,7 +242,7 @@ class Problem(AbstractProblem):
                     "make_module",
                     expected="a module whose buffers do not change in training",
                     got=f"buffer {name!r}, which changes",
-                    remedy="Make it a constant; of layers with running state only BatchNorm is taken.",
+                    remedy="Make it constant; of layers with running state only BatchNorm is taken.",
                 )
         if y.is_floating_point():
             return 0
@@ -259,7 +257,7 @@ class Problem(AbstractProblem):
             if low < 0 or high >= out.shape[1]:
                 raise invalid(
                     f"{name} labels",
-                    expected=f"integers in 0 … {out.shape[1] - 1} (the module has {out.shape[1]} outputs)",
+                    expected=f"integers in 0 … {out.shape[1] - 1}, the module's outputs",
                     got=f"{low} … {high}",
                 )
         return out.shape[1]
@@ -288,6 +286,10 @@ def _checked(data: Data, name: str, dtype: torch.dtype) -> Data:
     x = x.to(dtype) if x.is_floating_point() else x
     y = y.to(dtype) if y.is_floating_point() else y.to(torch.int64)
     return (x.movedim(-3, -1).contiguous() if x.ndim == 4 else x), y
+
+
+def _moved(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    return tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
 
 
 def _use_batch_statistics(module: nn.Module) -> bool:

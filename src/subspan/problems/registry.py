@@ -10,13 +10,18 @@ from typing import Any
 
 from torch import nn
 
-from subspan.canonical import digest, tensor_digest
+from subspan.canonical import tensor_digest
 from subspan.errors import invalid, unknown
 from subspan.problems import data, models
 from subspan.problems.analytic import Quadratic
 from subspan.problems.base import AbstractProblem
 from subspan.problems.module import Problem
 from subspan.training.spec import TrainSpec
+
+
+def _identity(name: str, *, data: str, version: int = 1) -> dict[str, Any]:
+    """Return what trials know a registered problem by. A change to the problem raises `version`."""
+    return {"name": name, "kind": "registered", "version": version, "data": data}
 
 
 def digits_mlp(subset: int | None = None, standardize: bool = False) -> Problem:
@@ -28,6 +33,7 @@ def digits_mlp(subset: int | None = None, standardize: bool = False) -> Problem:
         train,
         test,
         name="digits-mlp",
+        identity=_identity("digits-mlp", data=tensor_digest(*train, *test)),
         init=models.he_normal(make_module, last="3.weight"),
         default_spec=TrainSpec(lr=0.05, epochs=50, batch_size=128, schedule="linear"),
     )
@@ -51,13 +57,10 @@ def _images(
         name=name,
         init=models.lecun_normal(make_module),
         default_spec=spec,
-        identity={
-            "name": name,
-            "kind": "module",
-            "loss": "cross_entropy",
-            "module": digest(repr(make_module())),
-            "data": tensor_digest(raw.train_x[:rows], raw.train_y[:rows], raw.test_x, raw.test_y),
-        },
+        identity=_identity(
+            name,
+            data=tensor_digest(raw.train_x[:rows], raw.train_y[:rows], raw.test_x, raw.test_y),
+        ),
     )
 
 
@@ -69,7 +72,7 @@ def _image_problems() -> dict[str, Callable[..., Problem]]:
             name = f"{source}-{net}"
             make = partial(models.conv_net, channels, info.shape, info.classes)
             table[name] = partial(_images, name, source, make, conv)
-    dense = TrainSpec(lr=0.05, epochs=5, batch_size=128, schedule="linear")
+    dense = TrainSpec(lr=0.05, epochs=2, batch_size=128, schedule="linear")
     table["mnist-mlp"] = partial(
         _images, "mnist-mlp", "mnist", partial(models.mlp, 784, 200, 200, 10), dense
     )

@@ -30,6 +30,7 @@ class TracedGrads:
     def __call__(
         self, weights: torch.Tensor, batch: tuple[torch.Tensor, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return losses (K,) and gradients (K, D)."""
         x, y = batch
         shape = (weights.shape, x.shape, x.stride(), y.shape, weights.dtype)
         if shape not in self._graphs:

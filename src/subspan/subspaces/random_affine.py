@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-
 from subspan import maps
 from subspan.errors import unknown
 from subspan.problems.base import AbstractProblem
