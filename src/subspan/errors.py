@@ -16,7 +16,7 @@ class StoreError(SubspanError, OSError):
 
 
 def invalid(argument: str, *, expected: str, got: object, remedy: str = "") -> InputError:
-    """Build an `InputError` that names the argument, what was expected, what came, and the remedy."""
+    """Build an `InputError`: the argument, what was expected, what came, and the remedy."""
     text = f"{argument}: expected {expected}, got {got}."
     return InputError(f"{text} {remedy}" if remedy else text)
 

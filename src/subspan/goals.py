@@ -105,7 +105,7 @@ def parse_goal(text: str | Goal) -> Goal:
     except ValueError:
         raise invalid(
             "goal",
-            expected="'loss<=NUMBER' or 'accuracy>=FRACTION', with 'test:' in front if on test data",
+            expected="'loss<=NUMBER' or 'accuracy>=FRACTION', after 'test:' if on test data",
             got=repr(text),
             remedy='Example: --goal "loss<=0.1".',
         ) from None

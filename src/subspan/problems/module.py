@@ -242,7 +242,7 @@ class Problem(AbstractProblem):
                     "make_module",
                     expected="a module whose buffers do not change in training",
                     got=f"buffer {name!r}, which changes",
-                    remedy="Make it constant; of layers with running state only BatchNorm is taken.",
+                    remedy="Make it constant; only BatchNorm may keep a running state.",
                 )
         if y.is_floating_point():
             return 0

@@ -1,0 +1,11 @@
+"""Conformance suites that ship with the library: for maps, problems, methods and stores of your own.
+
+Each is one function that raises `AssertionError` with what failed. A test that calls it on a
+constructor holds the whole contract.
+"""
+
+from subspan.testing.map_conformance import check_map
+from subspan.testing.problem_conformance import check_problem
+from subspan.testing.store_conformance import check_store
+
+__all__ = ["check_map", "check_problem", "check_store"]

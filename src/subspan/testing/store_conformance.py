@@ -1,0 +1,51 @@
+"""The laws of a store of trials, as one check."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from subspan.training.outcome import CurvePoint, Outcome
+from subspan.trials.store import Store
+from subspan.trials.trial import Trial, TrialRecord
+
+
+def example_record(dim: int = 8, repeat: int = 0, problem: str = "example") -> TrialRecord:
+    """Return a small record with a NaN and an infinity-free curve, for tests of stores."""
+    trial = Trial({"name": problem}, {"name": "random"}, dim, {"lr": 0.1}, 0, repeat)
+    curve = (
+        CurvePoint(1, 0.9, 0.5, math.nan, math.nan),
+        CurvePoint(2, 0.7, 0.6, math.nan, math.nan),
+    )
+    return TrialRecord(trial, 100, Outcome.FINISHED, 2, curve, 1.25, 0.5, provenance={"a": 1})
+
+
+def check_store(reopen: Callable[[], Store]) -> None:
+    """Raise `AssertionError` unless a store keeps its laws.
+
+    Args:
+        reopen: returns the store; each call as if in a new process, on what was there before.
+            The first call meets an empty store.
+    """
+    store = reopen()
+    record = example_record()
+    _law(len(store) == 0 and not store.get([record.key]), "a new store is empty")
+    _law(store.add(record), "a new record is added")
+    _law(not store.add(record), "a known key adds nothing")
+    store.add(example_record(dim=4, repeat=1))
+    store.add(example_record(dim=4, repeat=0))
+    store.add(example_record(problem="other"))
+    for opened in (store, reopen()):
+        _law(len(opened) == 4, "records are there, also after opening again")
+        _law(
+            repr(opened.get([record.key])) == repr({record.key: record}),
+            "a record comes back equal",
+        )
+        order = [(r.trial.problem["name"], r.dim, r.trial.repeat) for r in opened.records()]
+        _law(order == sorted(order), "records come by problem, method, dim and repeat")
+        _law(len(list(opened.records("other"))) == 1, "records of one problem")
+
+
+def _law(holds: bool, law: str) -> None:
+    if not holds:
+        raise AssertionError(f"law broken: {law}")
