@@ -78,3 +78,11 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def subspaces(self, problem: AbstractProblem, draws: Sequence[Draw]) -> list[Subspace]:
         """Return one subspace per draw. Many at once, so that a search can run as an ensemble."""
+
+    def search_steps(self, problem: AbstractProblem) -> int:
+        """Return the full-space training steps that one of its subspaces costs to find."""
+        return 0
+
+    def max_dim(self, problem: AbstractProblem) -> int:
+        """Return the largest training dimension it can make on a problem; D unless it says less."""
+        return problem.ambient_dim

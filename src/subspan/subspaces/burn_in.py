@@ -66,10 +66,15 @@ class BurnIn(Method):
         starts = [problem.init(d.init_seed) for d in draws]
         if self.steps:
             starts = self._burn(problem, starts, [d.search_seed for d in draws])
+        bits = 32 * problem.ambient_dim if self.steps else 0  # the offset is no longer a seed
         return [
-            Subspace(start, random_map(self.map, self.options, problem, draw), self.steps)
+            Subspace(start, random_map(self.map, self.options, problem, draw), self.steps, bits)
             for start, draw in zip(starts, draws, strict=True)
         ]
+
+    def search_steps(self, problem: AbstractProblem) -> int:
+        """Return t."""
+        return self.steps
 
     def _burn(self, problem: AbstractProblem, starts: list[Any], seeds: list[int]) -> list[Any]:
         spec = TrainSpec(
