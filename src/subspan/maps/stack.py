@@ -40,15 +40,18 @@ def stack(maps: Sequence[LinearMap]) -> MapStack:
 
 
 class _LoopStack(MapStack):
+    """One map after another. Each gets its vector in memory of its own: a matrix product's last
+    bits depend on how its operands are aligned, which must not depend on the neighbours."""
+
     def __init__(self, maps: Sequence[LinearMap]) -> None:
         self._maps, self._sizes = list(maps), [m.dim for m in maps]
 
     def forward(self, theta: torch.Tensor) -> torch.Tensor:
         parts = theta.split(self._sizes)
-        return torch.stack([m._forward(t) for m, t in zip(self._maps, parts, strict=True)])
+        return torch.stack([m._forward(t.clone()) for m, t in zip(self._maps, parts, strict=True)])
 
     def adjoint(self, v: torch.Tensor) -> torch.Tensor:
-        return torch.cat([m._adjoint(row) for m, row in zip(self._maps, v, strict=True)])
+        return torch.cat([m._adjoint(row.clone()) for m, row in zip(self._maps, v, strict=True)])
 
 
 class _PartitionStack(MapStack):

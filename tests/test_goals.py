@@ -1,0 +1,39 @@
+import math
+
+import pytest
+
+from subspan.errors import InputError
+from subspan.goals import AccuracyAbove, LossBelow, parse_goal
+
+
+@pytest.mark.parametrize(
+    ("text", "goal"),
+    [
+        ("loss<=0.1", LossBelow(0.1)),
+        (" loss <= 1e-3 ", LossBelow(1e-3)),
+        ("accuracy>=0.95", AccuracyAbove(0.95)),
+        ("test:accuracy>=0.95", AccuracyAbove(0.95, "test")),
+        ("test: loss<=2", LossBelow(2.0, "test")),
+        ("train:loss<=2", LossBelow(2.0)),
+    ],
+)
+def test_parse(text, goal):
+    assert parse_goal(text) == goal
+    assert parse_goal(str(goal)) == goal
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "loss", "loss<0.1", "loss>=0.1", "accuracy<=0.9", "accuracy>=95", "loss<=nan", "loss<=-1",
+     "val:loss<=1", "loss<=x", "accuracy>=0.9 and more", None, 3],
+)  # fmt: skip
+def test_what_does_not_parse_is_refused_with_an_example(text):
+    with pytest.raises(InputError, match="goal"):
+        parse_goal(text)
+
+
+def test_met_by():
+    assert LossBelow(0.1).met_by(0.1)
+    assert not LossBelow(0.1).met_by(math.nan)
+    assert AccuracyAbove(0.9).met_by(0.9)
+    assert not AccuracyAbove(0.9).met_by(math.nan)
