@@ -10,9 +10,11 @@ import torch
 from subspan.errors import unknown
 from subspan.maps.base import LinearMap
 from subspan.maps.columns import ColumnsMap
+from subspan.maps.composed import ComposedMap
 from subspan.maps.coordinate import CoordinateMap
 from subspan.maps.gaussian import GaussianMap
 from subspan.maps.hadamard import HadamardMap
+from subspan.maps.low_rank import LowRankMap, Matrix, matrices_of
 from subspan.maps.orthonormal import OrthonormalMap
 from subspan.maps.partition import PartitionMap
 from subspan.maps.sparse import SparseMap
@@ -64,13 +66,17 @@ def make(
 
 __all__ = [
     "ColumnsMap",
+    "ComposedMap",
     "CoordinateMap",
     "GaussianMap",
     "HadamardMap",
     "LinearMap",
+    "LowRankMap",
+    "Matrix",
     "OrthonormalMap",
     "PartitionMap",
     "SparseMap",
     "make",
+    "matrices_of",
     "names",
 ]

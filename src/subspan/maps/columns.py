@@ -25,7 +25,8 @@ class ColumnsMap(LinearMap):
         if not all(bool(torch.isfinite(row).all()) for row in rows):  # no temporary of size d · D
             raise invalid("rows", expected="finite numbers", got="NaN or infinity")
         if scales is not None and (
-            scales.shape != rows.shape[:1] or not bool((torch.isfinite(scales) & (scales > 0)).all())
+            scales.shape != rows.shape[:1]
+            or not bool((torch.isfinite(scales) & (scales > 0)).all())
         ):
             raise invalid("scales", expected=f"{len(rows)} positive numbers", got="others")
         self.dim, self.ambient_dim = rows.shape

@@ -1,4 +1,4 @@
-"""`LowRankMap`: ΔW = B A with A fixed and random and B trained: a low-rank update that is affine."""
+"""`LowRankMap`: ΔW = B A, A fixed and random, B trained: low-rank updates that are affine."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class LowRankMap(LinearMap):
 
 
 def matrices_of(shapes: dict[str, tuple[int, ...]], starts: dict[str, int]) -> list[Matrix]:
-    """Return the weight matrices among named tensors; kernels (out, in, …) count as (out, in · …)."""
+    """Return the weight matrices among named tensors; a kernel (out, in, …) is (out, in · …)."""
     return [
         Matrix(starts[name], shape[0], math.prod(shape[1:]))
         for name, shape in shapes.items()

@@ -83,9 +83,7 @@ class FullSpace:
         results = train(
             problem, subspaces, self.spec(steps), seeds, evaluate=False, on_step=on_step
         )
-        return [
-            start + m(r.theta) for start, m, r in zip(starts, maps, results, strict=True)
-        ]
+        return [start + m(r.theta) for start, m, r in zip(starts, maps, results, strict=True)]
 
     def weights_at(
         self, problem: AbstractProblem, draws: Sequence[Draw], marks: Sequence[int]
@@ -165,7 +163,9 @@ def shared(
     """
     repeats = {(d.seed, d.repeat): d for d in draws}
     keys = {
-        pair: canonical_json([problem.identity, str(problem.device), str(problem.dtype), config, *pair])
+        pair: canonical_json(
+            [problem.identity, str(problem.device), str(problem.dtype), config, *pair]
+        )
         for pair in repeats
     }
     found = {pair: hit for pair, key in keys.items() if (hit := cache.get(key)) is not None}

@@ -126,9 +126,7 @@ class LotterySubspace(Method):
             made.append(Subspace(path.offset, chosen, self.search_steps(problem), 32 * numbers))
         return made
 
-    def trajectories(
-        self, problem: AbstractProblem, draws: Sequence[Draw]
-    ) -> list[Trajectory]:
+    def trajectories(self, problem: AbstractProblem, draws: Sequence[Draw]) -> list[Trajectory]:
         """Return the whole trajectory of each draw's repeat: its spectroscopy."""
         size = (self.snapshots + 8) * problem.ambient_dim * problem.dtype.itemsize
         found = shared(
@@ -179,7 +177,7 @@ class LotterySubspace(Method):
             on_step=lambda step, weights: record(step - 1, weights),
         )
         record(total, torch.stack(ends))
-        found = []
+        found: list[Found] = []
         for i in range(len(draws)):
             if not torch.isfinite(rows[i, -1]).all():
                 raise InputError(

@@ -142,13 +142,9 @@ class LotteryTicket(Method):
         number: int,
     ) -> list[torch.Tensor]:
         scores = [torch.where(w == -torch.inf, w, w.abs()) for w in weights]
-        return [
-            self._prune(s, d, layout, number) for s, d in zip(scores, draws, strict=True)
-        ]
+        return [self._prune(s, d, layout, number) for s, d in zip(scores, draws, strict=True)]
 
-    def _prune(
-        self, scores: torch.Tensor, draw: Draw, layout: Layout, number: int
-    ) -> torch.Tensor:
+    def _prune(self, scores: torch.Tensor, draw: Draw, layout: Layout, number: int) -> torch.Tensor:
         """Return what is kept after round `number` of `rounds`."""
         size = layout.ambient_dim
         share = (draw.dim / size) ** (number / self.rounds)

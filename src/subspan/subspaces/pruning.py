@@ -67,7 +67,7 @@ def keep_highest(
     if not 0 < keep < size:
         raise invalid(
             "dim",
-            expected=f"a mask that keeps some of the {size} weights and prunes some: 1 … {size - 1}",
+            expected=f"a mask that keeps some of the {size} weights and prunes some",
             got=keep,
             remedy="" if keep != size else "For training of all weights use the null at d = D.",
         )
@@ -135,7 +135,5 @@ def masked(weights: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
 
 def mask_bits(dim: int, ambient_dim: int) -> int:
     """Return the bits to store a mask of d out of D: ⌈log₂ C(D, d)⌉."""
-    nats = (
-        math.lgamma(ambient_dim + 1) - math.lgamma(dim + 1) - math.lgamma(ambient_dim - dim + 1)
-    )
+    nats = math.lgamma(ambient_dim + 1) - math.lgamma(dim + 1) - math.lgamma(ambient_dim - dim + 1)
     return math.ceil(nats / math.log(2))

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.func import functional_call
 
 from subspan.errors import InputError, unknown
 from subspan.problems.base import AbstractProblem
@@ -114,19 +115,20 @@ class PruneAtInit(Method):
                 "criterion: expected a network without norm layers or embeddings for 'synflow', "
                 f"got {problem.name!r}. Choose 'snip'."
             )
-        wide = problem.to(dtype=torch.float64)
         magnitude = start.to(torch.float64).abs()
-        ones = torch.ones_like(wide.batch(torch.zeros(1, dtype=torch.int64, device=problem.device))[0])
+        row = problem.batch(torch.zeros(1, dtype=torch.int64, device=problem.device))[0]
+        ones = torch.ones_like(row, dtype=torch.float64)  # flows overflow float32 in deep networks
         size, kept = problem.ambient_dim, torch.arange(problem.ambient_dim)
         for i in range(1, self.iterations + 1):
             leaf = masked(magnitude, kept).requires_grad_()
-            (gradient,) = torch.autograd.grad(wide.outputs(leaf, ones).sum(), leaf)
+            outputs = functional_call(problem.module, problem.layout.split(leaf), (ones,))
+            (gradient,) = torch.autograd.grad(outputs.sum(), leaf)
             scores = torch.full_like(magnitude, -torch.inf)
             at = kept.to(problem.device)
             scores[at] = (leaf.detach() * gradient)[at]
             share = (draw.dim / size) ** (i / self.iterations)
             keep = draw.dim if i == self.iterations else min(size - 1, round(size * share))
-            kept = self._keep(wide, scores, min(keep, len(kept)))
+            kept = self._keep(problem, scores, min(keep, len(kept)))
         return kept
 
     def __repr__(self) -> str:
