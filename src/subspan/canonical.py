@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,16 +23,24 @@ def digest(value: Any) -> str:
 
 def tensor_digest(*tensors: torch.Tensor | np.ndarray) -> str:
     """Return a 32-digit hash of tensors' dtypes, shapes and bytes, the same on every device."""
-    sha = hashlib.sha256()
-    for tensor in tensors:
-        array = (
-            tensor.detach().cpu().contiguous().numpy()
-            if isinstance(tensor, torch.Tensor)
-            else tensor
+    arrays = [
+        np.ascontiguousarray(
+            t.detach().cpu().contiguous().numpy() if isinstance(t, torch.Tensor) else t
         )
-        array = np.ascontiguousarray(array)
-        sha.update(f"{array.dtype.str}{array.shape}".encode())
-        sha.update(array.data if array.size else b"")
+        for t in tensors
+    ]
+    return chunked_digest(*((a.dtype, a.shape, [a]) for a in arrays))
+
+
+def chunked_digest(
+    *arrays: tuple[np.dtype[Any], tuple[int, ...], Iterable[np.ndarray]],
+) -> str:
+    """Return `tensor_digest` of arrays that come as (dtype, shape, chunks in order)."""
+    sha = hashlib.sha256()
+    for dtype, shape, chunks in arrays:
+        sha.update(f"{dtype.str}{shape}".encode())
+        for chunk in chunks:
+            sha.update(chunk.data if chunk.size else b"")
     return sha.hexdigest()[:32]
 
 

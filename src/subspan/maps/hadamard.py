@@ -36,6 +36,39 @@ def inner_blocks(dim: int, ambient_dim: int) -> list[int]:
     return [1 << b for b in reversed(range(ambient_dim.bit_length())) if ambient_dim >> b & 1]
 
 
+def inner_positions(seed: int, dim: int, blocks: list[int]) -> np.ndarray:
+    """Return where E puts each coordinate in R^n, shape (d,), increasing."""
+    if len(blocks) == 1:
+        return np.arange(dim)
+    # Spread θ over all blocks, else the last ones would stay empty.
+    keys = words(seed, "map", "hadamard", start=0, count=sum(blocks))
+    return np.sort(np.argsort(keys, kind="stable")[:dim])
+
+
+def spread_seed(seed: int) -> int:
+    """Return the seed of P."""
+    return derive(seed, "map", "hadamard")
+
+
+def mix(theta: torch.Tensor, blocks: list[int], positions: torch.Tensor) -> torch.Tensor:
+    """Return H E θ, (..., d) → (..., n); differentiable."""
+    inner = theta.new_zeros(*theta.shape[:-1], sum(blocks))
+    inner[..., positions] = theta
+    return transform(inner, blocks)
+
+
+def transform(inner: torch.Tensor, blocks: list[int]) -> torch.Tensor:
+    """Return H x, (..., n) → (..., n): each block by its own transform."""
+    if len(blocks) == 1:
+        return walsh_hadamard(inner)
+    return torch.cat([walsh_hadamard(part) for part in inner.split(blocks, -1)], -1)
+
+
+def checksum(blocks: list[int], positions: torch.Tensor, spread: str) -> str:
+    """Return the checksum of a map from that of its P."""
+    return digest(["hadamard", blocks, positions.tolist(), spread])
+
+
 class HadamardMap(LinearMap):
     """A with exactly orthonormal, dense columns of ±(n n_j)^(-1/2). O(D + d log d) per use."""
 
@@ -51,14 +84,8 @@ class HadamardMap(LinearMap):
         check_dims(dim, ambient_dim)
         blocks = inner_blocks(dim, ambient_dim)
         inner = sum(blocks)
-        positions = np.arange(dim)
-        if len(blocks) > 1:  # spread θ over all blocks, else the last ones would stay empty
-            keys = words(seed, "map", "hadamard", start=0, count=inner)
-            positions = np.sort(np.argsort(keys, kind="stable")[:dim])
-        spread = PartitionMap(
-            inner, ambient_dim, derive(seed, "map", "hadamard"), device=device, dtype=dtype
-        )
-        self._init(dim, blocks, torch.from_numpy(positions), spread)
+        spread = PartitionMap(inner, ambient_dim, spread_seed(seed), device=device, dtype=dtype)
+        self._init(dim, blocks, torch.from_numpy(inner_positions(seed, dim, blocks)), spread)
 
     def _init(
         self, dim: int, blocks: list[int], positions: torch.Tensor, spread: PartitionMap
@@ -70,18 +97,11 @@ class HadamardMap(LinearMap):
 
     def mix(self, theta: torch.Tensor) -> torch.Tensor:
         """Return H E θ, (..., d) → (..., n)."""
-        inner = theta.new_zeros(*theta.shape[:-1], sum(self.blocks))
-        inner[..., self.positions] = theta
-        return self._transform(inner)
+        return mix(theta, self.blocks, self.positions)
 
     def unmix(self, inner: torch.Tensor) -> torch.Tensor:
         """Return Eᵀ Hᵀ x, (..., n) → (..., d)."""
-        return self._transform(inner)[..., self.positions]
-
-    def _transform(self, inner: torch.Tensor) -> torch.Tensor:
-        if len(self.blocks) == 1:
-            return walsh_hadamard(inner)
-        return torch.cat([walsh_hadamard(part) for part in inner.split(self.blocks, -1)], -1)
+        return transform(inner, self.blocks)[..., self.positions]
 
     def _forward(self, theta: torch.Tensor) -> torch.Tensor:
         return self.spread._forward(self.mix(theta))
@@ -99,4 +119,4 @@ class HadamardMap(LinearMap):
 
     def checksum(self) -> str:
         """Return a hash of the blocks, the positions of θ and the partition."""
-        return digest(["hadamard", self.blocks, self.positions.tolist(), self.spread.checksum()])
+        return checksum(self.blocks, self.positions, self.spread.checksum())

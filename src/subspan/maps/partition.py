@@ -7,6 +7,7 @@ d ≤ D, and the map can be generated from any hand on.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Self
 
 import numpy as np
@@ -19,21 +20,28 @@ from subspan.streams import words
 _CHUNK_WEIGHTS = 2**22
 
 
-def deal(seed: int, dim: int, ambient_dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return each weight's coordinate (D,) int32 and sign (D,) bool (True: minus)."""
-    coordinate = np.empty(ambient_dim, np.int32)
-    negative = np.empty(ambient_dim, bool)
+def deals(seed: int, dim: int, ambient_dim: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield (first weight, coordinates int32, signs bool) of runs of weights, in order."""
     hands_per_chunk = max(1, _CHUNK_WEIGHTS // dim)
     for start in range(0, ambient_dim, hands_per_chunk * dim):
         count = min(hands_per_chunk * dim, ambient_dim - start)
         hands = -(-count // dim)
         raw = words(seed, "map", "partition", start=start, count=hands * dim)
-        negative[start : start + count] = (raw[:count] & np.uint64(1)).astype(bool)
+        negative = (raw[:count] & np.uint64(1)).astype(bool)
         if dim == 1:
-            coordinate[start : start + count] = 0
+            yield start, np.zeros(count, np.int32), negative
             continue
         order = np.argsort((raw >> np.uint64(1)).reshape(hands, dim), axis=1, kind="stable")
-        coordinate[start : start + count] = order.reshape(-1)[:count]
+        yield start, order.reshape(-1)[:count].astype(np.int32), negative
+
+
+def deal(seed: int, dim: int, ambient_dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return each weight's coordinate (D,) int32 and sign (D,) bool (True: minus)."""
+    coordinate = np.empty(ambient_dim, np.int32)
+    negative = np.empty(ambient_dim, bool)
+    for start, part, minus in deals(seed, dim, ambient_dim):
+        coordinate[start : start + len(part)] = part
+        negative[start : start + len(part)] = minus
     return coordinate, negative
 
 
