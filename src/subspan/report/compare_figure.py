@@ -1,0 +1,136 @@
+"""Figure: accuracy (or loss) against compression ratio, a band for each method, the null in ink."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from subspan.comparison.table import BETTER, WORSE, ComparisonTable
+from subspan.report import figure as base
+
+# Okabe and Ito's remaining colours; beyond eight methods the line style changes too.
+_COLOURS = (base.BLUE, base.VERMILION, base.GREEN, base.ORANGE, "#CC79A7", "#56B4E9", "#8C6D31")
+_STYLES = ("-", (0, (5, 2)), (0, (1, 1.5)))
+_MARKERS = "osD^vPX"
+
+
+@dataclass(frozen=True)
+class CompareSeries:
+    """One method's line: compression (n,), mean (n,), and each repeat's values (n, repeats).
+
+    `better` and `worse` (n,) mark the dims where it differs from the null.
+    """
+
+    method: str
+    is_null: bool
+    dims: np.ndarray
+    compression: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    better: np.ndarray
+    worse: np.ndarray
+
+
+@dataclass(frozen=True)
+class CompareFigureData:
+    """What the comparison figure shows; the null's series is the last, so it is drawn on top."""
+
+    series: tuple[CompareSeries, ...]
+    metric: str
+    problem: str
+    ambient_dim: int
+    matched: bool
+    repeats: int
+
+
+def compare_figure_data(table: ComparisonTable) -> CompareFigureData:
+    """Return each method's mean and range of repeats, by falling compression.
+
+    The band runs from the worst to the best repeat: nothing is assumed about their distribution.
+    """
+    series = []
+    names = [m for m in table.methods if m != table.null] + [table.null]
+    for method in names:
+        rows = table.of(method)
+        finite = [[v for v in row.values if np.isfinite(v)] or [np.nan] for row in rows]
+        series.append(
+            CompareSeries(
+                method,
+                method == table.null,
+                np.array([row.dim for row in rows]),
+                np.array([row.compression for row in rows]),
+                np.array([row.value for row in rows]),
+                np.array([min(v) for v in finite]),
+                np.array([max(v) for v in finite]),
+                np.array([row.verdict == BETTER for row in rows]),
+                np.array([row.verdict == WORSE for row in rows]),
+            )
+        )
+    repeats = max(row.repeats for row in table.rows)
+    return CompareFigureData(
+        tuple(series), table.metric, table.problem, table.ambient_dim, table.matched, repeats
+    )
+
+
+def draw_compare_figure(data: CompareFigureData) -> Figure:
+    """Draw the comparison: filled markers differ from the null, hollow ones do not."""
+    split, _, kind = data.metric.partition(":")
+    with base.style():
+        figure, axes = base.new_figure(8.2, 4.6)
+        axes.set_xscale("log")
+        lowest = min(float(s.dims.min()) for s in data.series)
+        highest = max(float(s.dims.max()) for s in data.series)
+        base.dims_axis(axes, lowest / 1.25, highest * 1.25, data.ambient_dim)
+        axes.set_xlabel("degrees of freedom d (dimensions or kept weights)")
+        if kind == "loss":
+            axes.set_yscale("log")
+        axes.set_ylabel(f"best {split} {kind}, mean and range of repeats")
+        axes.grid(axis="y", color=base.PALE, linewidth=0.6)
+        axes.set_axisbelow(True)
+        for i, s in enumerate(data.series):
+            colour = base.INK if s.is_null else _COLOURS[i % len(_COLOURS)]
+            style = "-" if s.is_null else _STYLES[i // len(_COLOURS) % len(_STYLES)]
+            marker = "o" if s.is_null else _MARKERS[i % len(_MARKERS)]
+            axes.fill_between(
+                s.dims, s.low, s.high, color=colour, alpha=0.22 if s.is_null else 0.12, linewidth=0
+            )
+            axes.plot(
+                s.dims,
+                s.mean,
+                color=colour,
+                linewidth=2.6 if s.is_null else 1.5,
+                linestyle=style,
+                label=f"{s.method} (null)" if s.is_null else s.method,
+                zorder=4 if s.is_null else 3,
+            )
+            differs = s.better | s.worse | s.is_null
+            for where, face in ((differs, colour), (~differs, "white")):
+                axes.scatter(
+                    s.dims[where],
+                    s.mean[where],
+                    s=22,
+                    marker=marker,
+                    facecolor=face,
+                    edgecolor=colour,
+                    linewidth=1.1,
+                    zorder=5,
+                )
+        handles, labels = axes.get_legend_handles_labels()
+        axes.legend(
+            [handles[-1], *handles[:-1]],
+            [labels[-1], *labels[:-1]],
+            loc="upper left",
+            bbox_to_anchor=(1.01, 1.0),
+            borderaxespad=0.0,
+        )
+        axes.set_title(f"{data.problem}: against the random subspace", pad=8, fontweight="bold")
+        cost = "equal total steps, search included" if data.matched else "search cost not matched"
+        base.add_provenance(
+            figure,
+            f"D = {data.ambient_dim:,}  ·  {data.repeats} repeats  ·  filled: differs from the "
+            f"null (paired t, Holm)  ·  {cost}",
+        )
+    return figure

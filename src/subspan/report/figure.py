@@ -1,0 +1,146 @@
+"""What all figures share: a canvas without global state, colours, axes in d, saving."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from subspan.errors import StoreError, invalid
+from subspan.success.records import Experiment
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito (2008), told apart by colour-blind readers.
+BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
+INK, GREY, PALE = "#222222", "#6B6B6B", "#DDDDDD"
+FORMATS = ("png", "svg", "pdf")
+_STYLE: Any = {
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 10,
+    "axes.linewidth": 0.8,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 12,
+    "font.size": 9,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "subspan",
+    "text.color": INK,
+    "xtick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.color": GREY,
+    "ytick.labelcolor": INK,
+}
+
+
+def style() -> AbstractContextManager[None]:
+    """Return the context in which figures are drawn; matplotlib's settings are put back after."""
+    return matplotlib.rc_context(_STYLE)
+
+
+def new_figure(width: float = 6.8, height: float = 4.4) -> tuple[Figure, Axes]:
+    """Return a figure of the given size in inches, on its own canvas, with one axes."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+def plain_number(value: float) -> str:
+    """Write a dimension or ratio: `1,024`, `2.5`, `0.1`."""
+    return f"{value:,.0f}" if value >= 10 or value == round(value) else f"{value:.2g}"
+
+
+def dims_axis(axes: Axes, low: float, high: float, ambient_dim: int) -> None:
+    """Make the x axis d on a log scale, with the compression ratio D/d along the top."""
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    axes.set_xlabel("training dimension d (random degrees of freedom)")
+    subs = (1.0, 2.0, 5.0) if high / low < 200 else (1.0,)
+    write = FuncFormatter(lambda value, _: plain_number(value))
+    inverse: Any = lambda d: ambient_dim / np.maximum(d, 1e-9)  # noqa: E731
+    top = axes.secondary_xaxis("top", functions=(inverse, inverse))
+    top.set_xlabel("compression ratio D/d", color=GREY, fontsize=9)
+    for axis in (axes.xaxis, top.xaxis):
+        axis.set_major_locator(LogLocator(subs=subs, numticks=12))
+        axis.set_major_formatter(write)
+        axis.set_minor_locator(NullLocator())
+        axis.set_minor_formatter(NullFormatter())
+    top.tick_params(colors=GREY, labelcolor=GREY, labelsize=8)
+
+
+def provenance(experiment: Experiment | None, ambient_dim: int, samples: str) -> str:
+    """Return the line under a figure: problem, D, method, training, seed and sample counts."""
+    parts = [f"D = {ambient_dim:,}", samples]
+    if experiment is not None:
+        spec = experiment.spec
+        length = f"{spec['steps']} steps" if spec.get("steps") else f"{spec.get('epochs')} epochs"
+        method = ", ".join(
+            str(v) if k == "name" else f"{k} {v}"
+            for k, v in experiment.method.items()
+            if isinstance(v, str | int | float)
+        )
+        seeds = ", ".join(map(str, experiment.seeds))
+        parts = [
+            str(experiment.problem.get("name", "problem")),
+            parts[0],
+            method,
+            f"{spec.get('optimizer')} lr {spec.get('lr'):g}, {length}",
+            f"seed {seeds}",
+            samples,
+        ]
+    return "  ·  ".join(parts)
+
+
+def add_provenance(figure: Figure, line: str) -> None:
+    """Write the provenance line along the bottom of the figure."""
+    figure.supxlabel(line, x=0.99, ha="right", fontsize=7, color=GREY)
+
+
+def save_figure(figure: Figure, stem: str | Path, formats: tuple[str, ...] = FORMATS) -> list[Path]:
+    """Save a figure as STEM.png, STEM.svg and STEM.pdf; the same figure gives the same bytes.
+
+    Args:
+        figure: what `draw_…` returned.
+        stem: path without the ending; its folder is made if missing.
+        formats: endings out of png, svg, pdf.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: an unknown format.
+        StoreError: the files cannot be written.
+    """
+    stem = Path(stem)
+    for ending in formats:
+        if ending not in FORMATS:
+            raise invalid("formats", expected=f"endings out of {FORMATS}", got=repr(ending))
+    if stem.suffix[1:] in FORMATS:
+        stem = stem.with_suffix("")
+    metadata = {
+        "png": {"Software": "subspan"},
+        "svg": {"Date": None, "Creator": "subspan"},
+        "pdf": {"CreationDate": None, "Creator": "subspan", "Producer": None},
+    }
+    paths = []
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        with style():
+            for ending in formats:
+                path = stem.with_name(f"{stem.name}.{ending}")
+                figure.savefig(path, dpi=200, metadata=metadata[ending])
+                paths.append(path)
+    except OSError as error:
+        raise StoreError(
+            f"figure: cannot write {stem}: {error.strerror or error}. Choose another folder."
+        ) from error
+    return paths

@@ -1,0 +1,100 @@
+"""Figure: singular values of full-space trajectories, the spectroscopy of lottery subspaces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from subspan.errors import invalid
+from subspan.report import figure as base
+from subspan.subspaces.lottery_subspace import Trajectory
+
+
+@dataclass(frozen=True)
+class SpectroscopyData:
+    """What the spectroscopy figure shows.
+
+    Args:
+        relative: σ_i/σ_1 of each trajectory, one array (r,) each.
+        energy: share of Σσ² in the first i directions, one array (r,) each.
+        dims_for: for each share of the energy, the median over trajectories of the smallest d
+            that holds it.
+        label: what the trajectories are, e.g. the problem's name.
+    """
+
+    relative: tuple[np.ndarray, ...]
+    energy: tuple[np.ndarray, ...]
+    dims_for: dict[float, float]
+    label: str
+
+
+def spectroscopy_data(
+    trajectories: Sequence[Trajectory],
+    label: str = "",
+    shares: Sequence[float] = (0.9, 0.99, 0.999),
+) -> SpectroscopyData:
+    """Return relative singular values and cumulative energy of trajectories.
+
+    Args:
+        trajectories: from `LotterySubspace.trajectories`, one per repeat.
+        label: for the title.
+        shares: of the energy, in (0, 1).
+
+    Raises:
+        InputError: there are none, or a share is not in (0, 1).
+    """
+    if not trajectories:
+        raise invalid("trajectories", expected="at least one", got="none")
+    if any(not 0 < share < 1 for share in shares):
+        raise invalid("shares", expected="numbers in (0, 1)", got=list(shares))
+    values = [t.singular_values.cpu().numpy() for t in trajectories]
+    relative = tuple(v / v[0] for v in values)
+    energy = tuple(np.cumsum(v**2) / np.sum(v**2) for v in values)
+    dims_for = {
+        share: float(np.median([1 + np.searchsorted(e, share) for e in energy])) for share in shares
+    }
+    return SpectroscopyData(relative, energy, dims_for, label)
+
+
+def draw_spectroscopy(data: SpectroscopyData) -> Figure:
+    """Draw σ_i/σ_1 over i on two log axes, and where shares of the energy are reached."""
+    with base.style():
+        figure, axes = base.new_figure()
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.grid(color=base.PALE, linewidth=0.6)
+        axes.set_axisbelow(True)
+        for i, values in enumerate(data.relative):
+            axes.plot(
+                np.arange(1, len(values) + 1),
+                values,
+                color=base.BLUE,
+                alpha=0.9 if len(data.relative) == 1 else 0.5,
+                linewidth=1.4,
+                label="one full-space run each" if not i else None,
+            )
+        bottom = min(float(v[v > 0].min()) for v in data.relative)
+        for share, dim in data.dims_for.items():
+            axes.axvline(dim, color=base.VERMILION, linewidth=0.9, linestyle=(0, (4, 3)))
+            axes.annotate(
+                f"{100 * share:g} % of Σσ²\nd = {dim:g}",
+                (dim, bottom),
+                xytext=(3, 4),
+                textcoords="offset points",
+                fontsize=7.5,
+                color=base.VERMILION,
+                rotation=90,
+                va="bottom",
+            )
+        axes.set_xlabel("index i of the singular direction")
+        axes.set_ylabel("singular value σᵢ / σ₁")
+        title = "Spectroscopy of the training trajectory"
+        axes.set_title(f"{data.label}: {title.lower()}" if data.label else title, fontweight="bold")
+        axes.legend(loc="upper right")
+        base.add_provenance(
+            figure, f"{len(data.relative)} runs, up to {max(map(len, data.relative))} directions"
+        )
+    return figure

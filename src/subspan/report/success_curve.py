@@ -1,0 +1,186 @@
+"""Figure: the success curve of one goal, with the fit and the threshold training dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from subspan.intervals import binomial_interval
+from subspan.report import figure as base
+from subspan.success.estimate import ThresholdEstimate
+from subspan.success.posterior import Count
+
+_POOL_RATIO, _POOL_TRIALS = 1.15, 12
+_GRID = 240
+
+
+@dataclass(frozen=True)
+class SuccessCurveData:
+    """What the success-curve figure shows.
+
+    Args:
+        counts: successes and trials per dim, as measured.
+        dims: middle (geometric) of each pool of neighbouring dims, shape (n,).
+        totals: trials in each pool, (n,).
+        probability: successes / trials of each pool, (n,).
+        low: lower Clopper–Pearson ends, (n,).
+        high: upper Clopper–Pearson ends, (n,).
+        grid: dims at which the fit is drawn, (m,).
+        fit: posterior mean of P_s, (m,).
+        fit_low: lower credible ends, (m,).
+        fit_high: upper credible ends, (m,).
+        estimate: the threshold.
+    """
+
+    counts: tuple[Count, ...]
+    dims: np.ndarray
+    totals: np.ndarray
+    probability: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    grid: np.ndarray
+    fit: np.ndarray
+    fit_low: np.ndarray
+    fit_high: np.ndarray
+    estimate: ThresholdEstimate
+
+
+def pool(counts: Iterable[Count]) -> list[list[Count]]:
+    """Group neighbouring dims that have few trials each, for display only.
+
+    A pool spans at most a factor of 1.15 in d and is closed once it has 12 trials, so a fixed
+    grid of dims stays as it is.
+    """
+    pools: list[list[Count]] = []
+    for count in sorted(counts):
+        last = pools[-1] if pools else None
+        if (
+            last is not None
+            and count.dim <= _POOL_RATIO * last[0].dim
+            and sum(c.total for c in last) < _POOL_TRIALS
+        ):
+            last.append(count)
+        else:
+            pools.append([count])
+    return pools
+
+
+def success_curve_data(estimate: ThresholdEstimate) -> SuccessCurveData:
+    """Return pooled success rates with their intervals, the fit with its band, and d*."""
+    pools = pool(estimate.counts)
+    totals = np.array([sum(c.total for c in group) for group in pools])
+    wins = np.array([sum(c.successes for c in group) for group in pools])
+    middle = [
+        float(np.exp(np.average(np.log([c.dim for c in g]), weights=[c.total for c in g])))
+        for g in pools
+    ]
+    low, high = binomial_interval(wins, totals, estimate.confidence)
+    first, last = estimate.counts[0].dim, estimate.counts[-1].dim
+    grid = np.geomspace(max(1, first / 1.3), min(estimate.ambient_dim, last * 1.3), _GRID)
+    fit, fit_low, fit_high = estimate.curve(grid)
+    return SuccessCurveData(
+        estimate.counts,
+        np.array(middle),
+        totals,
+        wins / totals,
+        low,
+        high,
+        grid,
+        fit,
+        fit_low,
+        fit_high,
+        estimate,
+    )
+
+
+def headline(estimate: ThresholdEstimate) -> str:
+    """Return the title: d* with its interval, or why there is none."""
+    percent = f"{100 * estimate.confidence:g} %"
+    if estimate.status == "below range":
+        return f"d* ≤ {estimate.high:,}"
+    if estimate.status == "above range":
+        return f"d* > {estimate.low:,}"
+    high = "∞" if estimate.high is None else f"{estimate.high:,}"
+    value = "?" if estimate.value is None else f"{estimate.value:,}"
+    note = "" if estimate.status == "ok" else f", {estimate.status}"
+    return f"d* = {value}  ({percent} interval {estimate.low:,}–{high}{note})"
+
+
+def draw_success_curve(data: SuccessCurveData) -> Figure:
+    """Draw the success curve: measured rates, fit with band, and d* with its interval."""
+    estimate = data.estimate
+    with base.style():
+        figure, axes = base.new_figure()
+        base.dims_axis(axes, data.grid[0], data.grid[-1], estimate.ambient_dim)
+        axes.set_ylim(-0.07, 1.07)
+        axes.set_ylabel(f"success probability  P({estimate.goal})")
+        axes.set_yticks(np.linspace(0, 1, 6))
+        axes.grid(axis="y", color=base.PALE, linewidth=0.6)
+        axes.set_axisbelow(True)
+        level = 1 - estimate.delta
+        axes.axhline(level, color=base.GREY, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.annotate(
+            f"1 − δ = {level:g}",
+            (0.012, level),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, -3),
+            textcoords="offset points",
+            va="top",
+            fontsize=8,
+            color=base.GREY,
+        )
+        low = data.grid[0] if not estimate.low else estimate.low
+        high = data.grid[-1] if estimate.high is None else estimate.high
+        if estimate.status in ("ok", "not converged"):
+            axes.axvspan(low, high, color=base.VERMILION, alpha=0.14, linewidth=0)
+        if estimate.value and estimate.status != "below range":
+            axes.axvline(estimate.value, color=base.VERMILION, linewidth=1.6, label="d*, interval")
+        axes.fill_between(
+            data.grid, data.fit_low, data.fit_high, color=base.BLUE, alpha=0.16, linewidth=0
+        )
+        axes.plot(data.grid, data.fit, color=base.BLUE, linewidth=1.8, label="fit, credible band")
+        for count in data.counts:
+            for outcome, number in ((1, count.successes), (0, count.total - count.successes)):
+                if number:
+                    axes.plot(
+                        count.dim,
+                        1.04 if outcome else -0.04,
+                        marker="|",
+                        color=base.GREEN if outcome else base.GREY,
+                        markersize=6,
+                        markeredgewidth=0.9,
+                        clip_on=False,
+                    )
+        axes.errorbar(
+            data.dims,
+            data.probability,
+            yerr=[data.probability - data.low, data.high - data.probability],
+            fmt="none",
+            ecolor=base.INK,
+            elinewidth=0.8,
+            alpha=0.55,
+            zorder=3,
+        )
+        axes.scatter(
+            data.dims,
+            data.probability,
+            s=10 + 7 * np.minimum(data.totals, 20),
+            facecolor="white",
+            edgecolor=base.INK,
+            linewidth=1.0,
+            zorder=4,
+            label="success rate, Clopper–Pearson",
+        )
+        axes.set_title(headline(estimate), pad=8, fontweight="bold")
+        axes.legend(loc="center right" if data.fit[-1] > 0.5 else "center left")
+        pooled = len(data.dims) < len(data.counts)
+        note = f"{estimate.trials} trials" + (
+            f" at {len(data.counts)} dims, neighbours pooled" if pooled else ""
+        )
+        base.add_provenance(
+            figure, base.provenance(estimate.experiment, estimate.ambient_dim, note)
+        )
+    return figure
