@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from subspan import maps as maps
     from subspan import problems as problems
+    from subspan.comparison.compare import compare as compare
     from subspan.errors import InputError as InputError
     from subspan.errors import StoreError as StoreError
     from subspan.errors import SubspanError as SubspanError
@@ -21,11 +22,22 @@ if TYPE_CHECKING:
     from subspan.goals import parse_goal as parse_goal
     from subspan.problems.module import Problem as Problem
     from subspan.streams import stream as stream
+    from subspan.subspaces import BiasesAndNorms as BiasesAndNorms
     from subspan.subspaces import BurnIn as BurnIn
+    from subspan.subspaces import FixedFactorLowRank as FixedFactorLowRank
+    from subspan.subspaces import LastLayer as LastLayer
+    from subspan.subspaces import LotterySubspace as LotterySubspace
+    from subspan.subspaces import LotteryTicket as LotteryTicket
+    from subspan.subspaces import PruneAtInit as PruneAtInit
     from subspan.subspaces import RandomAffine as RandomAffine
+    from subspan.subspaces import RandomMask as RandomMask
+    from subspan.subspaces import SavedSubspace as SavedSubspace
+    from subspan.subspaces import load_subspace as load_subspace
     from subspan.subspaces import parse_method as parse_method
-    from subspan.success import success_surface as success_surface
-    from subspan.success import threshold as threshold
+    from subspan.subspaces import principal_angles as principal_angles
+    from subspan.subspaces import save_subspace as save_subspace
+    from subspan.success.surface import success_surface as success_surface
+    from subspan.success.threshold import threshold as threshold
     from subspan.training.spec import TrainSpec as TrainSpec
     from subspan.trials.run import run as run
     from subspan.trials.store import Store as Store
@@ -36,25 +48,37 @@ if TYPE_CHECKING:
 # this table and the imports above equal.
 _HOMES = {
     "AccuracyAbove": "subspan.goals",
+    "BiasesAndNorms": "subspan.subspaces",
     "BurnIn": "subspan.subspaces",
+    "FixedFactorLowRank": "subspan.subspaces",
     "InputError": "subspan.errors",
+    "LastLayer": "subspan.subspaces",
     "LossBelow": "subspan.goals",
+    "LotterySubspace": "subspan.subspaces",
+    "LotteryTicket": "subspan.subspaces",
     "Problem": "subspan.problems.module",
+    "PruneAtInit": "subspan.subspaces",
     "RandomAffine": "subspan.subspaces",
+    "RandomMask": "subspan.subspaces",
+    "SavedSubspace": "subspan.subspaces",
     "Store": "subspan.trials.store",
     "StoreError": "subspan.errors",
     "SubspanError": "subspan.errors",
     "TrainSpec": "subspan.training.spec",
     "Trial": "subspan.trials.trial",
     "TrialRecord": "subspan.trials.trial",
+    "compare": "subspan.comparison.compare",
+    "load_subspace": "subspan.subspaces",
     "maps": "subspan.maps",
     "parse_goal": "subspan.goals",
     "parse_method": "subspan.subspaces",
+    "principal_angles": "subspan.subspaces",
     "problems": "subspan.problems",
     "run": "subspan.trials.run",
+    "save_subspace": "subspan.subspaces",
     "stream": "subspan.streams",
-    "success_surface": "subspan.success",
-    "threshold": "subspan.success",
+    "success_surface": "subspan.success.surface",
+    "threshold": "subspan.success.threshold",
 }
 
 __all__ = [*_HOMES, "__version__"]
