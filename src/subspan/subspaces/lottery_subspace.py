@@ -16,7 +16,7 @@ from subspan.subspaces.full_space import Found, FullSpace, check_steps, shared
 from subspan.subspaces.gram_svd import gram_svd
 
 BASES = ("differences", "displacements")
-COORDINATES = ("sigma", "unit")
+COORDINATES = ("rank", "sigma", "root-sigma", "unit")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class LotterySubspace(Method):
         every: int = 5,
         *,
         basis: Literal["differences", "displacements"] = "differences",
-        coordinates: Literal["sigma", "unit"] = "sigma",
+        coordinates: Literal["rank", "sigma", "root-sigma", "unit"] = "rank",
         rewind: int = 0,
         lr: float = 0.05,
         momentum: float = 0.9,
@@ -116,9 +116,7 @@ class LotterySubspace(Method):
         made = []
         for draw, path in zip(draws, self.trajectories(problem, draws), strict=True):
             self._check_dim(draw.dim, len(path.basis), "independent snapshots")
-            scales = None
-            if self.coordinates == "sigma":
-                scales = path.singular_values[: draw.dim] / path.singular_values[0]
+            scales = column_scales(self.coordinates, path.singular_values[: draw.dim])
             chosen = ColumnsMap(path.basis[: draw.dim], scales)
             numbers = draw.dim * problem.ambient_dim
             if self.rewind:
@@ -194,3 +192,12 @@ class LotterySubspace(Method):
             f"LotterySubspace(snapshots={self.snapshots}, every={self.every}, "
             f"coordinates={self.coordinates!r})"
         )
+
+
+def column_scales(coordinates: str, singular_values: torch.Tensor) -> torch.Tensor | None:
+    """Return the factors of the columns, shape (d,), falling from 1; None: all one (`"unit"`)."""
+    relative = singular_values / singular_values[0]
+    if coordinates == "rank":
+        count = len(singular_values)
+        return torch.arange(1, count + 1, dtype=torch.float64, device=relative.device).rsqrt()
+    return {"sigma": relative, "root-sigma": relative.sqrt(), "unit": None}[coordinates]

@@ -125,3 +125,25 @@ def parse_method(text: str | Method, **options: Any) -> Method:
                 "method", expected=f"options that {name!r} takes", got=", ".join(given)
             ) from error
         raise
+
+
+def parse_methods(texts: str, map: str | None = None) -> list[Method | str]:
+    """Parse a list of methods like `random,burn-in:64,lottery-ticket`.
+
+    Args:
+        texts: methods, with commas between them.
+        map: the map of those methods that take one and whose text names none.
+
+    Returns:
+        The texts themselves where no map is given, so that they serve as labels.
+    """
+    names = [text.strip() for text in texts.split(",") if text.strip()]
+    chosen: list[Method | str] = []
+    for text in names:
+        parsed = parse_method(text)
+        name = text.partition(":")[0]
+        if map is not None and hasattr(parsed, "map") and (name == "burn-in" or ":" not in text):
+            chosen.append(parse_method(text, map=map))
+        else:
+            chosen.append(text)
+    return chosen

@@ -1,0 +1,127 @@
+"""`subspan compare`: methods at equal degrees of freedom, against the random-subspace null."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from subspan.cli import options
+from subspan.cli.console import print_json, print_pairs, print_table, watch
+
+if TYPE_CHECKING:
+    from subspan.comparison import ComparisonTable
+
+
+def command(
+    problem: options.ProblemName,
+    methods: Annotated[
+        str,
+        typer.Option(
+            help="Methods, like random,burn-in:64,lottery-subspace,lottery-ticket:5,random-mask,"
+            "snip,last-layer,low-rank-fixed-factor."
+        ),
+    ],
+    dims: Annotated[str, typer.Option(help="Degrees of freedom, like 8,32,128.")],
+    repeats: Annotated[int, typer.Option(help="Trials of each method at each dim.")] = 5,
+    goals: Annotated[
+        str | None, typer.Option(help='Goals for d* of each method, like "accuracy>=0.9".')
+    ] = None,
+    matched: Annotated[
+        bool, typer.Option("--matched", help="Same total steps for all, search included.")
+    ] = False,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="test:accuracy, train:accuracy, test:loss or train:loss."),
+    ] = None,
+    seed: options.Seed = 0,
+    confidence: options.Confidence = 0.95,
+    store: options.StorePath = None,
+    json: options.Json = False,
+    figure: options.FigureStem = None,
+    map_name: options.MapName = None,
+    data_dir: options.DataDir = None,
+    subset: options.Subset = None,
+    workers: options.Workers = None,
+    optimizer: options.Optimizer = None,
+    lr: options.LearningRate = None,
+    epochs: options.Epochs = None,
+    steps: options.Steps = None,
+    batch_size: options.BatchSize = None,
+    schedule: options.Schedule = None,
+    eval_every: options.EvalEvery = None,
+) -> None:
+    """Hold methods against the random subspace at equal degrees of freedom."""
+    import subspan
+    from subspan.comparison import compare
+    from subspan.subspaces.registry import parse_methods
+
+    chosen = parse_methods(methods, map=map_name)
+    sizes = options.integers("dims", dims)
+    loaded = options.load_problem(problem, data_dir, subset)
+    spec = options.make_spec(
+        loaded,
+        batch_size,
+        optimizer=optimizer,
+        lr=lr,
+        epochs=epochs,
+        steps=steps,
+        schedule=schedule,
+        eval_every=eval_every,
+    )
+    with watch(store) as progress:
+        table = compare(
+            loaded,
+            chosen,
+            sizes,
+            repeats,
+            spec,
+            seed,
+            store,
+            goals=[subspan.parse_goal(text) for text in goals.split(",")] if goals else (),
+            metric=metric,
+            matched=matched,
+            confidence=confidence,
+            progress=progress,
+            **options.given(workers=workers),
+        )
+    drawn = draw(table, figure)
+    if json:
+        print_json({**table.to_json(), "store": store, "figures": drawn})
+    else:
+        print_comparison(table)
+        print_pairs(("trials in", store), ("figure", ", ".join(map(str, drawn)) or None))
+
+
+def print_comparison(table: ComparisonTable) -> None:
+    """Print one row per method and dim, then a line in words per method."""
+    print(f"{table.problem}, D = {table.ambient_dim:,}, best {table.metric.replace(':', ' ')}")
+    print_table(
+        (
+            *("method", "d", "D/d", "mean", "low", "high", "to the null", "p (Holm)"),
+            *("verdict", "search steps", "search bits", "all steps"),
+        ),
+        [
+            (
+                *(row.method, row.dim, row.compression, row.value, row.low, row.high),
+                *(row.difference, row.p_adjusted, row.verdict),
+                *(row.search_steps, row.search_bits, row.total_steps),
+            )
+            for row in table.rows
+        ],
+    )
+    for (method, goal), estimate in table.thresholds.items():
+        print(f"{method}, {goal}: {estimate}")
+    for line in table.summary():
+        print(line)
+
+
+def draw(table: ComparisonTable, stem: Path | None) -> list[Path]:
+    """Draw the comparison where a figure is wanted; return the files."""
+    if stem is None:
+        return []
+    from subspan.report.compare_figure import compare_figure_data, draw_compare_figure
+    from subspan.report.figure import save_figure
+
+    return save_figure(draw_compare_figure(compare_figure_data(table)), stem)

@@ -1,0 +1,167 @@
+"""`ComparisonTable`: what `compare` found, one row per method and training dimension."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from subspan.errors import invalid
+from subspan.success.estimate import ThresholdEstimate
+from subspan.trials.trial import TrialRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BETTER, WORSE, SAME = "better", "worse", "not distinguishable"
+NULL, UNTESTED = "null", "not tested"
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One method at one training dimension.
+
+    Args:
+        method: its label.
+        dim: training dimension d.
+        compression: D/d.
+        repeats: trials.
+        diverged: how many of them diverged; their best value before that counts.
+        value: mean over repeats of the best value of the metric.
+        low: lower end of Student's interval of that mean; NaN with one repeat.
+        high: upper end.
+        loss: mean over repeats of the best training loss, with its interval `loss_low`,
+            `loss_high`.
+        difference: mean paired difference to the null in the metric, same repeats; NaN for the
+            null itself.
+        difference_low: lower end of its (unadjusted) interval.
+        difference_high: upper end.
+        p: two-sided p-value of the paired test.
+        p_adjusted: the same after Holm's correction over the whole table.
+        verdict: `"better"`, `"worse"`, `"not distinguishable"`, `"null"` or `"not tested"`.
+        search_steps: full-space steps spent to find the subspace, per trial.
+        search_bits: bits to store it beyond a seed.
+        train_steps: steps in the subspace (mean over repeats).
+        total_steps: both together.
+        values: the best value of each repeat, in order.
+    """
+
+    method: str
+    dim: int
+    compression: float
+    repeats: int
+    diverged: int
+    value: float
+    low: float
+    high: float
+    loss: float
+    loss_low: float
+    loss_high: float
+    difference: float
+    difference_low: float
+    difference_high: float
+    p: float
+    p_adjusted: float
+    verdict: str
+    search_steps: int
+    search_bits: int
+    train_steps: float
+    total_steps: float
+    values: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class ComparisonTable:
+    """Methods at equal degrees of freedom, held against the null.
+
+    Args:
+        problem: its name.
+        ambient_dim: D.
+        null: label of the random-subspace null.
+        metric: what `value` is, e.g. `"test:accuracy"`; the best over each trial's evaluations.
+        matched: whether all methods were given the same total steps, search included.
+        confidence: of all intervals; verdicts err with a chance of at most 1 − confidence in the
+            whole table.
+        rows: by method, then dim.
+        skipped: (method, dim, reason) of what a method cannot make.
+        thresholds: (method, goal) → d*, for the goals that were asked for.
+        records: the trials, by method's label.
+    """
+
+    problem: str
+    ambient_dim: int
+    null: str
+    metric: str
+    matched: bool
+    confidence: float
+    rows: tuple[ComparisonRow, ...]
+    skipped: tuple[tuple[str, int, str], ...] = ()
+    thresholds: dict[tuple[str, str], ThresholdEstimate] = field(default_factory=dict)
+    records: dict[str, list[TrialRecord]] = field(default_factory=dict, repr=False)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Labels of the methods, in the order given, the null among them."""
+        return tuple(dict.fromkeys(row.method for row in self.rows))
+
+    def of(self, method: str) -> tuple[ComparisonRow, ...]:
+        """Return a method's rows, ascending in dim.
+
+        Raises:
+            InputError: the table has no such method.
+        """
+        rows = tuple(row for row in self.rows if row.method == method)
+        if not rows:
+            raise invalid("method", expected=f"one of {', '.join(self.methods)}", got=repr(method))
+        return tuple(sorted(rows, key=lambda row: row.dim))
+
+    def verdict(self, method: str) -> str:
+        """Say in words how a method stands against the null, at which dims."""
+        if method == self.null:
+            return "the null"
+        own = self.of(method)
+        places = {
+            BETTER: "better than the null",
+            WORSE: "worse than the null",
+            SAME: "not distinguishable",
+            UNTESTED: "not tested",
+        }
+        parts: list[str] = []
+        for verdict, words in places.items():
+            dims = [str(row.dim) for row in own if row.verdict == verdict]
+            if dims:
+                parts.append(f"{words} at {'d = ' if not parts else ''}{', '.join(dims)}")
+        missing = [str(dim) for name, dim, _ in self.skipped if name == method]
+        if missing:
+            parts.append(f"not possible at {', '.join(missing)}")
+        return "; ".join(parts)
+
+    def summary(self) -> list[str]:
+        """Return one line per method: its label and its verdict."""
+        return [f"{m}: {self.verdict(m)}" for m in self.methods if m != self.null]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per method and dim, tidy."""
+        import pandas as pd
+
+        return pd.DataFrame([dataclasses.asdict(row) for row in self.rows])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the table as plain JSON data, without the records."""
+        return {
+            "problem": self.problem,
+            "ambient_dim": self.ambient_dim,
+            "null": self.null,
+            "metric": self.metric,
+            "matched": self.matched,
+            "confidence": self.confidence,
+            "rows": [dataclasses.asdict(row) for row in self.rows],
+            "skipped": [
+                {"method": name, "dim": dim, "reason": why} for name, dim, why in self.skipped
+            ],
+            "thresholds": [
+                {"method": name, "goal": goal, **estimate.to_json()}
+                for (name, goal), estimate in self.thresholds.items()
+            ],
+            "verdicts": {name: self.verdict(name) for name in self.methods},
+        }
