@@ -80,25 +80,21 @@ class FakeRunner:
         self.probability = probability
         self.success_steps = success_steps
         self.plans: list[list[tuple[int, int]]] = []
+        self.records: list[TrialRecord] = []
 
     @property
     def steps(self) -> int:
         """Training steps spent."""
         return sum(r.steps for r in self.records)
 
-    records: list[TrialRecord]
-
-    def __call__(
-        self, problem: Any, method: Any, plan: Any, *, spec: TrainSpec, seed: int, **options: Any
-    ) -> list[TrialRecord]:
-        if not self.plans:
-            self.records = []
+    def run(self, method: Any, plan: Any, *, spec: TrainSpec, seed: int) -> list[TrialRecord]:
+        """Run a plan."""
         self.plans.append(list(plan))
-        done = [self.run(dim, repeat, spec, seed) for dim, repeat in plan]
+        done = [self.one(dim, repeat, spec, seed) for dim, repeat in plan]
         self.records += done
         return done
 
-    def run(self, dim: int, repeat: int, spec: TrainSpec, seed: int) -> TrialRecord:
+    def one(self, dim: int, repeat: int, spec: TrainSpec, seed: int) -> TrialRecord:
         """One trial: stops at the goal, or trains to the end and diverges now and then."""
         goal: Goal = parse_goal(spec.stop_at or LossBelow(0.1))
         assert isinstance(goal, LossBelow)
@@ -109,6 +105,4 @@ class FakeRunner:
             losses, outcome, steps = (2.3, NAN), Outcome.DIVERGED, 10
         else:
             losses, outcome, steps = (2.3, 2 * goal.level), Outcome.FINISHED, STEPS
-        return record(
-            dim, repeat, losses, seed=seed, spec=spec, outcome=outcome, steps=steps
-        )
+        return record(dim, repeat, losses, seed=seed, spec=spec, outcome=outcome, steps=steps)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from subspan.errors import StoreError, invalid
+from subspan.goals import Goal
 from subspan.success.records import Experiment
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 # Okabe and Ito (2008), told apart by colour-blind readers.
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 INK, GREY, PALE = "#222222", "#6B6B6B", "#DDDDDD"
+_LINE = 105  # characters that fit under a figure
 FORMATS = ("png", "svg", "pdf")
 _STYLE: Any = {
     "axes.edgecolor": GREY,
@@ -57,6 +59,12 @@ def new_figure(width: float = 6.8, height: float = 4.4) -> tuple[Figure, Axes]:
 def plain_number(value: float) -> str:
     """Write a dimension or ratio: `1,024`, `2.5`, `0.1`."""
     return f"{value:,.0f}" if value >= 10 or value == round(value) else f"{value:.2g}"
+
+
+def pretty(goal: Goal) -> str:
+    """Write a goal for readers: `train loss ≤ 0.1`."""
+    sign = "≤" if goal.metric == "loss" else "≥"
+    return f"{goal.split} {goal.metric} {sign} {goal.level:g}"
 
 
 def dims_axis(axes: Axes, low: float, high: float, ambient_dim: int) -> None:
@@ -97,7 +105,8 @@ def provenance(experiment: Experiment | None, ambient_dim: int, samples: str) ->
             f"seed {seeds}",
             samples,
         ]
-    return "  ·  ".join(parts)
+    line = "  ·  ".join(parts)
+    return line if len(line) < _LINE else "  ·  ".join(parts[:-1]) + "\n" + parts[-1]
 
 
 def add_provenance(figure: Figure, line: str) -> None:

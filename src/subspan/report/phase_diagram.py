@@ -159,12 +159,13 @@ def _draw_thresholds(axes: base.Axes, data: PhaseDiagramData) -> None:
     if not np.isfinite(values).any():
         return
     settled = next(t for t in data.thresholds if t is not None)
-    axes.plot(values, data.levels, color="white", linewidth=4.2, solid_capstyle="round")
+    axes.plot(values, data.levels, color="white", linewidth=4.2, zorder=2.2)
     axes.plot(
         values,
         data.levels,
         color=base.VERMILION,
         linewidth=2.0,
+        zorder=2.3,
         marker="o",
         markersize=4.5,
         markeredgecolor="white",
@@ -177,7 +178,7 @@ def _draw_thresholds(axes: base.Axes, data: PhaseDiagramData) -> None:
             continue
         low = threshold.low or 1
         high = last if threshold.high is None else threshold.high
-        axes.plot([low, high], [level, level], color="white", linewidth=2.4, zorder=2.1)
-        axes.plot([low, high], [level, level], color=base.VERMILION, linewidth=1.1, zorder=2.2)
-    legend = axes.legend(loc="lower left", frameon=True, framealpha=0.92, edgecolor="none")
+        axes.plot([low, high], [level, level], color="white", linewidth=2.4, zorder=2.0)
+        axes.plot([low, high], [level, level], color=base.VERMILION, linewidth=1.1, zorder=2.1)
+    legend = axes.legend(loc="upper left", frameon=True, framealpha=0.92, edgecolor="none")
     legend.set_zorder(5)

@@ -15,6 +15,8 @@ from subspan.success.posterior import Count
 
 _POOL_RATIO, _POOL_TRIALS = 1.15, 12
 _GRID = 240
+_ZOOM = 8.0
+_FEW = 4  # pools of fewer trials have intervals that say little, and are drawn faintly
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ def success_curve_data(estimate: ThresholdEstimate) -> SuccessCurveData:
         for g in pools
     ]
     low, high = binomial_interval(wins, totals, estimate.confidence)
-    first, last = estimate.counts[0].dim, estimate.counts[-1].dim
-    grid = np.geomspace(max(1, first / 1.3), min(estimate.ambient_dim, last * 1.3), _GRID)
+    left, right = _view(estimate)
+    grid = np.geomspace(left, right, _GRID)
     fit, fit_low, fit_high = estimate.curve(grid)
     return SuccessCurveData(
         estimate.counts,
@@ -94,6 +96,15 @@ def success_curve_data(estimate: ThresholdEstimate) -> SuccessCurveData:
         fit_high,
         estimate,
     )
+
+
+def _view(estimate: ThresholdEstimate) -> tuple[float, float]:
+    """Return the dims to show: those tried, but no further than `_ZOOM` from the interval."""
+    left, right = estimate.counts[0].dim / 1.3, estimate.counts[-1].dim * 1.3
+    if estimate.status in ("ok", "not converged"):
+        left = max(left, (estimate.low or 1) / _ZOOM)
+        right = min(right, right if estimate.high is None else estimate.high * _ZOOM)
+    return max(left, 0.9), min(right, estimate.ambient_dim * 1.1)
 
 
 def headline(estimate: ThresholdEstimate) -> str:
@@ -116,7 +127,7 @@ def draw_success_curve(data: SuccessCurveData) -> Figure:
         figure, axes = base.new_figure()
         base.dims_axis(axes, data.grid[0], data.grid[-1], estimate.ambient_dim)
         axes.set_ylim(-0.07, 1.07)
-        axes.set_ylabel(f"success probability  P({estimate.goal})")
+        axes.set_ylabel(f"success probability  P({base.pretty(estimate.goal)})")
         axes.set_yticks(np.linspace(0, 1, 6))
         axes.grid(axis="y", color=base.PALE, linewidth=0.6)
         axes.set_axisbelow(True)
@@ -137,12 +148,17 @@ def draw_success_curve(data: SuccessCurveData) -> Figure:
         if estimate.status in ("ok", "not converged"):
             axes.axvspan(low, high, color=base.VERMILION, alpha=0.14, linewidth=0)
         if estimate.value and estimate.status != "below range":
-            axes.axvline(estimate.value, color=base.VERMILION, linewidth=1.6, label="d*, interval")
+            axes.axvline(
+                estimate.value, color=base.VERMILION, linewidth=1.6, label="d* and its interval"
+            )
         axes.fill_between(
             data.grid, data.fit_low, data.fit_high, color=base.BLUE, alpha=0.16, linewidth=0
         )
-        axes.plot(data.grid, data.fit, color=base.BLUE, linewidth=1.8, label="fit, credible band")
-        for count in data.counts:
+        axes.plot(
+            data.grid, data.fit, color=base.BLUE, linewidth=1.8, label="fit and its credible band"
+        )
+        seen = [c for c in data.counts if data.grid[0] <= c.dim <= data.grid[-1]]
+        for count in seen:
             for outcome, number in ((1, count.successes), (0, count.total - count.successes)):
                 if number:
                     axes.plot(
@@ -152,16 +168,14 @@ def draw_success_curve(data: SuccessCurveData) -> Figure:
                         color=base.GREEN if outcome else base.GREY,
                         markersize=6,
                         markeredgewidth=0.9,
-                        clip_on=False,
                     )
-        axes.errorbar(
+        axes.vlines(
             data.dims,
-            data.probability,
-            yerr=[data.probability - data.low, data.high - data.probability],
-            fmt="none",
-            ecolor=base.INK,
-            elinewidth=0.8,
-            alpha=0.55,
+            data.low,
+            data.high,
+            color=base.INK,
+            linewidth=0.8,
+            alpha=np.where(data.totals < _FEW, 0.15, 0.6),
             zorder=3,
         )
         axes.scatter(
@@ -172,14 +186,22 @@ def draw_success_curve(data: SuccessCurveData) -> Figure:
             edgecolor=base.INK,
             linewidth=1.0,
             zorder=4,
-            label="success rate, Clopper–Pearson",
+            label=f"success rate, {100 * estimate.confidence:g} % Clopper–Pearson",
         )
         axes.set_title(headline(estimate), pad=8, fontweight="bold")
-        axes.legend(loc="center right" if data.fit[-1] > 0.5 else "center left")
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(-0.01, -0.335),
+            ncols=3,
+            columnspacing=1.6,
+            borderaxespad=0,
+        )
         pooled = len(data.dims) < len(data.counts)
         note = f"{estimate.trials} trials" + (
             f" at {len(data.counts)} dims, neighbours pooled" if pooled else ""
         )
+        hidden = estimate.trials - sum(count.total for count in seen)
+        note += f", {hidden} beyond the axis" if hidden else ""
         base.add_provenance(
             figure, base.provenance(estimate.experiment, estimate.ambient_dim, note)
         )

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 from subspan.errors import invalid
 from subspan.goals import Goal, parse_goal
+from subspan.problems.base import AbstractProblem
+from subspan.subspaces.base import Method
+from subspan.subspaces.registry import parse_method
 from subspan.success.design import ThresholdDesign
 from subspan.success.estimate import ThresholdEstimate, estimate_from_counts, with_records
 from subspan.success.records import experiment
 from subspan.training.spec import TrainSpec
+from subspan.trials.runner import Progress, TrialRunner
+from subspan.trials.store import Store
 from subspan.trials.trial import TrialRecord
-
-if TYPE_CHECKING:
-    from subspan.problems.base import AbstractProblem
-    from subspan.subspaces.base import Method
 
 __all__ = ["ThresholdEstimate", "threshold"]
 
@@ -25,40 +27,31 @@ MAX_TRIALS = 200
 
 
 class Runner(Protocol):
-    """Runs a plan of trials and returns their records in order; `trials.run.execute` is one."""
+    """Runs a plan of trials and returns their records in order; `TrialRunner` is one."""
 
-    def __call__(
-        self,
-        problem: AbstractProblem,
-        method: Method,
-        plan: Sequence[tuple[int, int]],
-        *,
-        spec: TrainSpec,
-        seed: int,
-        store: Any,
-        workers: int | None,
-        progress: Any,
+    def run(
+        self, method: Method, plan: Sequence[tuple[int, int]], *, spec: TrainSpec, seed: int
     ) -> Sequence[TrialRecord]:
         """Run each (dim, repeat) of the plan, or look it up in the store."""
 
 
 def threshold(
     problem: AbstractProblem,
-    method: Method,
+    method: Method | str,
     goal: Goal | str,
     *,
     spec: TrainSpec | None = None,
     delta: float = 0.1,
     confidence: float = 0.95,
     seed: int = 0,
-    store: str | Path | Any = None,
+    store: Store | str | Path | None = None,
     workers: int | None = None,
     min_dim: int = 1,
     max_dim: int | None = None,
     ratio: float = 1.25,
     max_trials: int = MAX_TRIALS,
     width: int = WIDTH,
-    progress: Any = None,
+    progress: Progress | None = None,
     runner: Runner | None = None,
 ) -> ThresholdEstimate:
     """Measure d*, the smallest d at which training in a d-dimensional subspace reaches a goal.
@@ -70,7 +63,7 @@ def threshold(
 
     Args:
         problem: what is trained.
-        method: how the subspace is chosen.
+        method: how the subspace is chosen, or its text, e.g. `"burn-in:64"`.
         goal: what counts as success, or its text.
         spec: how θ is trained; the problem's default if None. Its `stop_at` is set to the goal.
         delta: d* is where the success probability reaches 1 − δ.
@@ -84,8 +77,9 @@ def threshold(
         ratio: stop when high/low of the interval is at most this.
         max_trials: stop, as "not converged", after so many trials.
         width: trials per round.
-        progress: handed on to the executor.
-        runner: what runs a plan of trials; `subspan.trials.run.execute` if None.
+        progress: called with (done, planned, message), once a round and trial.
+        runner: an open `TrialRunner` of the same problem, to share its store and workers
+            (`store`, `workers` and `progress` are then its own); one is made if None.
 
     Returns:
         d* with its interval, status, counts and records; see `ThresholdEstimate`.
@@ -100,7 +94,7 @@ def threshold(
     if width < 1:
         raise invalid("width", expected="a positive integer", got=repr(width))
     chosen = (spec or problem.default_spec).replace(stop_at=wanted)
-    run = runner or _executor()
+    way = parse_method(method)
     records: list[TrialRecord] = []
     design = ThresholdDesign(
         last,
@@ -111,23 +105,18 @@ def threshold(
         max_trials=max_trials,
         cost=lambda dim, success: prices[success],
     )
-    while not design.done:
-        prices = _prices(records, wanted)
-        dims = design.ask(min(width, max_trials - design.trials))
-        plan = [(dim, len(records) + i) for i, dim in enumerate(dims)]
-        done = run(
-            problem,
-            method,
-            plan,
-            spec=chosen,
-            seed=seed,
-            store=store,
-            workers=workers,
-            progress=progress,
+    with contextlib.ExitStack() as stack:
+        executor: Runner = runner or stack.enter_context(
+            TrialRunner(problem, store=store, workers=workers, progress=progress)
         )
-        for record in done:
-            design.tell(record.dim, record.meets(wanted) is True)
-        records.extend(done)
+        while not design.done:
+            prices = _prices(records, wanted)
+            dims = design.ask(min(width, max_trials - design.trials))
+            plan = [(dim, len(records) + i) for i, dim in enumerate(dims)]
+            done = executor.run(way, plan, spec=chosen, seed=seed)
+            for record in done:
+                design.tell(record.dim, record.meets(wanted) is True)
+            records.extend(done)
     fitted = estimate_from_counts(
         design.counts,
         wanted,
@@ -137,12 +126,6 @@ def threshold(
         ratio=ratio,
     )
     return with_records(fitted, records, experiment(records))
-
-
-def _executor() -> Runner:
-    from subspan.trials.run import execute
-
-    return execute
 
 
 def _prices(records: Sequence[TrialRecord], goal: Goal) -> dict[bool, float]:
