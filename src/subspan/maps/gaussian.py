@@ -10,6 +10,7 @@ largest value is 4.17. The first d' columns of a map are the map of dimension d'
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Self
 
 import numpy as np
@@ -90,6 +91,24 @@ class GaussianMap(LinearMap):
             return self._rows[first:last]
         chunk = integer_columns(self.seed, self.ambient_dim, first, last)
         return self._scaled(chunk, first, last).to(self.device, self.dtype)
+
+    def slice_rows(self, start: int, stop: int) -> Iterator[tuple[int, int, torch.Tensor]]:
+        """Yield (first, last, rows (last - first, stop - start)): weights `start … stop-1` alone."""
+        step = max(1, _CHUNK_ENTRIES // max(1, stop - start))
+        per_column = -(-self.ambient_dim // _ENTRIES_PER_WORD)
+        low, skip = divmod(start, _ENTRIES_PER_WORD)
+        count = -(-stop // _ENTRIES_PER_WORD) - low
+        for first in range(0, self.dim, step):
+            last = min(first + step, self.dim)
+            raw = np.stack(
+                [
+                    words(self.seed, "map", "gaussian", start=j * per_column + low, count=count)
+                    for j in range(first, last)
+                ]
+            )
+            levels = raw.astype("<u8", copy=False).view("<u2")[:, skip : skip + stop - start]
+            rows = self._scaled(quantile_table()[levels], first, last)
+            yield first, last, rows.to(self.device, self.dtype)
 
     @property
     def dense_rows(self) -> torch.Tensor | None:

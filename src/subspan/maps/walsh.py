@@ -15,13 +15,15 @@ from subspan.errors import invalid
 _BLOCK = 16
 
 
-@functools.cache
-def sylvester(order: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Return the ±1 Sylvester–Hadamard matrix of a power-of-two order."""
+def build_sylvester(order: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Make the ±1 Sylvester–Hadamard matrix of a power-of-two order."""
     h = torch.ones(1, 1, dtype=dtype, device=device)
     while len(h) < order:
         h = torch.cat([torch.cat([h, h], 1), torch.cat([h, -h], 1)], 0)
     return h
+
+
+sylvester = functools.cache(build_sylvester)
 
 
 def walsh_hadamard(x: torch.Tensor) -> torch.Tensor:
@@ -33,10 +35,11 @@ def walsh_hadamard(x: torch.Tensor) -> torch.Tensor:
     n = x.shape[-1]
     if n < 1 or n & (n - 1):
         raise invalid("x", expected="a power-of-two last axis", got=n)
+    matrix = build_sylvester if torch.compiler.is_compiling() else sylvester
     shape, done = x.shape, 1
     while done < n:
         block = min(_BLOCK, n // done)
-        h = sylvester(block, x.dtype, x.device)
+        h = matrix(block, x.dtype, x.device)
         x = torch.matmul(h, x.reshape(-1, block, done)) if done > 1 else x.reshape(-1, block) @ h
         done *= block
     return x.reshape(shape) * n**-0.5

@@ -1,0 +1,5 @@
+"""Adapters: a user's own module in a subspace, and its file of a seed and d numbers."""
+
+from subspan.adapters.attach import Handle, attach, handles
+
+__all__ = ["Handle", "attach", "handles"]

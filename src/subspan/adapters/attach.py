@@ -1,0 +1,326 @@
+"""`attach`: train any module in d numbers, in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from subspan.adapters.root import Root
+from subspan.adapters.selection import Weight, select
+from subspan.adapters.shift import shift
+from subspan.adapters.sites import ROOT, SITE, dress
+from subspan.adapters.sliced import SlicedMap, make_sliced
+from subspan.canonical import canonical_json, chunked_digest, digest
+from subspan.errors import InputError, invalid, unknown
+
+Rest = Literal["freeze", "keep"]
+
+
+class Handle:
+    """A subspace on a module: w = base + λ (A θ), with θ, and λ where wanted, to be trained.
+
+    Made by `attach` and `load`; a module's handles are `handles(module)`.
+
+    Attributes:
+        module: the module.
+        map: name of the map.
+        dim: d.
+        ambient_dim: D, the number of weights in the subspace.
+        seed: of the map.
+        rest: what `attach` did with the other parameters.
+        weights: the tensors in the subspace, in the order they lie in w ∈ R^D.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        weights: list[Weight],
+        sliced: SlicedMap,
+        seed: int,
+        rest: Rest,
+        key: str,
+        options: dict[str, Any],
+    ) -> None:
+        self.module, self.weights, self.seed, self.rest = module, weights, seed, rest
+        self.map, self.dim, self.ambient_dim = sliced.name, sliced.dim, sliced.ambient_dim
+        self.key, self.options, self._sliced = key, options, sliced
+        self.shapes = [tuple(w.value.shape) for w in weights]
+        sizes = [w.value.numel() for w in weights]
+        self._starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        owners = list(dict.fromkeys(w.sites[0][0] for w in weights))
+        self._layers = [owners.index(w.sites[0][0]) for w in weights]
+        self.layer_count = len(owners)
+
+    @property
+    def theta(self) -> nn.Parameter:
+        """The coordinates θ, shape (d,), float32; 0 at first."""
+        value: nn.Parameter = self._alive()._parameters[f"{self.key}_theta"]  # type: ignore[assignment]
+        return value
+
+    @property
+    def scales(self) -> nn.Parameter | None:
+        """The scales λ, one for each layer (module that owns weights), 1 at first; None without."""
+        return self._alive()._parameters.get(f"{self.key}_scales")
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return what is trained: θ, and λ where there are scales."""
+        return [p for p in (self.theta, self.scales) if p is not None]
+
+    def weight(self, number: int, base: torch.Tensor) -> torch.Tensor:
+        """Return weight `number` of the subspace at the present θ, for `base` its value at 0."""
+        theta, scales = self.theta, self.scales
+        with torch.autocast(base.device.type, enabled=False):
+            table = self._sliced.table(theta)
+            scale = None if scales is None else scales[self._layers[number]]
+            result = shift(base, table, scale, self._sliced, self._starts[number])
+        if not torch.compiler.is_compiling():
+            result._subspan_tie = (id(self), number)  # type: ignore[attr-defined]
+        return result
+
+    def detach(self) -> nn.Module:
+        """Take the subspace away: the module is as it was before `attach`, bit for bit.
+
+        Its buffers are put back too, e.g. the running statistics of BatchNorm. Returns the module.
+        """
+        module = self._alive()
+        root = Root.of(module)
+        named = dict(module.named_buffers())
+        with torch.no_grad():
+            for name, value in root.buffers.items():
+                if name in named:
+                    named[name].copy_(value)
+        return self._leave()
+
+    def merge(self) -> nn.Module:
+        """Bake θ into the module's weights and take the subspace away. Returns the module."""
+        self._alive()
+        with torch.no_grad():
+            for number, weight in enumerate(self.weights):
+                base = weight.value
+                base.copy_(self.weight(number, base))
+        return self._leave()
+
+    def checksum(self) -> str:
+        """Return the map's checksum, that of `subspan.maps.make(...)` with the same arguments."""
+        return self._sliced.checksum()
+
+    def base_digest(self) -> str:
+        """Return a hash of the weights at θ = 0: those in the subspace and those frozen beside it.
+
+        Names, shapes, dtypes and bytes count. With `rest="keep"` the others are the user's own.
+        """
+        weights = [*self.weights]
+        if self.rest == "freeze":
+            inside = {id(w.value) for w in self.weights}
+            others = [w for h in handles(self.module) if h is not self for w in h.weights]
+            others += Root.of(self.module).weights()
+            weights += [w for w in others if id(w.value) not in inside]
+        return base_digest(weights)
+
+    def header(self) -> str:
+        """Return what fixes the subspace, as JSON: map, dim, seed, checksum and tensors."""
+        tensors = digest(
+            [[w.name, list(s)] for w, s in zip(self.weights, self.shapes, strict=True)]
+        )
+        return canonical_json(
+            {
+                "map": self.map,
+                "dim": self.dim,
+                "seed": self.seed,
+                "options": self.options,
+                "checksum": self.checksum(),
+                "tensors": tensors,
+                "scales": self.scales is not None,
+            }
+        )
+
+    def header_tensor(self) -> torch.Tensor:
+        """Return `header()` as bytes, uint8, for a state_dict."""
+        return torch.tensor(list(self.header().encode()), dtype=torch.uint8)
+
+    def follow(self) -> None:
+        """Bring the map to where θ is."""
+        if not self.theta.is_meta:
+            self._sliced = self._sliced.to(self.theta.device)
+
+    def _alive(self) -> nn.Module:
+        root = self.module.__dict__.get(ROOT)
+        if root is None or self not in root.handles:
+            raise InputError(
+                "handle: expected a subspace that is attached, got one that was merged or "
+                "detached. Attach the module again."
+            )
+        return self.module
+
+    def _leave(self) -> nn.Module:
+        module = self.module
+        for number, weight in enumerate(self.weights):
+            for owner, name in weight.sites:
+                site = owner.__dict__[SITE]
+                assert site[name] == (self, number)
+                del site[name]
+                if not site:
+                    del owner.__dict__[SITE]
+                dress(owner)
+        for name in (f"{self.key}_theta", f"{self.key}_scales"):
+            module._parameters.pop(name, None)
+        Root.of(module).release(self, self.weights)
+        return module
+
+    def __repr__(self) -> str:
+        name = type(self.module).__name__
+        return (
+            f"Handle({name}: D={self.ambient_dim}, dim={self.dim}, map={self.map!r}, "
+            f"seed={self.seed}, tensors={len(self.weights)})"
+        )
+
+
+def attach(
+    module: nn.Module,
+    dim: int,
+    map: str = "partition",
+    seed: int = 0,
+    *,
+    modules: Sequence[str] | None = None,
+    per_layer_scale: bool = False,
+    rest: Rest = "freeze",
+    **options: Any,
+) -> Handle:
+    """Put a module's weights into a random d-dimensional subspace, in place.
+
+    Afterwards every selected weight reads w = base + A θ, where base is its present value and θ,
+    at first 0, is a parameter of the module; `module.parameters()` yields θ alone. Everything else
+    about the module stays: its class name, methods, hooks, buffers, ties, train and eval mode.
+    Build optimisers, `DistributedDataParallel` and `torch.compile` after attaching.
+
+    Args:
+        module: any module, on one device. Parameters that ask for no gradient are not selected.
+        dim: d, in 1 … D, where D is the number of weights selected.
+        map: as in `subspan.maps.names()`. `"partition"` and `"hadamard"` cost O(D) time and two
+            to four bytes per weight, for D up to 10⁹.
+        seed: of the map.
+        modules: shell patterns for names of parameters or of modules above them, e.g.
+            `["encoder.layer.*", "!*.LayerNorm"]`; `!` takes out. None: all.
+        per_layer_scale: train a scale λ for each layer as well, w = base + λ (A θ). Source:
+            Aghajanyan et al. (2020), SAID; there d counts the scales, here they come on top.
+        rest: what becomes of parameters that are not selected: `"freeze"` them, hidden from
+            `parameters()` until `detach`, or `"keep"` them as they are, to be trained in full or
+            attached to another subspace.
+        **options: of the map, e.g. `nnz` of `"sparse"`.
+
+    Returns:
+        The handle, by which to `save`, `merge` or `detach`.
+
+    Raises:
+        InputError: a name, pattern or dimension does not fit, or the module is wrapped already.
+    """
+    _check_module(module)
+    if rest not in ("freeze", "keep"):
+        raise unknown("rest", str(rest), ["freeze", "keep"])
+    candidates = candidate_weights(module)
+    chosen, others = select(candidates, modules)
+    devices = {str(w.value.device) for w in chosen}
+    if len(devices) > 1:
+        raise invalid("module", expected="its weights on one device", got=", ".join(devices))
+    ambient_dim = sum(w.value.numel() for w in chosen)
+    sliced = make_sliced(map, dim, ambient_dim, seed, **options)
+    return enter(module, chosen, others, sliced, seed, per_layer_scale, rest, options)
+
+
+def enter(
+    module: nn.Module,
+    chosen: list[Weight],
+    others: list[Weight],
+    sliced: SlicedMap,
+    seed: int,
+    per_layer_scale: bool,
+    rest: Rest,
+    options: dict[str, Any],
+) -> Handle:
+    """Do what `attach` says with weights selected and the map made."""
+    root = Root.of(module)
+    device = chosen[0].value.device
+    taken = {h.key for h in root.handles}
+    key = next(
+        k for i in range(len(taken) + 1) if (k := f"subspan_{i}" if i else "subspan") not in taken
+    )
+    handle = Handle(module, chosen, sliced.to(device), seed, rest, key, options)
+    root.claim(chosen)
+    if rest == "freeze":
+        root.freeze(others)
+    root.handles.append(handle)
+    module.register_parameter(f"{key}_theta", nn.Parameter(torch.zeros(sliced.dim, device=device)))
+    if per_layer_scale:
+        scales = nn.Parameter(torch.ones(handle.layer_count, device=device))
+        module.register_parameter(f"{key}_scales", scales)
+    for number, weight in enumerate(chosen):
+        for owner, name in weight.sites:
+            owner.__dict__.setdefault(SITE, {})[name] = (handle, number)
+            if isinstance(owner, nn.RNNBase):
+                owner.__dict__.update(_flat_weights=[], _flat_weight_refs=[])
+    for owner in {o: None for w in chosen for o, _ in w.sites}:
+        dress(owner)
+    return handle
+
+
+def handles(module: nn.Module) -> list[Handle]:
+    """Return the subspaces attached to a module, e.g. to a copy of one that `attach` made."""
+    root = module.__dict__.get(ROOT)
+    return [] if root is None else list(root.handles)
+
+
+def candidate_weights(module: nn.Module) -> list[Weight]:
+    """Return the tensors that `attach` may select from."""
+    if ROOT in module.__dict__:
+        return Root.of(module).weights()
+    return Root(module).weights()
+
+
+def base_digest(weights: Sequence[Weight]) -> str:
+    """Return a hash of tensors' names, shapes, dtypes and bytes, independent of their order."""
+    parts = {}
+    for weight in weights:
+        value = weight.value.detach()
+        flat = value.cpu().contiguous().reshape(-1)
+        raw = flat.view(torch.uint8).numpy()
+        parts[weight.name] = [
+            str(value.dtype),
+            chunked_digest((raw.dtype, tuple(value.shape), [raw])),
+        ]
+    return digest(parts)
+
+
+_WRAPPERS: list[tuple[type | tuple[type, ...], str]] = [
+    ((DistributedDataParallel, DataParallel), "Attach to the module inside, then wrap it."),
+    (torch.jit.ScriptModule, "Attach to the module before scripting it."),
+]
+
+
+def _check_module(module: nn.Module) -> None:
+    if not isinstance(module, nn.Module):
+        raise invalid("module", expected="a torch.nn.Module", got=type(module).__name__)
+    for kind, remedy in _WRAPPERS:
+        if isinstance(module, kind):
+            raise invalid(
+                "module", expected="a plain module", got=type(module).__name__, remedy=remedy
+            )
+    if hasattr(module, "_orig_mod"):
+        raise invalid(
+            "module",
+            expected="a module that is not compiled yet",
+            got=type(module).__name__,
+            remedy="Attach first, then call torch.compile.",
+        )
+    for name, part in module.named_modules():
+        for key, value in part._parameters.items():
+            if isinstance(value, nn.UninitializedParameter):
+                raise invalid(
+                    f"{name}.{key}",
+                    expected="weights with a shape",
+                    got="a lazy parameter",
+                    remedy="Run one batch through the module first.",
+                )

@@ -1,0 +1,143 @@
+"""base + λ (A θ)[slice] for one tensor, in chunks: nothing of its size is stored for backward."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.autograd import forward_ad
+
+from subspan.adapters.sliced import SlicedMap
+
+
+def shift(
+    base: torch.Tensor,
+    table: torch.Tensor,
+    scale: torch.Tensor | None,
+    sliced: SlicedMap,
+    start: int,
+) -> torch.Tensor:
+    """Return base + λ (A θ)[start : start + n], in base's shape, strides and dtype.
+
+    The sum is taken in θ's dtype and rounded to base's once. Differentiable, twice too.
+
+    Args:
+        base: weights at θ = 0, n of them.
+        table: `sliced.table(θ)`.
+        scale: λ, shape (), or None for 1.
+        sliced: A.
+        start: where the tensor begins in the flat weight vector.
+    """
+    if _traced():
+        return _plain(base, table, scale, sliced, start)
+    result: torch.Tensor = _Shift.apply(table, scale, base, sliced, start)
+    return result
+
+
+def _traced() -> bool:
+    """Whether something looks into the operation: a compiler, `torch.func` or forward mode."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+    )
+
+
+def _plain(
+    base: torch.Tensor,
+    table: torch.Tensor,
+    scale: torch.Tensor | None,
+    sliced: SlicedMap,
+    start: int,
+) -> torch.Tensor:
+    delta = sliced.read(table, start, start + base.numel()).view(base.shape)
+    if scale is not None:
+        delta = delta * scale
+    return (base + delta).to(base.dtype)
+
+
+class _Shift(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        table: torch.Tensor,
+        scale: torch.Tensor | None,
+        base: torch.Tensor,
+        sliced: SlicedMap,
+        start: int,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(table, scale)
+        ctx.sliced, ctx.start = sliced, start
+        out = torch.empty_like(base)
+        for first, source, target in _pieces(sliced.chunk, base, out):
+            delta = sliced.read(table, start + first, start + first + source.numel())
+            if scale is not None:
+                delta = delta * scale
+            target.copy_(source + delta.view(source.shape))
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        table, scale = ctx.saved_tensors
+        v = grads[0].to_dense() if grads[0].layout != torch.strided else grads[0]
+        if torch.is_grad_enabled():
+            return *_plain_backward(v, table, scale, ctx.sliced, ctx.start), None, None, None
+        pulled = torch.zeros_like(table)
+        slope = None if scale is None else torch.zeros_like(scale)
+        for first, piece in _pieces(ctx.sliced.chunk, v):
+            flat = piece.reshape(-1).to(table.dtype)
+            a = ctx.start + first
+            if scale is not None and slope is not None:
+                slope += flat @ ctx.sliced.read(table, a, a + len(flat))
+                flat = flat * scale
+            ctx.sliced.collect(flat, a, a + len(flat), pulled)
+        return pulled, slope, None, None, None
+
+
+def _plain_backward(
+    v: torch.Tensor,
+    table: torch.Tensor,
+    scale: torch.Tensor | None,
+    sliced: SlicedMap,
+    start: int,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the gradients as differentiable functions of v, the table and λ."""
+    flat = v.reshape(-1).to(table.dtype)
+    slope = None
+    if scale is not None:
+        slope = flat @ sliced.read(table, start, start + len(flat))
+        flat = flat * scale
+    return _Collect.apply(flat, sliced, start, len(table)), slope
+
+
+class _Collect(torch.autograd.Function):
+    """The adjoint of reading a slice. Linear, so its own backward reads the slice."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, flat: torch.Tensor, sliced: SlicedMap, start: int, size: int
+    ) -> torch.Tensor:
+        ctx.sliced, ctx.start, ctx.count = sliced, start, len(flat)
+        into = flat.new_zeros(size)
+        sliced.collect(flat, start, start + len(flat), into)
+        return into
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return ctx.sliced.read(grads[0], ctx.start, ctx.start + ctx.count), None, None, None
+
+
+def _pieces(chunk: int, *tensors: torch.Tensor) -> Iterator[tuple[Any, ...]]:
+    """Yield (first weight, a view of each tensor) in runs of about `chunk` weights.
+
+    The order of weights is that of the indices, whatever the strides.
+    """
+    if all(t.is_contiguous() for t in tensors):
+        tensors = tuple(t.view(-1) for t in tensors)
+    rows = len(tensors[0])
+    width = math.prod(tensors[0].shape[1:])
+    step = max(1, chunk // max(1, width))
+    for row in range(0, rows, step):
+        yield row * width, *(t[row : row + step] for t in tensors)

@@ -1,0 +1,266 @@
+"""Maps cut along the weights: A θ and Aᵀ v for one tensor's slice [start, stop) at a time.
+
+The same A as `subspan.maps.make` gives, bit for bit in float32, but never a vector of all D
+weights beside the module's own: `partition` and `hadamard` keep one small integer per weight (two
+bytes while 2 n ≤ 2¹⁵, else four), which points into a table of n numbers and their negatives.
+"""
+
+from __future__ import annotations
+
+import abc
+import copy
+from collections.abc import Iterator
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from subspan import maps
+from subspan.canonical import chunked_digest
+from subspan.errors import invalid
+from subspan.maps import hadamard
+from subspan.maps.base import LinearMap, check_dims
+from subspan.maps.gaussian import DENSE_BYTES, GaussianMap
+from subspan.maps.partition import deals
+from subspan.maps.sparse import SparseMap
+
+_CHUNK_CPU = 2**18  # stays in the second-level cache
+_CHUNK_GPU = 2**24
+_DIGEST_CHUNK = 2**22
+
+
+class SlicedMap(abc.ABC):
+    """A linear map A: R^d → R^D in use slice by slice.
+
+    Laws: `read(table(θ), a, b)` = (A θ)[a:b]; `collect` over slices that cover 0 … D gives, pulled
+    back through `table`, Aᵀ v; `checksum()` is that of the map whole.
+
+    Immutable, so that copies of a module share it.
+
+    Attributes:
+        name: as in `subspan.maps.names()`.
+        dim: d.
+        ambient_dim: D.
+        device: where it is used.
+    """
+
+    name: str
+    dim: int
+    ambient_dim: int
+    device: torch.device
+
+    @abc.abstractmethod
+    def table(self, theta: torch.Tensor) -> torch.Tensor:
+        """Return the numbers that slices are read from, (d,) → (m,); differentiable."""
+
+    @abc.abstractmethod
+    def read(self, table: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """Return (A θ)[start:stop], shape (stop - start,); differentiable."""
+
+    @abc.abstractmethod
+    def collect(self, v: torch.Tensor, start: int, stop: int, into: torch.Tensor) -> None:
+        """Add the pull-back of v (stop - start,) to the gradient `into` (m,) of the table."""
+
+    @abc.abstractmethod
+    def to(self, device: torch.device) -> Self:
+        """Return this map on another device."""
+
+    @abc.abstractmethod
+    def checksum(self) -> str:
+        """Return the checksum of the map, as `LinearMap.checksum`."""
+
+    @property
+    def chunk(self) -> int:
+        """The number of weights to handle at a time."""
+        return _CHUNK_CPU if self.device.type == "cpu" else _CHUNK_GPU
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class IndexedMap(SlicedMap):
+    """`partition` or `hadamard`: w_i = ± x_j / √n_j with one stored integer per weight.
+
+    Args:
+        name: `"partition"`, where x = θ, or `"hadamard"`, where x = H E θ.
+        dim: d.
+        ambient_dim: D.
+        seed: of the map.
+    """
+
+    def __init__(self, name: str, dim: int, ambient_dim: int, seed: int) -> None:
+        check_dims(dim, ambient_dim)
+        self.name, self.dim, self.ambient_dim = name, dim, ambient_dim
+        self.device = torch.device("cpu")
+        self._blocks: list[int] = []
+        inner, spread_seed = dim, seed
+        if name == "hadamard":
+            self._blocks = hadamard.inner_blocks(dim, ambient_dim)
+            self._positions = torch.from_numpy(hadamard.inner_positions(seed, dim, self._blocks))
+            inner, spread_seed = sum(self._blocks), hadamard.spread_seed(seed)
+        self._inner = inner
+        index = np.empty(ambient_dim, np.int16 if 2 * inner <= 2**15 else np.int32)
+        counts = np.zeros(inner, np.int64)
+        for start, coordinate, negative in deals(spread_seed, inner, ambient_dim):
+            index[start : start + len(coordinate)] = coordinate + np.int32(inner) * negative
+            counts += np.bincount(coordinate, minlength=inner)
+        self._exact_scale = torch.from_numpy(1.0 / np.sqrt(counts.astype(np.float64)))
+        self._scale = self._exact_scale.float()
+        self._index = torch.from_numpy(index)
+        self._checksum: str | None = None
+
+    def table(self, theta: torch.Tensor) -> torch.Tensor:
+        """Return (x / √n, -x / √n)."""
+        x = hadamard.mix(theta, self._blocks, self._positions) if self._blocks else theta
+        x = x * self._scale.to(x.dtype) if x.dtype == torch.float32 else x * self._exact_scale
+        return torch.cat([x, -x], -1)
+
+    def read(self, table: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """Return (A θ)[start:stop]."""
+        return table.index_select(-1, self._index[start:stop].int())
+
+    def collect(self, v: torch.Tensor, start: int, stop: int, into: torch.Tensor) -> None:
+        """Add each weight's v to its entry of the table."""
+        into.index_add_(-1, self._index[start:stop].int(), v)
+
+    def to(self, device: torch.device) -> Self:
+        """Return this map on another device."""
+        if device == self.device:
+            return self
+        new = copy.copy(self)
+        new.device = device
+        for name in ("_index", "_scale", "_exact_scale", "_positions"):
+            if hasattr(self, name):
+                setattr(new, name, getattr(self, name).to(device))
+        return new
+
+    def checksum(self) -> str:
+        """Return the checksum of the map, hashed in chunks."""
+        if self._checksum is None:
+            scale = self._exact_scale.cpu().numpy()
+            entries = np.concatenate([scale, -scale]).astype(np.float32)
+            shape = (self.ambient_dim,)
+            spread = chunked_digest(
+                (np.dtype("<i4"), shape, (i % self._inner for i in self._indices())),
+                (np.dtype("<f4"), shape, (entries[i] for i in self._indices())),
+            )
+            self._checksum = (
+                hadamard.checksum(self._blocks, self._positions, spread) if self._blocks else spread
+            )
+        return self._checksum
+
+    def _indices(self) -> Iterator[np.ndarray]:
+        for part in self._index.cpu().split(_DIGEST_CHUNK):
+            yield part.numpy().astype(np.int32)
+
+
+class SparseSlices(SlicedMap):
+    """`sparse`: the entries of A in order of their rows."""
+
+    def __init__(self, whole: SparseMap) -> None:
+        self.name, self.dim, self.ambient_dim = "sparse", whole.dim, whole.ambient_dim
+        self.device = torch.device("cpu")
+        self._whole = whole
+        rows = whole.rows.flatten()
+        order = torch.argsort(rows, stable=True)
+        self._rows, self._entry = rows[order], whole.entry.flatten()[order]
+        self._column = order // whole.nnz
+
+    def table(self, theta: torch.Tensor) -> torch.Tensor:
+        """Return θ."""
+        return theta
+
+    def _slice(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        edges = torch.tensor([start, stop], device=self.device)
+        a, b = torch.searchsorted(self._rows, edges).tolist()
+        return self._rows[a:b] - start, self._column[a:b], self._entry[a:b]
+
+    def read(self, table: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """Return (A θ)[start:stop]."""
+        rows, column, entry = self._slice(start, stop)
+        values = table.index_select(-1, column) * entry.to(table.dtype)
+        return table.new_zeros(*table.shape[:-1], stop - start).index_add(-1, rows, values)
+
+    def collect(self, v: torch.Tensor, start: int, stop: int, into: torch.Tensor) -> None:
+        """Add the entries of these rows."""
+        rows, column, entry = self._slice(start, stop)
+        into.index_add_(-1, column, v.index_select(-1, rows) * entry.to(v.dtype))
+
+    def to(self, device: torch.device) -> Self:
+        """Return this map on another device."""
+        new = copy.copy(self)
+        new.device = device
+        for name in ("_rows", "_column", "_entry"):
+            setattr(new, name, getattr(self, name).to(device))
+        return new
+
+    def checksum(self) -> str:
+        """Return the checksum of the map."""
+        return self._whole.checksum()
+
+
+class RowSlices(SlicedMap):
+    """A map kept as the rows of Aᵀ, (d, D), or a `gaussian` one generated again at each use.
+
+    For small d or small modules: O(d) time per weight.
+    """
+
+    def __init__(self, name: str, whole: LinearMap) -> None:
+        self.name, self.dim, self.ambient_dim = name, whole.dim, whole.ambient_dim
+        self.device, self._whole = torch.device("cpu"), whole
+        self._rows: torch.Tensor | None = getattr(whole, "dense_rows", None)
+
+    def table(self, theta: torch.Tensor) -> torch.Tensor:
+        """Return θ."""
+        return theta
+
+    def _parts(self, start: int, stop: int) -> Iterator[tuple[int, int, torch.Tensor]]:
+        if self._rows is not None:
+            yield 0, self.dim, self._rows[:, start:stop]
+            return
+        assert isinstance(self._whole, GaussianMap)
+        for first, last, rows in self._whole.slice_rows(start, stop):
+            yield first, last, rows.to(self.device)
+
+    def read(self, table: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """Return (A θ)[start:stop]."""
+        parts = [table[..., a:b] @ rows.to(table.dtype) for a, b, rows in self._parts(start, stop)]
+        return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
+
+    def collect(self, v: torch.Tensor, start: int, stop: int, into: torch.Tensor) -> None:
+        """Add Aᵀ v of these rows."""
+        for a, b, rows in self._parts(start, stop):
+            into[a:b] += rows.to(v.dtype) @ v
+
+    def to(self, device: torch.device) -> Self:
+        """Return this map on another device."""
+        new = copy.copy(self)
+        new.device = device
+        new._rows = None if self._rows is None else self._rows.to(device)
+        return new
+
+    def checksum(self) -> str:
+        """Return the checksum of the map."""
+        return self._whole.checksum()
+
+
+def make_sliced(name: str, dim: int, ambient_dim: int, seed: int, **options: Any) -> SlicedMap:
+    """Make the map `subspan.maps.make(name, …)` for use slice by slice, on the CPU.
+
+    Raises:
+        InputError: the name is unknown, a dimension out of range, or the map too large to keep.
+    """
+    if name in ("partition", "hadamard") and not options:
+        return IndexedMap(name, dim, ambient_dim, seed)
+    bytes_needed = 4 * dim * ambient_dim
+    if name == "orthonormal" and bytes_needed > DENSE_BYTES:
+        raise invalid(
+            "map",
+            expected=f"a map that fits {DENSE_BYTES >> 20} MiB",
+            got=f"{name!r} with d = {dim}, D = {ambient_dim}: {bytes_needed >> 20} MiB",
+            remedy="Use map='hadamard': its columns are exactly orthonormal too.",
+        )
+    whole = maps.make(name, dim=dim, ambient_dim=ambient_dim, seed=seed, **options)
+    if isinstance(whole, SparseMap):
+        return SparseSlices(whole)
+    return RowSlices(name, whole)
