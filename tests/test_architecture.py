@@ -6,10 +6,13 @@ import ast
 import graphlib
 import importlib
 import inspect
+import random
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 import subspan
 
@@ -46,10 +49,19 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported(tree: ast.AST, module: str, *, package: bool) -> set[str]:
-    """The modules of `subspan` that a file names in its imports, wherever they stand."""
+def imported(tree: ast.AST, module: str, *, package: bool, types_only: bool = True) -> set[str]:
+    """The modules of `subspan` that a file names in its imports, wherever they stand.
+
+    With `types_only=False`, those under `if TYPE_CHECKING:` are left out.
+    """
     found: set[str] = set()
+    blocks = [
+        n for n in ast.walk(tree) if isinstance(n, ast.If) and "TYPE_CHECKING" in dotted(n.test)
+    ]
+    unseen = {id(n) for block in blocks for n in ast.walk(block)} if not types_only else set()
     for node in ast.walk(tree):
+        if id(node) in unseen:
+            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -115,14 +127,14 @@ def test_an_import_that_goes_up_is_found(module: str, line: str) -> None:
     assert len(violations({module: (ast.parse(line), False)})) == 1
 
 
-def test_no_two_modules_import_each_other() -> None:
+def test_no_two_modules_need_each_other_to_run() -> None:
     sources = parsed()
     graph = {}
     for module, (tree, package) in sources.items():
         if module == "subspan":
             continue
         targets = set()
-        for name in imported(tree, module, package=package):
+        for name in imported(tree, module, package=package, types_only=False):
             while name not in sources:  # `from module import function` names the function
                 name = name.rpartition(".")[0]
             targets.add(name)
@@ -297,6 +309,21 @@ def test_a_folder_never_bears_the_name_of_a_public_function() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'treshold'"):
         subspan.treshold  # noqa: B018
+
+
+def test_nothing_draws_from_a_global_generator() -> None:
+    problem = subspan.problems.load("digits-mlp", subset=40)
+    spec = subspan.TrainSpec(steps=3)
+    numpy_before = np.random.get_state()[1].tolist()  # noqa: NPY002
+    torch_before, python_before = torch.get_rng_state(), random.getstate()
+    for method in (subspan.RandomAffine(), subspan.BurnIn(steps=2)):
+        subspan.run(problem, method, dims=[3], repeats=2, spec=spec, workers=1)
+    subspan.threshold(
+        subspan.problems.load("quadratic"), method="random", goal="loss<=1", workers=1
+    )
+    assert torch.equal(torch.get_rng_state(), torch_before)
+    assert np.random.get_state()[1].tolist() == numpy_before  # noqa: NPY002
+    assert random.getstate() == python_before
 
 
 def test_importing_the_package_does_not_import_torch() -> None:

@@ -269,12 +269,12 @@ def test_a_real_ctrl_c_loses_nothing(cli: Any, tmp_path: Path) -> None:
     store = tmp_path / "runs.db"
     line = [
         *("surface", "digits-mlp", "--dims", "8,16,32,64", "--repeats", "50"),
-        *("--goals", "loss<=0.1", "--store", str(store), "--workers", "2"),
+        *("--goals", "loss<=0.1", "--store", str(store), "--workers", "2", "--epochs", "8"),
     ]
     process = subprocess.Popen(
         [*PROGRAM, *line], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         if store.exists() and len(json.loads(cli(f"trials {store} --json")[1] or "[]")) > 0:
             break
