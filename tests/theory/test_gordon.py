@@ -11,6 +11,8 @@ from subspan.theory.gordon import (
     escape_probability,
     local_angular_dim,
     mean_norm,
+    polar_certified_miss_dim,
+    polar_escape_probability,
 )
 
 
@@ -62,6 +64,24 @@ def test_certified_miss_dim_is_the_last_certified():
         assert escape_probability(width, d + 1, dim, constants=constants) < 0.95
         assert d < dim - local_angular_dim(width)
     assert certified_miss_dim(60.0, 2410) == 0
+
+
+def test_polar_bound_holds_for_measured_wells_where_the_plain_one_is_vacuous():
+    from subspan.theory.ellipsoid import squared_distances
+    from subspan.theory.wells import hitting_dims
+
+    lam, delta = np.arange(1, 401) ** -1.5, stream(4, "delta").standard_normal(400)
+    level = 0.05 * 0.5 * float(lam @ delta**2)
+    distances = squared_distances(lam, delta, level, 2000, 0)
+    polar = float(np.sqrt(distances).mean())
+    width = float(np.sqrt(np.maximum(400 * 1.0 - distances, 0)).mean())
+    hits = hitting_dims(lam, delta, level, draws=100, seed=0)
+    certified = polar_certified_miss_dim(polar, 0.9)
+    assert 0.3 * distances.mean() < certified < distances.mean()
+    assert np.mean(hits > certified) >= 0.9
+    assert polar_escape_probability(polar, certified + 1) < 0.9
+    assert polar_escape_probability(polar, 400) == 0
+    assert certified_miss_dim(width, 400, 0.9) < certified
 
 
 def test_bad_input_is_named():

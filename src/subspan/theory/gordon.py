@@ -96,6 +96,41 @@ def certified_miss_dim(
     return low
 
 
+def polar_escape_probability(polar_width: float, dim: int) -> float:
+    """Return a lower bound on the probability of a miss that stays sharp when d ≪ D.
+
+    Gordon's comparison applied to the columns instead of the codimension: for the closed convex
+    hull C of the cone over S − w₀, min over unit θ of the distance of Gθ to C (G Gaussian, D×d) is
+    at least E dist(g, C) − E‖g_d‖ on average and 1-Lipschitz in G, so the random subspace misses
+    with probability at least 1 − exp(−(E dist(g, C) − E‖g_d‖)² / 2).
+
+    `escape_probability` certifies no miss at all once d* is below about 5√D, whatever its
+    constants, since it measures against √(D − d); this form loses only about 5√d*. It holds for
+    any set, with the distance to its convex hull; for a convex S that is the set itself. (Own
+    derivation, from Gordon 1988; the paper does not state it.)
+
+    Args:
+        polar_width: E dist(g, C), about √d* (the Gaussian width of the polar cone).
+        dim: d ≥ 0.
+    """
+    gap = _check_width(polar_width) - mean_norm(dim)
+    return 1 - math.exp(-(gap**2) / 2) if gap > 0 else 0.0
+
+
+def polar_certified_miss_dim(polar_width: float, confidence: float = 0.95) -> int:
+    """Return the largest d that `polar_escape_probability` certifies to miss; 0 if none."""
+    if not 0 < confidence < 1:
+        raise invalid("confidence", expected="a number in (0, 1)", got=repr(confidence))
+    low, high = 0, math.ceil(polar_width**2) + 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        if polar_escape_probability(polar_width, middle) >= confidence:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
 def _check_width(width: float) -> float:
     if not (isinstance(width, int | float) and 0 <= width < math.inf):
         raise invalid("width", expected="a finite number ≥ 0", got=repr(width))

@@ -100,7 +100,7 @@ def cap_support(axis: np.ndarray, angle: float) -> SupportFunction:
 
 
 def points_support(points: np.ndarray) -> SupportFunction:
-    """Return the support function of finitely many points (n, D): a set that holds them has more."""
+    """Return the support function of finitely many points, the rows of (n, D)."""
     return lambda g: (g @ points.T).max(axis=1)
 
 

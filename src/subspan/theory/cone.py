@@ -1,0 +1,292 @@
+"""`cone_threshold`: d* by direct search for the Gaussian width of a network's sub-level set.
+
+For a standard normal g, the angle between g and proj_{w₀}(S(ε)) gives one sample of
+dist²(g, cone) = ‖g‖² sin²(angle); their mean D·sin² is D minus the squared width. Write a point of
+S(ε) as w = w₀ + R (ĝ + p) with p ⟂ ĝ and R > 0 free: sin² = ‖p‖²/(1 + ‖p‖²), so the search
+minimises ‖p‖ subject to log L(w) ≤ log ε.
+
+What it bounds. Every point it reports lies in S(ε), so each angle is at least the true one and the
+width is found from below: d*_cone estimates, from above, the geometric lower bound D − w² below
+which Gordon's theorem says that random subspaces miss. Training gives upper bounds on d*. So the
+two bracket d*. On a quadratic or a linearised network the cone is convex, the search is exact up
+to its convergence, and d*_cone is the threshold itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from subspan.errors import InputError, invalid
+from subspan.goals import Goal, parse_goal
+from subspan.problems.base import AbstractProblem
+from subspan.streams import derive, normals
+from subspan.theory.curvature import CHUNK_ROWS, data_chunks, subset_rows
+from subspan.theory.mean import MeanEstimate
+from subspan.theory.statistical_dimension import Transition
+
+RADII = (2.0, 6.0)
+_AGREE = 0.05
+
+LossAndGradient = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class ConeEstimate(MeanEstimate):
+    """The mean of D·sin²(angle) over directions, with what the search saw.
+
+    Status is `"ok"`; `"radii disagree"` where the mean over directions differs by more than 5 %
+    between starting radii (more steps are needed); `"not reached"` where no radius led a direction
+    into S(ε) (the level may be out of the network's reach): such directions are left out.
+
+    Args:
+        values: D·sin²(angle) per direction, the least over starting radii.
+        by_radius: mean over directions, per starting radius; NaN where none reached S(ε).
+        ambient_dim: D.
+    """
+
+    values: tuple[float, ...] = ()
+    by_radius: tuple[float, ...] = ()
+    ambient_dim: int = 0
+
+    @property
+    def width(self) -> float:
+        """Estimate, from below, of the Gaussian width of proj_{w₀}(S(ε))."""
+        cosines = np.sqrt(1 - np.array(self.values) / self.ambient_dim)
+        return float(math.sqrt(self.ambient_dim) * cosines.mean())
+
+    @property
+    def polar_width(self) -> float:
+        """Mean distance of g to the cone; see `gordon.polar_escape_probability`."""
+        return float(np.sqrt(np.array(self.values)).mean())
+
+    @property
+    def transition(self) -> Transition:
+        """The predicted success curve, with the largest spread that a convex cone can have."""
+        return Transition.from_stat_dim(self.ambient_dim - self.mean, self.ambient_dim)
+
+
+def cone_threshold(
+    problem: AbstractProblem,
+    goal: Goal | str,
+    seed: int = 0,
+    *,
+    at: torch.Tensor | None = None,
+    directions: int = 8,
+    radii: Sequence[float] = RADII,
+    steps: int = 1000,
+    rows: int | None = None,
+    batch_size: int | None = None,
+    confidence: float = 0.95,
+) -> ConeEstimate:
+    """Estimate where random subspaces through w₀ start to meet S(ε), without training in any.
+
+    Args:
+        problem: any differentiable problem.
+        goal: a loss goal on the training set.
+        seed: of the directions and, without `at`, of the initial weights: direction k starts from
+            `init(derive(seed, "init", k))`, as trial k of a threshold does.
+        at: w₀ for every direction, shape (D,) (e.g. the weights after burn-in).
+        directions: how many g, at least 2.
+        radii: starting radii as multiples of ‖w₀‖; every direction starts from each.
+        steps: Adam steps per search.
+        rows: use a random subset of that many training rows (S(ε) is then that of the subset).
+        batch_size: rows per step; None takes all (or all of the subset). Points found with
+            minibatches are checked on all the rows used.
+        confidence: of the interval over directions.
+
+    Returns:
+        A `ConeEstimate`.
+
+    Raises:
+        InputError: the goal is not a training-loss goal, or an argument is out of range.
+    """
+    goal = parse_goal(goal)
+    if goal.metric != "loss" or goal.split != "train" or goal.level <= 0:
+        raise invalid(
+            "goal", expected="a training loss above 0, such as 'loss<=0.1'", got=str(goal)
+        )
+    if not (isinstance(directions, int) and directions >= 2):
+        raise invalid("directions", expected="an integer ≥ 2", got=repr(directions))
+    if not radii or min(radii) <= 0:
+        raise invalid("radii", expected="positive numbers", got=repr(tuple(radii)))
+    dim = problem.ambient_dim
+    indices = subset_rows(problem, rows, seed)
+    if at is None:
+        starts = torch.stack([problem.init(derive(seed, "init", k)) for k in range(directions)])
+    else:
+        starts = at.to(problem.device, problem.dtype).expand(directions, dim)
+    g = torch.stack(
+        [torch.from_numpy(normals(seed, "cone", k, count=dim)) for k in range(directions)]
+    ).to(problem.device, problem.dtype)
+    norms = starts.norm(dim=1)
+    norms = torch.where(norms > 0, norms, torch.ones_like(norms))
+
+    full = _objective(problem, indices)
+    step = full
+    if batch_size is not None:
+        step = _minibatches(problem, indices, batch_size, seed)
+    count = len(radii)
+    first = torch.cat([radius * norms for radius in radii])
+    search = _Search(starts.repeat(count, 1), g.repeat(count, 1), first, goal.level, steps)
+    found = search.run(step, full if step is not full else None)
+    tangents = found.double().cpu().numpy().reshape(count, directions)  # tan² or inf
+    inside = full(starts)[0].cpu().numpy() <= goal.level
+    tangents[:, inside] = 0.0
+    with np.errstate(invalid="ignore"):
+        values = dim * np.where(np.isinf(tangents), np.nan, tangents / (1 + tangents))
+    return _estimate(values, dim, goal, confidence)
+
+
+def _estimate(values: np.ndarray, dim: int, goal: Goal, confidence: float) -> ConeEstimate:
+    reached = ~np.isnan(values).all(axis=0)
+    if reached.sum() < 2:
+        raise InputError(
+            f"goal: expected a level that the search can reach, got {goal}, reached in "
+            f"{reached.sum()} of {len(reached)} directions. Try more steps or a higher level."
+        )
+    best = np.nanmin(values[:, reached], axis=0)
+    by_radius = [float(np.nanmean(row)) if not np.isnan(row).all() else math.nan for row in values]
+    both = ~np.isnan(values).any(axis=0)
+    means = values[:, both].mean(axis=1) if both.any() else np.array([math.nan])
+    status = "ok"
+    if not reached.all():
+        status = "not reached"
+    elif not np.ptp(means) <= _AGREE * max(float(best.mean()), 1.0):
+        status = "radii disagree"
+    mean = MeanEstimate.of(best, confidence, status=status)
+    return ConeEstimate(
+        mean.value, max(0.0, mean.low or 0.0), min(float(dim), mean.high or 0.0),
+        confidence, len(best), status, mean.standard_error, 0.0,
+        tuple(map(float, best)), tuple(by_radius), dim,
+    )  # fmt: skip
+
+
+class _Search:
+    """Augmented Lagrangian with Adam, one independent search per row of g.
+
+    The unknowns are v = R p and log R. First log L alone is descended until a row is in S(ε); from
+    then on tan² = ‖v‖²/R², in units of the best so far, plus the multiplier terms of the excess
+    c = log L − log ε ≤ 0. All of it is free of scale, and step sizes are relative to ‖v‖ and R, so
+    that the same settings serve problems of any size.
+    """
+
+    lr = 0.1
+    radius_lr = 0.03
+    betas = (0.9, 0.99)
+    every = 25  # steps between multiplier updates
+    gain = 0.5  # of a multiplier update
+    stiffness_ratio = 3.0  # penalty stiffness per multiplier
+    max_force = 10.0
+
+    def __init__(
+        self, starts: torch.Tensor, g: torch.Tensor, radii: torch.Tensor, level: float, steps: int
+    ) -> None:
+        self.starts, self.level, self.steps = starts, level, steps
+        self.unit = g / g.norm(dim=1, keepdim=True)
+        self.v = torch.zeros_like(g)
+        self.log_r = radii.log()
+        self.multiplier = torch.ones_like(radii)
+        self.stiffness = torch.ones_like(radii)
+        self.feasible = torch.zeros_like(radii, dtype=torch.bool)
+        self.best = torch.full_like(radii, math.inf)
+        self.smooth = torch.zeros_like(radii)
+        self.moments = [torch.zeros_like(t) for t in (self.v, self.v, self.log_r, self.log_r)]
+
+    def weights(self) -> torch.Tensor:
+        return self.starts + self.log_r.exp()[:, None] * self.unit + self.v
+
+    def tan_squared(self) -> torch.Tensor:
+        return (self.v * self.v).sum(1) / (2 * self.log_r).exp()
+
+    def run(self, objective: LossAndGradient, check: LossAndGradient | None) -> torch.Tensor:
+        """Return tan² of the smallest angle reached per row; inf where S(ε) was never met.
+
+        `check` evaluates on all rows where `objective` is a minibatch: it decides what counts as
+        met, every tenth step.
+        """
+        for step in range(1, self.steps + 1):
+            losses, gradients = objective(self.weights())
+            excess = _log(losses) - math.log(self.level)
+            if check is None:
+                self._record(excess)
+            elif step % 10 == 0 or step == self.steps:
+                self._record(_log(check(self.weights())[0]) - math.log(self.level))
+            self._move(step, excess, gradients / losses.clamp_min(1e-30)[:, None])
+        return self.best
+
+    def _record(self, excess: torch.Tensor) -> None:
+        met, size = excess <= 0, self.tan_squared()
+        self.best = torch.where(met & (size < self.best), size, self.best)
+        self.feasible |= met
+
+    def _move(self, step: int, excess: torch.Tensor, log_gradient: torch.Tensor) -> None:
+        size, radius = self.tan_squared(), self.log_r.exp()
+        force = (self.multiplier + self.stiffness * excess).clamp(0, self.max_force)
+        force = torch.where(self.feasible, force, torch.ones_like(force))
+        best = torch.where(self.feasible, self.best, torch.ones_like(size))
+        weight = self.feasible / torch.maximum(best, size).clamp_min(1e-4)
+        pull = force[:, None] * torch.nan_to_num(log_gradient)
+        toward_v = self._tangent(pull + (2 * weight / radius**2)[:, None] * self.v)
+        toward_r = radius * (pull * self.unit).sum(1) - 2 * weight * size
+        decay = 0.5 * (1 + math.cos(math.pi * step / self.steps)) + 1e-3
+        scale = radius * size.sqrt().clamp_min(0.1) / math.sqrt(self.v.shape[1])
+        move_v = self._adam(0, toward_v, step)
+        self.v = self._tangent(self.v - self.lr * decay * scale[:, None] * move_v)
+        self.log_r = self.log_r - self.radius_lr * decay * self._adam(2, toward_r, step)
+        self.smooth = excess if step == 1 else 0.9 * self.smooth + 0.1 * excess
+        if step % self.every == 0:
+            updated = self.multiplier + self.gain * self.stiffness * self.smooth
+            updated = updated.clamp(0, self.max_force)
+            self.multiplier = torch.where(self.feasible, updated, self.multiplier)
+            stiffer = (self.stiffness_ratio * self.multiplier).clamp(0.1, 30)
+            self.stiffness = torch.where(self.feasible, stiffer, self.stiffness)
+
+    def _tangent(self, v: torch.Tensor) -> torch.Tensor:
+        return v - self.unit * (v * self.unit).sum(1, keepdim=True)
+
+    def _adam(self, slot: int, gradient: torch.Tensor, step: int) -> torch.Tensor:
+        b1, b2 = self.betas
+        self.moments[slot] = b1 * self.moments[slot] + (1 - b1) * gradient
+        self.moments[slot + 1] = b2 * self.moments[slot + 1] + (1 - b2) * gradient**2
+        first = self.moments[slot] / (1 - b1**step)
+        return first / ((self.moments[slot + 1] / (1 - b2**step)).sqrt() + 1e-12)
+
+
+def _log(losses: torch.Tensor) -> torch.Tensor:
+    return torch.nan_to_num(losses, nan=math.inf).clamp(1e-30, 1e30).log()
+
+
+def _objective(problem: AbstractProblem, indices: torch.Tensor | None) -> LossAndGradient:
+    def value_and_gradient(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        losses = torch.zeros_like(weights[:, 0])
+        gradients = torch.zeros_like(weights)
+        for batch, share in data_chunks(problem, indices, CHUNK_ROWS):
+            if batch is not None:
+                x, y = batch
+                batch = x.expand(len(weights), *x.shape), y.expand(len(weights), *y.shape)
+            loss, gradient = problem.grads(weights, batch)
+            losses += share * loss
+            gradients += share * gradient
+        return losses, gradients
+
+    return value_and_gradient
+
+
+def _minibatches(
+    problem: AbstractProblem, indices: torch.Tensor | None, batch_size: int, seed: int
+) -> LossAndGradient:
+    from subspan.streams import stream
+
+    rng = stream(seed, "cone-batches")
+    pool = np.arange(problem.train_size) if indices is None else indices.cpu().numpy()
+
+    def value_and_gradient(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = rng.choice(pool, min(batch_size, len(pool)), replace=False)
+        return _objective(problem, torch.from_numpy(rows).to(problem.device))(weights)
+
+    return value_and_gradient

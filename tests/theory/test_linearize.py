@@ -1,0 +1,63 @@
+import math
+
+import pytest
+import torch
+
+from subspan.errors import InputError
+from subspan.problems import Quadratic
+from subspan.theory.curvature import gauss_newton, hessian
+from subspan.theory.linearize import linearize
+
+
+def test_tangent_agrees_with_the_network_to_first_order(tiny):
+    at = tiny.init(0)
+    linear = linearize(tiny, at)
+    direction = tiny.init(5)
+    x = tiny.batch()[0]
+    gaps = [
+        float((linear.outputs(at + h * direction, x) - tiny.outputs(at + h * direction, x)).norm())
+        for h in (0.0, 1e-3, 2e-3)
+    ]
+    assert gaps[0] < 1e-12
+    assert gaps[2] / gaps[1] == pytest.approx(4, rel=0.02)  # second order in h
+
+
+def test_outputs_are_affine_in_the_weights(tiny):
+    linear = linearize(tiny, tiny.init(0))
+    a, b, x = tiny.init(1), tiny.init(2), tiny.batch()[0]
+    middle = linear.outputs(0.3 * a + 0.7 * b, x)
+    assert torch.allclose(
+        middle, 0.3 * linear.outputs(a, x) + 0.7 * linear.outputs(b, x), atol=1e-12
+    )
+
+
+def test_hessian_of_the_linearised_network_is_the_gauss_newton_matrix(tiny):
+    at, v = tiny.init(0), tiny.init(3)
+    assert torch.allclose(
+        hessian(linearize(tiny, at), at)(v), gauss_newton(tiny, at)(v), atol=1e-12
+    )
+
+
+def test_it_is_a_problem(tiny):
+    linear = linearize(tiny, tiny.init(0))
+    weights = torch.stack([tiny.init(1), tiny.init(2)])
+    x, y = linear.batch()
+    losses, gradients = linear.grads(weights, (x.expand(2, *x.shape), y.expand(2, *y.shape)))
+    for row, loss, gradient in zip(weights, losses, gradients, strict=True):
+        expected, value = torch.func.grad_and_value(lambda w: linear.loss(w, (x, y)))(row)
+        assert torch.allclose(gradient, expected, atol=1e-12)
+        assert float(loss) == pytest.approx(float(value))
+    evaluations = linear.evaluate_many(weights)
+    assert [e.loss for e in evaluations] == pytest.approx(losses.tolist())
+    right = (linear.outputs(weights[0], x).argmax(1) == y).double().mean()
+    assert evaluations[0].accuracy == pytest.approx(float(right))
+    assert math.isnan(linear.evaluate(weights[0], "test").loss)
+    assert torch.equal(linear.init(7), tiny.init(0))
+    assert linear.identity["base"] == tiny.identity
+    assert linear.identity != linearize(tiny, tiny.init(1)).identity
+    assert linear.to(dtype=torch.float32).init(0).dtype == torch.float32
+
+
+def test_only_networks_are_linearised():
+    with pytest.raises(InputError, match="expected a network"):
+        linearize(Quadratic([1.0], [1.0]))
