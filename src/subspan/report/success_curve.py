@@ -186,16 +186,19 @@ def draw_success_curve(data: SuccessCurveData) -> Figure:
             edgecolor=base.INK,
             linewidth=1.0,
             zorder=4,
-            label=f"success rate, {100 * estimate.confidence:g} % Clopper–Pearson",
+            label=f"success rate, {100 * estimate.confidence:g} % interval",
         )
         axes.set_title(headline(estimate), pad=8, fontweight="bold")
-        axes.legend(
-            loc="lower left",
-            bbox_to_anchor=(-0.01, -0.335),
-            ncols=3,
-            columnspacing=1.6,
-            borderaxespad=0,
+        middle = estimate.value or data.grid[len(data.grid) // 2]
+        right = data.grid[-1] / middle > middle / data.grid[0]
+        legend = axes.legend(  # beside the rise: low on the right of d*, or high on the left
+            loc="lower right" if right else "upper left",
+            bbox_to_anchor=(0.995, 0.08) if right else (0.0, 0.80),
+            frameon=True,
+            framealpha=0.92,
+            edgecolor="none",
         )
+        legend.set_zorder(5)
         pooled = len(data.dims) < len(data.counts)
         note = f"{estimate.trials} trials" + (
             f" at {len(data.counts)} dims, neighbours pooled" if pooled else ""
