@@ -5,7 +5,8 @@ constructor holds the whole contract.
 """
 
 from subspan.testing.map_conformance import check_map
+from subspan.testing.method_conformance import check_method
 from subspan.testing.problem_conformance import check_problem
 from subspan.testing.store_conformance import check_store
 
-__all__ = ["check_map", "check_problem", "check_store"]
+__all__ = ["check_map", "check_method", "check_problem", "check_store"]

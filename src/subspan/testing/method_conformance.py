@@ -1,0 +1,135 @@
+"""The laws of a `Method`, as one check."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+import torch
+
+from subspan.canonical import canonical_json
+from subspan.errors import InputError
+from subspan.maps.coordinate import CoordinateMap
+from subspan.problems.base import AbstractProblem
+from subspan.subspaces.base import Draw, Method, Subspace
+from subspan.subspaces.full_space import cache
+from subspan.subspaces.saved import principal_angles
+
+Reference = Callable[[Draw], tuple[torch.Tensor, torch.Tensor]]
+_TOLERANCE = 1e-6  # in float64: searches are trained in ensembles of another size
+
+
+def check_method(
+    make: Callable[[], Method],
+    problem: AbstractProblem,
+    dims: Sequence[int],
+    *,
+    nested: bool = False,
+    mask: bool = False,
+    through_init: bool = False,
+    reference: Reference | None = None,
+) -> None:
+    """Raise `AssertionError` unless a method keeps the laws of `Method`.
+
+    Args:
+        make: returns the method; equal calls must give equal methods.
+        problem: checked in float64. Each subspace is made dense: choose a small one.
+        dims: at least two training dimensions that the method can make, rising.
+        nested: whether subspaces of rising dims in one repeat are claimed to lie in each other.
+        mask: whether it is claimed to keep d weights and to set all others to zero.
+        through_init: whether the offset is claimed to be the initial weights.
+        reference: draw → its offset (D,) and a basis (D, d) found by other means, whose span the
+            subspace's must be.
+    """
+    problem = problem.to(dtype=torch.float64)
+    method = make()
+    config = method.config()
+    _law(json.loads(canonical_json(config)) == config, "config round-trips through JSON")
+    _law(isinstance(config.get("name"), str), 'config has a "name"')
+    _law(make().config() == config, "equal methods have equal configs")
+    draws = [Draw(dim, 0, repeat) for dim in dims for repeat in (0, 1)]
+    made = _fresh(method, problem, draws)
+    _law(len(made) == len(draws), "one subspace per draw")
+    again = _fresh(make(), problem, draws)
+    other_seed = _fresh(make(), problem, [Draw(dims[0], 1, 0)])[0]
+    for draw, subspace, twin in zip(draws, made, again, strict=True):
+        _law(_identical(subspace, twin), "the same draw gives the same subspace, to the bit")
+        _check_one(method, problem, draw, subspace)
+        if mask:
+            _check_mask(draw, subspace)
+        if through_init:
+            start = problem.init(draw.init_seed)
+            _law(torch.equal(subspace.offset, start), "the offset is the initial weights")
+        if reference is not None:
+            _check_reference(subspace, *reference(draw))
+    _law(not _identical(made[0], made[1]), "another repeat gives another subspace")
+    _law(not _identical(made[0], other_seed), "another seed gives another subspace")
+    alone = _fresh(make(), problem, draws[-1:])[0]
+    _law(_same_span(alone, made[-1]), "a draw alone gives what it gives among others")
+    if nested:
+        for small, large in zip(made[::2], made[2::2], strict=False):
+            inside = float(principal_angles(small.map, large.map).max())
+            _law(inside < _TOLERANCE, f"spans are nested (off by {inside:.1e} rad)")
+            _law(torch.equal(small.offset, large.offset), "nested subspaces share their offset")
+    limit = method.max_dim(problem)
+    _law(max(dims) <= limit <= problem.ambient_dim, "max_dim covers what it can make, up to D")
+    if limit < problem.ambient_dim:
+        try:
+            method.subspaces(problem, [Draw(limit + 1, 0, 0)])
+        except InputError:
+            return
+        raise AssertionError("law broken: a dimension above max_dim is refused by an InputError")
+
+
+def _fresh(method: Method, problem: AbstractProblem, draws: Sequence[Draw]) -> list[Subspace]:
+    """Make subspaces with nothing left over from earlier searches."""
+    cache.clear()
+    return method.subspaces(problem, draws)
+
+
+def _check_one(method: Method, problem: AbstractProblem, draw: Draw, subspace: Subspace) -> None:
+    chosen, offset = subspace.map, subspace.offset
+    size = problem.ambient_dim
+    _law(chosen.dim == draw.dim and chosen.ambient_dim == size, "the map is R^d → R^D")
+    _law(offset.shape == (size,), "the offset has shape (D,)")
+    _law(bool(torch.isfinite(offset).all()), "the offset is finite")
+    _law(chosen.dtype == offset.dtype == problem.dtype, "offset and map have the problem's dtype")
+    _law(int(torch.linalg.matrix_rank(chosen.dense())) == draw.dim, "the span has dimension d")
+    told = method.search_steps(problem)
+    _law(subspace.search_steps == told, "search_steps says beforehand what a search costs")
+    _law(subspace.search_bits >= 0, "search_bits is a count")
+
+
+def _check_mask(draw: Draw, subspace: Subspace) -> None:
+    chosen = subspace.map
+    if not isinstance(chosen, CoordinateMap):
+        raise AssertionError("law broken: a mask has a coordinate map")
+    _law(len(chosen.indices.unique()) == draw.dim, "a mask keeps exactly d weights")
+    pruned = torch.ones(len(subspace.offset), dtype=torch.bool)
+    pruned[chosen.indices] = False
+    _law(not bool(subspace.offset[pruned].any()), "pruned weights are zero")
+
+
+def _check_reference(subspace: Subspace, offset: torch.Tensor, basis: torch.Tensor) -> None:
+    worst = float((subspace.offset - offset).abs().max())
+    _law(worst < _TOLERANCE, f"the offset is the reference's (off by {worst:.1e})")
+    own = torch.linalg.qr(subspace.map.dense())[0]
+    theirs = torch.linalg.qr(basis.to(own.dtype))[0]
+    gap = float(torch.linalg.matrix_norm(own - theirs @ (theirs.T @ own), 2))
+    _law(own.shape == theirs.shape, "the dimension is the reference's")
+    _law(gap < _TOLERANCE, f"the span is the reference's (off by {gap:.1e})")
+
+
+def _identical(one: Subspace, other: Subspace) -> bool:
+    return one.map.checksum() == other.map.checksum() and torch.equal(one.offset, other.offset)
+
+
+def _same_span(one: Subspace, other: Subspace) -> bool:
+    if float((one.offset - other.offset).abs().max()) > _TOLERANCE:
+        return False
+    return float(principal_angles(one.map, other.map).max()) < 1e-3
+
+
+def _law(holds: bool, law: str) -> None:
+    if not holds:
+        raise AssertionError(f"law broken: {law}")

@@ -1,0 +1,158 @@
+"""Every method passes the shipped suite, and the suite fails on methods that break a law."""
+
+import pytest
+import torch
+
+from subspan import problems
+from subspan.maps import ColumnsMap, CoordinateMap
+from subspan.subspaces import (
+    BiasesAndNorms,
+    BurnIn,
+    FixedFactorLowRank,
+    LastLayer,
+    LotterySubspace,
+    LotteryTicket,
+    Method,
+    PruneAtInit,
+    RandomAffine,
+    RandomMask,
+    SavedSubspace,
+    Subspace,
+    save_subspace,
+)
+from subspan.subspaces.base import Draw
+from subspan.testing import check_method
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return problems.load("digits-mlp", subset=300)
+
+
+def last_layer(draw):
+    problem = problems.load("digits-mlp", subset=300).to(dtype=torch.float64)
+    return problem.init(draw.init_seed), torch.eye(2410, dtype=torch.float64)[:, 2080:]
+
+
+CASES = {
+    "random": (RandomAffine, (3, 40), {"through_init": True}),
+    "burn-in": (lambda: BurnIn(5), (3, 40), {}),
+    "lottery-subspace": (
+        lambda: LotterySubspace(20, 2),
+        (3, 12),
+        {"nested": True, "through_init": True},
+    ),
+    "lottery-subspace:unit": (
+        lambda: LotterySubspace(20, 2, coordinates="unit", basis="displacements", rewind=5),
+        (3, 12),
+        {"nested": True},
+    ),
+    "lottery-ticket": (lambda: LotteryTicket(2), (30, 200), {"mask": True, "nested": True}),
+    "lottery-ticket:3": (lambda: LotteryTicket(2, 3, rewind=2), (30, 200), {"mask": True}),
+    "magnitude": (lambda: LotteryTicket(2, rewind="end", scope="layer"), (30, 200), {"mask": True}),
+    "ticket without biases": (
+        lambda: LotteryTicket(2, 2, biases=False, scope="layer"),
+        (60, 200),
+        {"mask": True},
+    ),
+    "snip": (lambda: PruneAtInit("snip"), (30, 200), {"mask": True, "nested": True}),
+    "synflow": (lambda: PruneAtInit("synflow", iterations=10), (30, 200), {"mask": True}),
+    "random-mask": (RandomMask, (30, 200), {"mask": True}),
+    "last-layer": (LastLayer, (30, 100), {"through_init": True}),
+    "last layer whole": (LastLayer, (330, 330), {"through_init": True, "reference": last_layer}),
+    "biases": (BiasesAndNorms, (5, 42), {"through_init": True}),
+    "low-rank": (FixedFactorLowRank, (30, 84), {"through_init": True}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_methods_keep_the_laws(name, problem):
+    make, dims, claims = CASES[name]
+    check_method(make, problem, dims, **claims)
+
+
+def test_a_transferred_subspace_keeps_the_laws(problem, tmp_path):
+    found = LotterySubspace(20, 2).subspaces(problem, [Draw(12, 0, 0)])[0]
+    save_subspace(found, tmp_path / "s.safetensors", problem)
+    check_method(
+        lambda: SavedSubspace(tmp_path / "s.safetensors", transfer=True),
+        problem,
+        (3, 12),
+        nested=True,
+        through_init=True,
+    )
+
+
+class Flawed(Method):
+    """Chosen weights through w₀, with one law broken."""
+
+    flaw = ""
+    calls = 0
+
+    def config(self):
+        return {"name": "flawed", "where": (1, 2) if self.flaw == "config" else "here"}
+
+    def subspaces(self, problem, draws):
+        Flawed.calls += self.flaw == "drift"
+        return [self.one(problem, draw) for draw in draws]
+
+    def one(self, problem, draw):
+        start = problem.init(0 if self.flaw == "repeat" else draw.init_seed)
+        kept = torch.arange(draw.dim) + Flawed.calls
+        if self.flaw == "nested":
+            kept = kept + draw.dim
+        if self.flaw == "dim":
+            kept = kept[:-1]
+        chosen = CoordinateMap(kept, problem.ambient_dim, dtype=problem.dtype)
+        if self.flaw == "rank":
+            rows = chosen.dense().T.clone()
+            rows[-1] = rows[0]
+            chosen = ColumnsMap(rows)
+        if self.flaw == "ensemble" and draw.dim > 3:
+            start = start + 0.1
+        return Subspace(start, chosen, 7 if self.flaw == "cost" else 0)
+
+    def max_dim(self, problem):
+        return 100 if self.flaw == "limit" else problem.ambient_dim
+
+
+@pytest.mark.parametrize(
+    ("flaw", "law"),
+    [
+        ("config", "round-trips"),
+        ("drift", "to the bit"),
+        ("repeat", "another repeat"),
+        ("dim", "R\\^d"),
+        ("rank", "dimension d"),
+        ("cost", "search_steps"),
+        ("nested", "nested"),
+        ("ensemble", "initial weights"),
+        ("limit", "refused"),
+    ],
+)
+def test_the_suite_fails_on_a_broken_law(flaw, law, problem):
+    kind = type("Broken", (Flawed,), {"flaw": flaw})
+    Flawed.calls = 0
+    with pytest.raises(AssertionError, match=law):
+        check_method(kind, problem, (3, 12), nested=True, through_init=flaw != "repeat")
+
+
+def test_the_suite_passes_the_method_without_a_flaw(problem):
+    Flawed.calls = 0
+    check_method(Flawed, problem, (3, 12), nested=True, through_init=True)
+
+
+def test_the_suite_fails_on_a_mask_that_keeps_weights_it_pruned(problem):
+    Flawed.calls = 0
+    with pytest.raises(AssertionError, match="pruned weights are zero"):
+        check_method(Flawed, problem, (3, 12), mask=True)
+
+
+def test_the_suite_fails_on_a_span_that_is_not_the_reference(problem):
+    def wrong(draw):
+        wide = problem.to(dtype=torch.float64)
+        return wide.init(draw.init_seed), torch.eye(2410, dtype=torch.float64)[:, 5 : 5 + draw.dim]
+
+    Flawed.calls = 0
+    with pytest.raises(AssertionError, match="reference"):
+        check_method(Flawed, problem, (3, 12), reference=wrong)
