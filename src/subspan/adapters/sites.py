@@ -57,7 +57,7 @@ def subclass(plain: type[nn.Module], names: tuple[str, ...], is_root: bool) -> t
     if issubclass(plain, nn.RNNBase):
         body |= {
             "_flat_weights": property(_flat_weights, _ignore),
-            "_flat_weight_refs": property(lambda self: [], _ignore),
+            "_flat_weight_refs": property(_no_references, _ignore),
             "__setstate__": _set_state,
         }
     return type(plain.__name__, (plain,), body)
@@ -134,6 +134,10 @@ def _load_from_state_dict(
 
 def _flat_weights(self: nn.RNNBase) -> list[torch.Tensor | None]:
     return [getattr(self, n, None) for n in self._flat_weights_names]
+
+
+def _no_references(self: nn.RNNBase) -> list[None]:
+    return [None] * len(self._flat_weights_names)
 
 
 def _ignore(self: nn.Module, value: Any) -> None:

@@ -93,7 +93,7 @@ class GaussianMap(LinearMap):
         return self._scaled(chunk, first, last).to(self.device, self.dtype)
 
     def slice_rows(self, start: int, stop: int) -> Iterator[tuple[int, int, torch.Tensor]]:
-        """Yield (first, last, rows (last - first, stop - start)): weights `start … stop-1` alone."""
+        """Yield (first, last, rows (last - first, stop - start)) of weights `start …`."""
         step = max(1, _CHUNK_ENTRIES // max(1, stop - start))
         per_column = -(-self.ambient_dim // _ENTRIES_PER_WORD)
         low, skip = divmod(start, _ENTRIES_PER_WORD)

@@ -23,7 +23,11 @@ def build_sylvester(order: int, dtype: torch.dtype, device: torch.device) -> tor
     return h
 
 
-sylvester = functools.cache(build_sylvester)
+@functools.cache
+def sylvester(order: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Return `build_sylvester`'s matrix, kept; fit for training though first used in inference."""
+    with torch.inference_mode(False):
+        return build_sylvester(order, dtype, device)
 
 
 def walsh_hadamard(x: torch.Tensor) -> torch.Tensor:

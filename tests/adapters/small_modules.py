@@ -1,0 +1,84 @@
+"""Small modules, and a reference: the same module with w = base + A θ written out by hand."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from subspan import maps
+
+
+def seeded(make, seed: int = 0):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
+
+
+def mlp() -> nn.Module:
+    return seeded(lambda: nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)))
+
+
+def batch_norm_net() -> nn.Module:
+    return seeded(
+        lambda: nn.Sequential(
+            nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3)
+        )
+    )
+
+
+class Tied(nn.Module):
+    """A tiny language model whose output layer shares the embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(11, 6)
+        self.block = nn.Linear(6, 6)
+        self.head = nn.Linear(6, 11, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.tanh(self.block(self.embedding(ids))))
+
+
+def tied() -> nn.Module:
+    return seeded(Tied)
+
+
+def inputs(rows: int = 5, seed: int = 1) -> torch.Tensor:
+    return torch.randn(rows, 6, generator=torch.Generator().manual_seed(seed))
+
+
+def coordinates(dim: int, seed: int = 2) -> torch.Tensor:
+    return torch.randn(dim, generator=torch.Generator().manual_seed(seed))
+
+
+def put(handle, theta: torch.Tensor) -> None:
+    with torch.no_grad():
+        handle.theta.copy_(theta)
+
+
+def flat(module: nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().reshape(-1) for p in module.parameters()])
+
+
+def by_hand(module: nn.Module, x: torch.Tensor, theta: torch.Tensor, map: str, seed: int = 0):
+    """Outputs of the plain module at base + A θ, and the gradient of their square sum in θ."""
+    sizes = [p.numel() for p in module.parameters()]
+    A = maps.make(map, dim=len(theta), ambient_dim=sum(sizes), seed=seed)
+    weights = (flat(module) + A(theta)).requires_grad_()
+    parts = {
+        name: part.view(p.shape)
+        for (name, p), part in zip(module.named_parameters(), weights.split(sizes), strict=True)
+    }
+    out = functional_call(module, parts, (x,))
+    (gradient,) = torch.autograd.grad(out.square().sum(), weights)
+    return out.detach(), A.adjoint(gradient)
+
+
+def state(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {k: v.clone() for k, v in module.state_dict().items()}
+
+
+def same_state(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return list(one) == list(other) and all(torch.equal(one[k], other[k]) for k in one)
