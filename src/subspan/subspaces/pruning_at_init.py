@@ -92,6 +92,7 @@ class PruneAtInit(Method):
         made = []
         for draw in draws:
             start = problem.init(draw.init_seed)
+            self._keep(problem, torch.zeros(problem.ambient_dim), draw.dim)  # check d first
             kept = choose(problem, start, draw)
             bits = mask_bits(draw.dim, problem.ambient_dim)
             steps = self.search_steps(problem)

@@ -105,11 +105,16 @@ class SavedSubspace(Method):
         meta, tensors = _read(path)
         self._dim = len(tensors["basis"] if "basis" in tensors else tensors["positions"])
         self._nested = "basis" in tensors
+        self._search_steps = int(meta["search_steps"])
         self._checksum = digest([meta["checksum"], tensor_digest(tensors["offset"])])
 
     def config(self) -> dict[str, Any]:
         """Return plain JSON data that fixes the method: what the file holds, not where it lies."""
         return {"name": "saved", "checksum": self._checksum, "transfer": self.transfer}
+
+    def search_steps(self, problem: AbstractProblem) -> int:
+        """Return what the search cost that the file comes from."""
+        return self._search_steps
 
     def max_dim(self, problem: AbstractProblem) -> int:
         """Return the dimension of the saved subspace."""

@@ -70,7 +70,12 @@ def check_method(
         for small, large in zip(made[::2], made[2::2], strict=False):
             inside = float(principal_angles(small.map, large.map).max())
             _law(inside < _TOLERANCE, f"spans are nested (off by {inside:.1e} rad)")
-            _law(torch.equal(small.offset, large.offset), "nested subspaces share their offset")
+            basis = torch.linalg.qr(large.map.dense())[0]
+            apart = small.offset - large.offset
+            apart = apart - basis @ (basis.T @ apart)
+            _law(
+                float(apart.norm()) < _TOLERANCE, "the larger one goes through the smaller's offset"
+            )
     limit = method.max_dim(problem)
     _law(max(dims) <= limit <= problem.ambient_dim, "max_dim covers what it can make, up to D")
     if limit < problem.ambient_dim:
