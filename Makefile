@@ -49,7 +49,9 @@ slow: $(VENV)/.dev
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) -m slow
 
 bench: $(VENV)/.dev
-	$(TEST_ENV) $(BIN)/python -m benchmarks
+	@for script in benchmarks/[a-z]*.py; do \
+		echo "== $$script"; $(TEST_ENV) $(BIN)/python $$script || exit 1; \
+	done
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -61,9 +61,10 @@ def command(
         return
     print(f"How many degrees of freedom does {PROBLEM} need to reach {GOAL}?")
     threshold.print_estimate(estimate)
-    surface.print_surface(measured)
+    surface.print_matrix(measured)
     print_pairs(
-        ("trials in", store),
-        *(("figure", path) for path in drawn),
-        ("look at them", f"subspan trials {store}"),
+        *(("figure", path) for path in drawn if path.suffix == ".png"),
+        ("", "and .svg, .pdf beside them"),
+        ("store", store),
+        ("its trials", f"subspan trials {store}"),
     )

@@ -89,6 +89,14 @@ def print_surface(surface: SuccessSurface) -> None:
     )
 
 
+def print_matrix(surface: SuccessSurface) -> None:
+    """Print hits out of trials, a row per goal and a column per dim."""
+    rows = []
+    for goal in surface.goals:
+        rows.append((str(goal), *(f"{c.successes}/{c.trials}" for c in surface.at(goal))))
+    print_table(("hits at d =", *map(str, surface.dims)), rows)
+
+
 def draw(surface: SuccessSurface, stem: Path | None) -> list[Path]:
     """Draw the phase diagram where a figure is wanted; return the files.
 
