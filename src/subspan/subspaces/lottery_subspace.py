@@ -16,7 +16,7 @@ from subspan.subspaces.full_space import Found, FullSpace, check_steps, shared
 from subspan.subspaces.gram_svd import gram_svd
 
 BASES = ("differences", "displacements")
-COORDINATES = ("rank", "sigma", "root-sigma", "unit")
+COORDINATES = ("root-sigma", "sigma", "rank", "unit")
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,12 @@ class LotterySubspace(Method):
     Source: Larsen et al. (2022), official code: momentum SGD; every 5 steps the difference to the
     previous snapshot is kept; SVD; then θ is trained from 0. Departures: exactly `every` steps lie
     between snapshots (there, six before the first); the SVD goes through the Gram matrix, in
-    place; and by default Adam's step along direction i is proportional to σ_i.
+    place; and by default column i is scaled by √(σ_i/σ_1), and so is Adam's step along it.
 
     The spans are nested. With the official unit columns Adam takes equal steps along every
-    direction, also along those that training hardly used, and accuracy falls as dims are added;
-    `coordinates="sigma"` scales column i by σ_i/σ_1, which leaves the span as it is.
+    direction, also along those that training hardly used, and accuracy falls as dims are added
+    (`experiments/dip`). The other coordinates scale column i by a factor that falls with i and
+    does not depend on d, which leaves the span as it is.
 
     Args:
         snapshots: n, the largest d; the search takes n · every steps. Official: the largest d of
@@ -52,7 +53,8 @@ class LotterySubspace(Method):
         every: full-space steps between snapshots.
         basis: `"differences"` of successive snapshots (the official code), or `"displacements"`
             w_t − w₀ (the paper's words): the same span for d = n, weighted towards late training.
-        coordinates: `"sigma"` (columns scaled by σ_i/σ_1) or `"unit"` (official).
+        coordinates: factor of column i: `"root-sigma"` √(σ_i/σ_1), `"sigma"` σ_i/σ_1, `"rank"`
+            1/√i, or `"unit"` 1 (official).
         rewind: step k whose weights w_k the subspace goes through; 0 is the initialisation.
         lr: learning rate of the search.
         momentum: of the search.
@@ -68,7 +70,7 @@ class LotterySubspace(Method):
         every: int = 5,
         *,
         basis: Literal["differences", "displacements"] = "differences",
-        coordinates: Literal["rank", "sigma", "root-sigma", "unit"] = "rank",
+        coordinates: Literal["root-sigma", "sigma", "rank", "unit"] = "root-sigma",
         rewind: int = 0,
         lr: float = 0.05,
         momentum: float = 0.9,

@@ -136,4 +136,4 @@ def masked(weights: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
 def mask_bits(dim: int, ambient_dim: int) -> int:
     """Return the bits to store a mask of d out of D: ⌈log₂ C(D, d)⌉."""
     nats = math.lgamma(ambient_dim + 1) - math.lgamma(dim + 1) - math.lgamma(ambient_dim - dim + 1)
-    return math.ceil(nats / math.log(2))
+    return math.ceil(nats / math.log(2) - 1e-6)  # rounding of lgamma

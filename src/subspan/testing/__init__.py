@@ -1,4 +1,4 @@
-"""Conformance suites that ship with the library: for maps, problems, methods and stores of your own.
+"""Conformance suites that ship with the library: for your own maps, problems, methods, stores.
 
 Each is one function that raises `AssertionError` with what failed. A test that calls it on a
 constructor holds the whole contract.
