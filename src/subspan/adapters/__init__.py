@@ -1,5 +1,6 @@
 """Adapters: a user's own module in a subspace, and its file of a seed and d numbers."""
 
 from subspan.adapters.attach import Handle, attach, handles
+from subspan.adapters.files import load, save
 
-__all__ = ["Handle", "attach", "handles"]
+__all__ = ["Handle", "attach", "handles", "load", "save"]
