@@ -1,0 +1,183 @@
+import json
+import math
+
+import pytest
+
+import subspan as ss
+from subspan.comparison import compare as module_function
+from subspan.errors import InputError
+
+SPEC = ss.TrainSpec(lr=0.05, steps=40, batch_size=128)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return ss.problems.load("digits-mlp", subset=400)
+
+
+@pytest.fixture(scope="module")
+def table(problem):
+    methods = ["random", "burn-in:30", ss.LotterySubspace(20, 2), "random-mask", "last-layer"]
+    return ss.compare(
+        problem, methods, dims=[8, 40, 400], repeats=4, spec=SPEC, workers=1, goals=["loss<=1"]
+    )
+
+
+def test_a_row_for_every_cell_and_a_reason_for_every_gap(table) -> None:
+    assert module_function is ss.compare
+    cells = {(r.method, r.dim) for r in table.rows}
+    assert table.methods == (
+        "random",
+        "burn-in:30",
+        "lottery-subspace",
+        "random-mask",
+        "last-layer",
+    )
+    assert len(cells) == len(table.rows) == 3 + 3 + 1 + 3 + 2
+    assert {(m, d) for m, d, _ in table.skipped} == {
+        ("lottery-subspace", 40),
+        ("lottery-subspace", 400),
+        ("last-layer", 400),
+    }
+    assert "not possible at 40, 400" in table.verdict("lottery-subspace")
+    assert "at most 20 for this method" in {why for _, _, why in table.skipped}
+
+
+def test_numbers_are_those_of_the_records(table) -> None:
+    for row in table.rows:
+        own = [r for r in table.records[row.method] if r.dim == row.dim]
+        null = [r for r in table.records["random"] if r.dim == row.dim]
+        best = [r.best_test_accuracy for r in own]
+        assert row.values == tuple(best)
+        assert row.value == pytest.approx(sum(best) / 4)
+        assert row.low <= row.value <= row.high
+        assert row.loss == pytest.approx(sum(r.best_train_loss for r in own) / 4)
+        assert row.compression == pytest.approx(2410 / row.dim)
+        assert (row.repeats, row.diverged) == (4, 0)
+        if row.method == "random":
+            assert row.verdict == "null"
+            assert math.isnan(row.difference)
+        else:
+            assert [r.trial.repeat for r in own] == [r.trial.repeat for r in null]
+            gaps = [a - b.best_test_accuracy for a, b in zip(best, null, strict=True)]
+            assert row.difference == pytest.approx(sum(gaps) / 4)
+            assert row.p <= row.p_adjusted <= 1
+
+
+def test_search_cost_stands_beside_each_row(table) -> None:
+    costs = {
+        r.method: (r.search_steps, r.search_bits, r.total_steps) for r in table.of("burn-in:30")
+    }
+    assert costs == {"burn-in:30": (30, 32 * 2410, 70)}
+    (row,) = table.of("lottery-subspace")
+    assert (row.search_steps, row.search_bits, row.total_steps) == (40, 32 * 8 * 2410, 80)
+    assert table.of("random")[0].total_steps == 40
+
+
+def test_verdicts_in_words(table) -> None:
+    assert table.verdict("random") == "the null"
+    assert table.of("burn-in:30")[0].verdict == "better"
+    assert table.verdict("burn-in:30").startswith("better than the null at d = 8")
+    for row in table.rows:
+        if row.method != "random":
+            told = "better" if row.difference > 0 else "worse"
+            assert row.verdict == (told if row.p_adjusted <= 0.05 else "not distinguishable")
+    assert len(table.summary()) == 4
+
+
+def test_d_star_of_each_method(table) -> None:
+    estimates = {method: e for (method, goal), e in table.thresholds.items()}
+    assert set(estimates) == {"random", "burn-in:30", "random-mask", "last-layer"}
+    assert estimates["random"].experiment.method["name"] == "random"
+
+
+def test_frame_and_json(table) -> None:
+    frame = table.to_frame()
+    assert len(frame) == len(table.rows)
+    assert set(frame["verdict"]) <= {"better", "worse", "not distinguishable", "null"}
+    data = json.loads(json.dumps(table.to_json()))
+    assert data["null"] == "random"
+    assert len(data["skipped"]) == 3
+
+
+def test_a_method_equal_to_the_null_is_rarely_told_apart(problem) -> None:
+    table = ss.compare(
+        problem,
+        [ss.RandomAffine("hadamard"), ss.RandomAffine("partition")],
+        dims=[16, 32, 64],
+        repeats=5,
+        spec=SPEC,
+        workers=1,
+    )
+    assert table.null == "random (map=hadamard)"
+    assert {r.verdict for r in table.of("random (map=partition)")} == {"not distinguishable"}
+
+
+def test_matched_gives_every_method_the_same_total_steps(problem) -> None:
+    methods = [ss.BurnIn(10), ss.BurnIn(30), "lottery-ticket:2"]
+    table = ss.compare(problem, methods, dims=[50], repeats=2, spec=SPEC, workers=1, matched=True)
+    assert table.methods[0] == "random"  # put in front
+    assert {r.total_steps for r in table.rows} == {70.0}
+    assert [r.search_steps for r in table.rows] == [0, 10, 30, 12]
+
+
+def test_one_repeat_is_not_tested_and_other_metrics_are_read(problem) -> None:
+    table = ss.compare(
+        problem, ["random-mask"], dims=[100], repeats=1, spec=SPEC, workers=1, metric="train:loss"
+    )
+    row = table.of("random-mask")[0]
+    assert row.verdict == "not tested"
+    assert row.value == pytest.approx(table.records["random-mask"][0].best_train_loss)
+    null = table.of("random")[0]
+    better = ss.compare(
+        problem, ["burn-in:30"], dims=[8], repeats=4, spec=SPEC, workers=1, metric="train:loss"
+    ).of("burn-in:30")[0]
+    assert better.verdict == "better"  # a lower loss is better
+    assert better.difference < 0
+    assert null.verdict == "null"
+
+
+def test_an_analytic_problem_is_compared_by_its_loss() -> None:
+    problem = ss.problems.load("quadratic")
+    table = ss.compare(problem, ["random:gaussian", "random"], dims=[20], repeats=2, workers=1)
+    assert table.metric == "train:loss"
+    assert table.null == "random:gaussian"
+
+
+def test_the_same_call_continues(problem, tmp_path) -> None:
+    store = tmp_path / "runs.db"
+    first = ss.compare(problem, ["random-mask"], [8, 40], 2, SPEC, 0, store, workers=1)
+    events = []
+    again = ss.compare(
+        problem,
+        ["random-mask"],
+        [8, 40],
+        2,
+        SPEC,
+        0,
+        store,
+        workers=1,
+        progress=lambda *event: events.append(event),
+    )
+    assert again.rows[1:] == first.rows[1:] or repr(again.rows) == repr(first.rows)
+    assert [event[2] for event in events] == ["found in the store"] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"methods": ["random", "burn-in:0"]}, "each method once"),
+        ({"dims": []}, "at least one training dimension"),
+        ({"dims": [0]}, "dim: expected"),
+        ({"dims": [2411]}, "dim: expected"),
+        ({"repeats": 0}, "repeats"),
+        ({"metric": "accuracy"}, "metric: unknown"),
+        ({"confidence": 95}, "confidence"),
+        ({"methods": ["lotery-ticket"]}, "Did you mean 'lottery-ticket'"),
+        ({"goals": ["loss<1"]}, "goal"),
+    ],
+)
+def test_bad_input(problem, arguments, match) -> None:
+    given = {"methods": ["random"], "dims": [8], "repeats": 2, "spec": SPEC, "workers": 1}
+    with pytest.raises(InputError, match=match):
+        ss.compare(problem, **{**given, **arguments})
