@@ -50,7 +50,7 @@ class Nuisances:
         slope: s, shape (N,).
         offset: z_q, shape (N,).
         ceiling: c = 1 − λ, shape (N,).
-        log_prior: log prior mass, shape (N,), sums to one.
+        log_prior: log prior mass, shape (N,).
     """
 
     slope: np.ndarray
@@ -60,18 +60,28 @@ class Nuisances:
 
     @classmethod
     def grid(
-        cls, delta: float, widths: np.ndarray, lapses: np.ndarray, lapse_prior: np.ndarray
+        cls, delta: float, width_edges: np.ndarray, lapses: np.ndarray, lapse_prior: np.ndarray
     ) -> Nuisances:
-        """Build the product grid; `lapses` (L,) below δ carry the prior masses `lapse_prior`."""
-        w, lapse = (a.ravel() for a in np.meshgrid(widths, lapses, indexing="ij"))
-        prior = np.tile(lapse_prior / lapse_prior.sum(), len(widths)) / (len(widths) * len(SHAPES))
+        """Build the product grid of shapes, widths and lapses.
+
+        Args:
+            delta: P_s = 1 − δ at the threshold.
+            width_edges: ascending edges (W+1,) of cells of the log transition width; a cell
+                stands for its middle and weighs its length, so that a part of the axis can be
+                looked at closely without changing what it weighs.
+            lapses: λ below δ, shape (L,).
+            lapse_prior: their masses, shape (L,).
+        """
+        middles = np.exp((width_edges[1:] + width_edges[:-1]) / 2)
+        w, lapse = (a.ravel() for a in np.meshgrid(middles, lapses, indexing="ij"))
+        mass = np.outer(np.diff(width_edges), lapse_prior / lapse_prior.sum()).ravel()
         ceiling = 1 - lapse
         level = (1 - delta) / ceiling
         return cls(
             slope=np.concatenate([slope_of_width(shape, w) for shape in SHAPES]),
             offset=np.concatenate([shape_quantile(shape, level) for shape in SHAPES]),
             ceiling=np.tile(ceiling, len(SHAPES)),
-            log_prior=np.log(np.tile(prior, len(SHAPES))),
+            log_prior=np.log(np.tile(mass / len(SHAPES), len(SHAPES))),
         )
 
     def probability(self, log_dims: np.ndarray, log_thresholds: np.ndarray) -> np.ndarray:

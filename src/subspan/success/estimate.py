@@ -12,6 +12,7 @@ import numpy as np
 from subspan.errors import invalid
 from subspan.estimate import Estimate
 from subspan.goals import Goal, parse_goal
+from subspan.intervals import binomial_interval
 from subspan.success.design import judge
 from subspan.success.posterior import Count, Range, posterior
 from subspan.success.records import Experiment, experiment, tally
@@ -27,7 +28,7 @@ class ThresholdEstimate:
 
     - `"ok"`: the posterior median of d* and its equal-tailed interval.
     - `"below range"`: d* ≤ min_dim. `value` and `high` are min_dim, `low` is 1. Where the offset
-      alone (θ = 0) meets the goal, d* is 0 and so are all three.
+      alone (θ = 0) meets the goal, `value` and `low` are 0, and so is `high` once it is certain.
     - `"above range"`: d* > max_dim, or success never becomes that sure. `value` and `high` are
       None, `low` is max_dim.
     - `"not converged"`: what is known so far; `high` (and `value`) may be None.
@@ -205,13 +206,14 @@ def with_records(
 ) -> ThresholdEstimate:
     """Attach the records; and where the offsets alone meet the goal, say that d* is 0.
 
-    Whether θ = 0 meets the goal does not depend on d, so all trials together tell: d* = 0 if
-    at least 1 − δ of them met it before their first step.
+    Whether θ = 0 meets the goal does not depend on d, so all trials together tell: d* is 0 if at
+    least 1 − δ of them met it before their first step, and `high` is 0 once that is certain.
     """
-    estimate = fitted.estimate
-    if estimate.status == "below range":
-        goal = fitted.goal
-        met = sum(goal.met_by(getattr(r.curve[0], f"{goal.split}_{goal.metric}")) for r in trials)
-        if met >= (1 - fitted.delta) * len(trials):
-            estimate = dataclasses.replace(estimate, value=0, low=0, high=0)
+    estimate, goal, level = fitted.estimate, fitted.goal, 1 - fitted.delta
+    met = sum(goal.met_by(getattr(r.curve[0], f"{goal.split}_{goal.metric}")) for r in trials)
+    if met >= level * len(trials):
+        one_sided = max(2 * fitted.confidence - 1, 0.5)
+        certain = float(binomial_interval(met, len(trials), one_sided)[0]) >= level
+        high = 0 if certain else estimate.high
+        estimate = dataclasses.replace(estimate, value=0, low=0, high=high, status="below range")
     return dataclasses.replace(fitted, estimate=estimate, experiment=shared, records=tuple(trials))

@@ -18,16 +18,20 @@ from typing import NamedTuple
 import numpy as np
 
 from subspan.errors import invalid
-from subspan.success.curves import Nuisances, Plateaus
+from subspan.success.curves import SHAPES, Nuisances, Plateaus
 
 PRIOR_BELOW = 0.1
 PRIOR_ABOVE = 0.07
 PRIOR_PLATEAU = 0.03
 _MARGIN = 3.0  # how far beyond the range, in log d, a threshold may lie and still shape the curve
 _COARSE, _FINE, _MAX_INTEGERS = 64, 96, 100
-_WIDTHS = np.geomspace(0.01, 2.5, 12)
-_LAPSE_FRACTIONS = np.array([0.0, 0.3, 0.8])  # of δ
-_LAPSE_PRIOR = np.array([0.6, 0.25, 0.15])
+_WIDTH_RANGE = math.log(0.008), math.log(3.0)  # transition widths, in log d
+_WIDTH_CELLS = 12
+_LAPSE_FRACTIONS = np.array([0.0, 0.15, 0.4, 0.8])  # of δ
+_LAPSE_PRIOR = np.array([0.55, 0.15, 0.15, 0.15])
+_NEGLIGIBLE = 1e-4  # cells of less mass are not looked at closely
+_ROOMY = 0.3  # look closer while the mass lies in less than this share of the cells
+_PASSES = 4
 _PLATEAU_CEILINGS = np.array([0.002, 0.25, 0.5, 0.7, 0.85]) / 0.9  # of 1 − δ
 _PLATEAU_WIDTHS = np.array([0.1, 0.5, 1.5])
 
@@ -61,9 +65,10 @@ class Range:
             raise invalid("delta", expected="a number in (0, 1)", got=repr(self.delta))
 
 
-@functools.lru_cache(maxsize=16)
-def _nuisances(delta: float) -> Nuisances:
-    return Nuisances.grid(delta, _WIDTHS, _LAPSE_FRACTIONS * delta, _LAPSE_PRIOR)
+@functools.lru_cache(maxsize=64)
+def _nuisances(delta: float, low: float, high: float) -> Nuisances:
+    edges = np.linspace(low, high, _WIDTH_CELLS + 1)
+    return Nuisances.grid(delta, edges, _LAPSE_FRACTIONS * delta, _LAPSE_PRIOR)
 
 
 @functools.lru_cache(maxsize=16)
@@ -81,12 +86,14 @@ class Posterior:
         edges: cell edges in log d, shape (T+1,), from below the range to above it.
         weights: posterior mass of each (cell, curve), shape (T, N).
         plateau_weights: posterior mass of each plateau, shape (M,).
+        nuisances: the curves, N in all.
     """
 
     span: Range
     edges: np.ndarray
     weights: np.ndarray
     plateau_weights: np.ndarray
+    nuisances: Nuisances
 
     @property
     def centers(self) -> np.ndarray:
@@ -97,6 +104,12 @@ class Posterior:
     def cell_mass(self) -> np.ndarray:
         """Posterior mass of each cell, shape (T,)."""
         return self.weights.sum(1)
+
+    @functools.cached_property
+    def width_mass(self) -> np.ndarray:
+        """Posterior mass of each cell of transition width, narrowest first."""
+        cells = self.weights.sum(0).reshape(len(SHAPES), _WIDTH_CELLS, -1)
+        return cells.sum((0, 2))
 
     @property
     def below(self) -> float:
@@ -150,7 +163,7 @@ class Posterior:
         plateau = keep[keep >= cells * curves] - cells * curves
         p = np.concatenate(
             [
-                _nuisances(self.span.delta).select(log_dims, self.centers[cell], curve),
+                self.nuisances.select(log_dims, self.centers[cell], curve),
                 _plateaus(self.span).probability(log_dims)[:, plateau],
             ],
             axis=1,
@@ -166,8 +179,9 @@ class Posterior:
 def posterior(counts: Iterable[Count], span: Range) -> Posterior:
     """Return the posterior of d* given success counts; a pure function of their sum per dim.
 
-    Two passes: a coarse one whose cells part at every tested dim, so that a step between two
-    neighbours is seen however steep; then one with fine cells where the mass lies.
+    A first pass has coarse cells that part at every tested dim, so that a step between two
+    neighbours is seen however steep. Further passes look closer at the log thresholds and the
+    transition widths that hold the mass, until these fill their cells.
     """
     table: dict[int, list[int]] = {}
     for dim, successes, total in counts:
@@ -182,18 +196,37 @@ def posterior(counts: Iterable[Count], span: Range) -> Posterior:
     low, high = math.log(span.min_dim), math.log(span.max_dim)
     tested = log_dims[(log_dims > low) & (log_dims < high)]
     inner = np.unique(np.concatenate([np.linspace(low, high, _COARSE + 1), tested]))
-    first = _posterior_on(inner, log_dims, wins, losses, span)
-    inside = (first.centers > low) & (first.centers < high)
-    heavy = np.flatnonzero(inside & (first.cell_mass > 1e-4))
-    if not len(dims) or not len(heavy):
-        return first
-    start, stop = first.edges[heavy[0]], first.edges[heavy[-1] + 1]
-    parts = [inner[(inner <= start) | (inner >= stop)], np.linspace(start, stop, _FINE + 1)]
-    parts.append(tested)
-    a, b = math.ceil(math.exp(start)), math.floor(math.exp(stop))
+    edges, widths, reach = inner, _WIDTH_RANGE, math.inf
+    found = _posterior_on(edges, widths, log_dims, wins, losses, span)
+    for _ in range(_PASSES if len(dims) else 0):
+        inside = (found.centers > low) & (found.centers < high)
+        heavy = np.flatnonzero(inside & (found.cell_mass > _NEGLIGIBLE))
+        if not len(heavy):
+            break
+        start, stop = found.edges[heavy[0]], found.edges[heavy[-1] + 1]
+        broad = found.width_mass > _NEGLIGIBLE
+        if broad.mean() > _ROOMY and stop - start > _ROOMY * reach:
+            break
+        reach = stop - start
+        edges = _closer(inner, tested, start, stop)
+        step = (widths[1] - widths[0]) / _WIDTH_CELLS
+        first, last = np.flatnonzero(broad)[[0, -1]]
+        widths = widths[0] + first * step, widths[0] + (last + 1) * step
+        found = _posterior_on(edges, widths, log_dims, wins, losses, span)
+    return found
+
+
+def _closer(inner: np.ndarray, tested: np.ndarray, start: float, stop: float) -> np.ndarray:
+    """Return edges that are fine from `start` to `stop` and part at tested dims and integers."""
+    parts = [
+        inner[(inner <= start) | (inner >= stop)],
+        np.linspace(start, stop, _FINE + 1),
+        tested,
+    ]
+    a, b = math.ceil(math.exp(start) - 1e-9), math.floor(math.exp(stop) + 1e-9)
     if b - a <= _MAX_INTEGERS:
-        parts.append(np.log(np.arange(max(a, span.min_dim), min(b, span.max_dim) + 1)))
-    return _posterior_on(_distinct(np.concatenate(parts)), log_dims, wins, losses, span)
+        parts.append(np.clip(np.log(np.arange(a, b + 1)), start, stop))
+    return _distinct(np.concatenate(parts))
 
 
 def _distinct(edges: np.ndarray) -> np.ndarray:
@@ -202,7 +235,12 @@ def _distinct(edges: np.ndarray) -> np.ndarray:
 
 
 def _posterior_on(
-    inner: np.ndarray, log_dims: np.ndarray, wins: np.ndarray, losses: np.ndarray, span: Range
+    inner: np.ndarray,
+    widths: tuple[float, float],
+    log_dims: np.ndarray,
+    wins: np.ndarray,
+    losses: np.ndarray,
+    span: Range,
 ) -> Posterior:
     low, high = inner[0], inner[-1]
     margin = np.linspace(0, _MARGIN, 9)[1:]
@@ -216,8 +254,9 @@ def _posterior_on(
     ):
         if part.any():
             prior[part] *= mass / prior[part].sum()
-    nuisances, plateaus = _nuisances(span.delta), _plateaus(span)
-    log_mass = np.log(prior)[:, None] + nuisances.log_prior
+    nuisances, plateaus = _nuisances(span.delta, *widths), _plateaus(span)
+    whole = math.log(_WIDTH_RANGE[1] - _WIDTH_RANGE[0])
+    log_mass = np.log(prior)[:, None] + nuisances.log_prior - whole
     log_plateau = np.full(len(plateaus.slope), math.log(PRIOR_PLATEAU / len(plateaus.slope)))
     if len(log_dims):
         p = nuisances.probability(log_dims, centers).reshape(len(log_dims), -1)
@@ -226,7 +265,7 @@ def _posterior_on(
     top = max(log_mass.max(), log_plateau.max())
     weights, plateau_weights = np.exp(log_mass - top), np.exp(log_plateau - top)
     total = weights.sum() + plateau_weights.sum()
-    return Posterior(span, edges, weights / total, plateau_weights / total)
+    return Posterior(span, edges, weights / total, plateau_weights / total, nuisances)
 
 
 def _log_likelihood(p: np.ndarray, wins: np.ndarray, losses: np.ndarray) -> np.ndarray:
