@@ -38,9 +38,9 @@ def test_neighbours_with_few_trials_are_pooled_and_none_is_lost() -> None:
     counts = [Count(100 + i, i % 2, 1) for i in range(40)]
     pools = pool(reversed(counts))
     assert [c for group in pools for c in group] == counts
-    assert all(group[-1].dim <= 1.15 * group[0].dim for group in pools)
+    assert all(group[-1].dim <= 1.08 * group[0].dim for group in pools)
     assert max(sum(c.total for c in group) for group in pools) <= 12
-    assert len(pools) < 6
+    assert len(pools) < 8
 
 
 def test_the_fit_goes_through_the_threshold() -> None:

@@ -13,7 +13,7 @@ from subspan.report import figure as base
 from subspan.success.estimate import ThresholdEstimate
 from subspan.success.posterior import Count
 
-_POOL_RATIO, _POOL_TRIALS = 1.15, 12
+_POOL_RATIO, _POOL_TRIALS = 1.08, 12
 _GRID = 240
 _ZOOM = 8.0
 _FEW = 4  # pools of fewer trials have intervals that say little, and are drawn faintly
@@ -53,7 +53,7 @@ class SuccessCurveData:
 def pool(counts: Iterable[Count]) -> list[list[Count]]:
     """Group neighbouring dims that have few trials each, for display only.
 
-    A pool spans at most a factor of 1.15 in d and is closed once it has 12 trials, so a fixed
+    A pool spans at most a factor of 1.08 in d and is closed once it has 12 trials, so a fixed
     grid of dims stays as it is.
     """
     pools: list[list[Count]] = []
