@@ -1,0 +1,232 @@
+"""`predict_threshold`: d* from the curvature met on one full-space training run, matrix-free.
+
+For each ε, a quadratic well is fitted where the run's loss is a quarter of ε: its centre w* is the
+point w_t on the path, its matrix the Gauss–Newton matrix there, its level ε − L(w_t), and the exact
+formula of `wells.quadratic_threshold` gives d*. A well fitted at the end of training instead
+misleads for cross-entropy, whose curvature vanishes with the loss. `docs/theory.md` compares the
+variants (Hessian, the paper's formula, other centres) with measured thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from subspan.errors import invalid, unknown
+from subspan.goals import Goal, LossBelow, parse_goal
+from subspan.problems.base import AbstractProblem
+from subspan.streams import derive
+from subspan.theory.curvature import HasOutputs, gauss_newton, hessian, subset_rows
+from subspan.theory.matrix_free import MatrixFreeWell
+from subspan.theory.mean import MeanEstimate
+from subspan.theory.path import PathPoint, mean_loss, training_path
+from subspan.theory.wells import Formula
+
+Curvature = Literal["gauss-newton", "hessian"]
+CENTER = 0.25
+_NEGATIVE_MASS = 0.05
+_DROP = 2.0
+
+
+@dataclass(frozen=True)
+class LevelPrediction:
+    """The prediction at one level ε.
+
+    Args:
+        level: ε.
+        estimate: d*, with the error band of probes and Lanczos steps. The error of the quadratic
+            picture itself is not in it. Value None where the run never came below ε.
+        center_loss: loss at the centre of the well.
+        distance: ‖w₀ − w*‖.
+        well_drop: ½ (w₀−w*)ᵀ H (w₀−w*): the loss the well ascribes to w₀ above its centre.
+        true_drop: the loss that w₀ really has above the centre.
+        negative_mass: share of negative curvature that was dropped.
+        notes: reasons to doubt the quadratic picture here; empty if none.
+    """
+
+    level: float
+    estimate: MeanEstimate | None
+    center_loss: float
+    distance: float
+    well_drop: float
+    true_drop: float
+    negative_mass: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predicted thresholds of a problem, the goal's own first among equals.
+
+    Args:
+        goal: what was asked about.
+        levels: one prediction per ε, by falling ε, the goal's among them.
+        ambient_dim: D.
+        initial_loss: training loss at w₀.
+        curvature: which matrix.
+        formula: which formula.
+        center: share of ε at which each well was centred.
+    """
+
+    goal: LossBelow
+    levels: tuple[LevelPrediction, ...]
+    ambient_dim: int
+    initial_loss: float
+    curvature: str
+    formula: str
+    center: float
+
+    @property
+    def at_goal(self) -> LevelPrediction:
+        """The prediction at the goal's own level."""
+        return next(p for p in self.levels if p.level == self.goal.level)
+
+    @property
+    def value(self) -> float | None:
+        """Predicted d* at the goal; None where the run never reached it."""
+        return None if self.at_goal.estimate is None else self.at_goal.estimate.value
+
+    @property
+    def low(self) -> float | None:
+        """Lower end of the band of probes and Lanczos steps."""
+        return None if self.at_goal.estimate is None else self.at_goal.estimate.low
+
+    @property
+    def high(self) -> float | None:
+        """Upper end of that band."""
+        return None if self.at_goal.estimate is None else self.at_goal.estimate.high
+
+    @property
+    def status(self) -> str:
+        """`"ok"`, `"not reached"`, or `"doubtful"` with the reasons in `at_goal.notes`."""
+        if self.at_goal.estimate is None:
+            return "not reached"
+        return "doubtful" if self.at_goal.notes else "ok"
+
+
+def predict_threshold(
+    problem: AbstractProblem,
+    goal: Goal | str,
+    seed: int = 0,
+    *,
+    levels: Sequence[float] = (),
+    start: torch.Tensor | None = None,
+    centers: Mapping[float, torch.Tensor] | None = None,
+    curvature: Curvature | None = None,
+    formula: Formula = "exact",
+    center: float = CENTER,
+    rows: int | None = None,
+    probes: int = 6,
+    lanczos_steps: int = 60,
+    train_steps: int = 6000,
+) -> Prediction:
+    """Predict the threshold training dimension from curvature, without training in any subspace.
+
+    Args:
+        problem: what to predict for.
+        goal: a loss goal on the training set.
+        seed: of w₀ (`init(derive(seed, "init", 0))`), of the path's batches and of the probes.
+        levels: further ε to predict; they share the training run.
+        start: w₀ to use instead, shape (D,).
+        centers: trained weights to use instead of training, by ε.
+        curvature: `"gauss-newton"` (default for networks) or `"hessian"` (default otherwise).
+        formula: `"exact"` or `"paper"`.
+        center: the well's centre is where the run's loss is this share of ε, in (0, 1).
+        rows: measure on a random subset of that many training rows.
+        probes: random probes of the trace; their spread is the error band.
+        lanczos_steps: products with the matrix per probe.
+        train_steps: of the full-space run, at most.
+
+    Raises:
+        InputError: the goal is not a training-loss goal, or an argument is out of range.
+    """
+    goal = parse_goal(goal)
+    if not isinstance(goal, LossBelow) or goal.split != "train" or goal.level <= 0:
+        expected = "a training loss above 0, such as 'loss<=0.1'"
+        raise invalid("goal", expected=expected, got=str(goal))
+    if not 0 < center < 1:
+        raise invalid("center", expected="a share of ε in (0, 1)", got=repr(center))
+    if curvature is None:
+        curvature = "gauss-newton" if isinstance(problem, HasOutputs) else "hessian"
+    if curvature not in ("gauss-newton", "hessian"):
+        raise unknown("curvature", str(curvature), ["gauss-newton", "hessian"])
+    if not all(level > 0 for level in levels):
+        raise invalid("levels", expected="numbers above 0", got=repr(tuple(levels)))
+    wanted = sorted({goal.level, *levels}, reverse=True)
+    indices = subset_rows(problem, rows, seed)
+    w0 = problem.init(derive(seed, "init", 0)) if start is None else start
+    w0 = w0.to(problem.device, problem.dtype)
+    initial = mean_loss(problem, w0, indices)
+    points = _centers(problem, w0, wanted, seed, indices, center, train_steps, initial, centers)
+    make = gauss_newton if curvature == "gauss-newton" else hessian
+
+    def at_level(level: float) -> LevelPrediction:
+        if level >= initial:
+            zero = MeanEstimate(0.0, 0.0, 0.0, 0.95, probes)
+            note = "ε is at or above the initial loss: w₀ is inside S(ε)"
+            return LevelPrediction(level, zero, initial, 0.0, 0.0, 0.0, 0.0, (note,))
+        point = points[level]
+        if point.loss >= level:
+            note = f"the full-space run reached {point.loss:.3g} only"
+            return LevelPrediction(level, None, point.loss, 0.0, 0.0, 0.0, 0.0, (note,))
+        operator = make(problem, point.weights, indices=indices)
+        displacement = (w0 - point.weights).to(torch.float64)
+        well = MatrixFreeWell.of(
+            operator, displacement, probes=probes, steps=lanczos_steps, seed=seed
+        )
+        estimate = well.threshold(level - point.loss, formula)
+        drop = initial - point.loss
+        notes = _doubts(well, drop, point.loss, level, center)
+        return LevelPrediction(
+            level, estimate, point.loss, well.distance, well.drop, drop, well.negative_mass, notes
+        )
+
+    return Prediction(
+        goal, tuple(map(at_level, wanted)), problem.ambient_dim, initial, curvature, formula, center
+    )
+
+
+def _centers(
+    problem: AbstractProblem,
+    start: torch.Tensor,
+    levels: list[float],
+    seed: int,
+    indices: torch.Tensor | None,
+    center: float,
+    steps: int,
+    initial: float,
+    given: Mapping[float, torch.Tensor] | None,
+) -> dict[float, PathPoint]:
+    if given is not None:
+        missing = [level for level in levels if level not in given]
+        if missing:
+            raise invalid("centers", expected=f"weights for each ε of {levels}", got=list(given))
+        moved = {e: w.to(problem.device, problem.dtype) for e, w in given.items()}
+        return {e: PathPoint(w, mean_loss(problem, w, indices), 0) for e, w in moved.items()}
+    below = [level for level in levels if level < initial]
+    targets = {level: center * level for level in below}
+    if not targets:
+        return {}
+    path = training_path(problem, start, list(targets.values()), seed, indices=indices, steps=steps)
+    return {level: path[target] for level, target in targets.items()}
+
+
+def _doubts(
+    well: MatrixFreeWell, drop: float, loss: float, level: float, center: float
+) -> tuple[str, ...]:
+    notes = []
+    if loss > 1.1 * center * level:
+        notes.append(
+            f"the run stopped at loss {loss:.3g}, short of the centre {center * level:.3g}"
+        )
+    if well.negative_mass > _NEGATIVE_MASS:
+        notes.append(f"{well.negative_mass:.0%} of the curvature is negative and counted as flat")
+    if not 1 / _DROP <= well.drop / drop <= _DROP:
+        notes.append(
+            f"w₀ lies beyond the well: it is {drop:.3g} above the centre, the well says "
+            f"{well.drop:.3g}"
+        )
+    return tuple(notes)
