@@ -61,7 +61,7 @@ def lecun_normal(make_module: Callable[[], nn.Module]) -> Initializer:
         z = ndtri(low + u * (1 - 2 * low)) / _TRUNCATED_STD
         return z / math.sqrt(_fan_in(shape))
 
-    return _initializer(make_module, draw)
+    return initializer(make_module, draw)
 
 
 def he_normal(make_module: Callable[[], nn.Module], last: str) -> Initializer:
@@ -73,16 +73,20 @@ def he_normal(make_module: Callable[[], nn.Module], last: str) -> Initializer:
             gain / _fan_in(shape)
         )
 
-    return _initializer(make_module, draw)
+    return initializer(make_module, draw)
 
 
 def _fan_in(shape: torch.Size) -> int:
     return math.prod(shape[1:])
 
 
-def _initializer(
+def initializer(
     make_module: Callable[[], nn.Module], draw: Callable[[int, str, torch.Size], np.ndarray]
 ) -> Initializer:
+    """Return an initialisation that draws tensors of two or more axes from a seed and their name.
+
+    Biases start at zero, the scales of norms at one.
+    """
     with torch.device("meta"):
         shapes = {name: p.shape for name, p in make_module().named_parameters()}
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from subspan.canonical import tensor_digest
 from subspan.errors import invalid, unknown
-from subspan.problems import data, models
+from subspan.problems import data, models, resnet, text, transformer
 from subspan.problems.analytic import Quadratic
 from subspan.problems.base import AbstractProblem
 from subspan.problems.module import Problem
@@ -46,6 +46,8 @@ def _images(
     spec: TrainSpec,
     data_dir: str | Path | None = None,
     subset: int | None = None,
+    init: models.Initializer | None = None,
+    eval_rows: int | None = None,
 ) -> Problem:
     raw = data.images(source, data_dir)
     rows = data.take_rows(len(raw.train_x), subset)
@@ -55,12 +57,29 @@ def _images(
         train,
         test,
         name=name,
-        init=models.lecun_normal(make_module),
+        init=init or models.lecun_normal(make_module),
+        eval_rows=eval_rows,
         default_spec=spec,
         identity=_identity(
             name,
             data=tensor_digest(raw.train_x[:rows], raw.train_y[:rows], raw.test_x, raw.test_y),
         ),
+    )
+
+
+def text_transformer(subset: int | None = None, context: int = 32) -> Problem:
+    """Two-block causal transformer of width 48 that reads 32 characters and names the next."""
+    train, test = text.windows(context, subset)
+    size = len(text.vocabulary())
+    make_module = partial(transformer.CharacterTransformer, size, context)
+    return Problem(
+        make_module,
+        train,
+        test,
+        name="text-transformer",
+        identity=_identity("text-transformer", data=tensor_digest(*train, *test)),
+        init=transformer.transformer_normal(make_module, "position", "embed.weight"),
+        default_spec=TrainSpec(lr=0.01, epochs=10, batch_size=128, schedule="cosine"),
     )
 
 
@@ -72,6 +91,19 @@ def _image_problems() -> dict[str, Callable[..., Problem]]:
             name = f"{source}-{net}"
             make = partial(models.conv_net, channels, info.shape, info.classes)
             table[name] = partial(_images, name, source, make, conv)
+        deep = TrainSpec(lr=0.05, epochs=10, batch_size=128, schedule="cosine")
+        for net, build in (("resnet20", resnet.resnet20), ("wrn16-4", resnet.wide_resnet)):
+            make = partial(build, info.shape, info.classes)
+            # Batch statistics of 1,000 rows at a time: the whole split takes tens of gigabytes.
+            table[f"{source}-{net}"] = partial(
+                _images, f"{source}-{net}", source, make, deep, eval_rows=1000
+            )
+        make_vit = partial(transformer.VisionTransformer, info.shape, info.classes)
+        init = transformer.transformer_normal(make_vit, "position")
+        attention = TrainSpec(lr=0.01, epochs=10, batch_size=128, schedule="cosine")
+        table[f"{source}-vit"] = partial(
+            _images, f"{source}-vit", source, make_vit, attention, init=init
+        )
     dense = TrainSpec(lr=0.05, epochs=2, batch_size=128, schedule="linear")
     table["mnist-mlp"] = partial(
         _images, "mnist-mlp", "mnist", partial(models.mlp, 784, 200, 200, 10), dense
@@ -82,6 +114,7 @@ def _image_problems() -> dict[str, Callable[..., Problem]]:
 PROBLEMS: dict[str, Callable[..., AbstractProblem]] = {
     "digits-mlp": digits_mlp,
     **_image_problems(),
+    "text-transformer": text_transformer,
     "quadratic": Quadratic,
 }
 
