@@ -2,5 +2,6 @@
 
 from subspan.adapters.attach import Handle, attach, handles
 from subspan.adapters.files import load, save
+from subspan.adapters.pretrained import fine_tuning
 
-__all__ = ["Handle", "attach", "handles", "load", "save"]
+__all__ = ["Handle", "attach", "fine_tuning", "handles", "load", "save"]

@@ -21,8 +21,18 @@ from subspan.training.spec import TrainSpec
 
 Data = tuple[torch.Tensor, torch.Tensor]
 OutputLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def _cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy with the classes before the rows: the same numbers, four times as fast on a
+    CPU, whose log-softmax runs along rows instead of across a few classes."""
+    if outputs.ndim != 2:
+        return nn.functional.cross_entropy(outputs, targets)
+    return nn.functional.cross_entropy(outputs.T[None], targets[None])
+
+
 LOSSES: dict[str, OutputLoss] = {
-    "cross_entropy": nn.functional.cross_entropy,
+    "cross_entropy": _cross_entropy,
     "mse": nn.functional.mse_loss,
 }
 _EVAL_ROWS = 512
@@ -50,6 +60,8 @@ class Problem(AbstractProblem):
             own initialisation.
         dropout: `"refuse"` a module with active dropout, or switch it `"off"`.
         eval_rows: rows per evaluation batch; None: 512, or the whole split with BatchNorm.
+        vectorize: whether many weights run as one batched program, which asks of the module that
+            `torch.func.vmap` takes it; None: as `vectorized` says.
 
     Raises:
         InputError: data are NaN, of unequal length, or do not fit the module; labels are out of
@@ -68,6 +80,7 @@ class Problem(AbstractProblem):
         init: Callable[[int], dict[str, torch.Tensor]] | None = None,
         dropout: Literal["refuse", "off"] = "refuse",
         eval_rows: int | None = None,
+        vectorize: bool | None = None,
         identity: dict[str, Any] | None = None,
     ) -> None:
         self.name, self._make_module, self._init = name, make_module, init
@@ -93,6 +106,7 @@ class Problem(AbstractProblem):
         self.default_spec = default_spec or TrainSpec(epochs=5, schedule="cosine")
         self._eval_rows = eval_rows or (None if self.batch_norm else _EVAL_ROWS)
         self._convolutional = any(isinstance(m, nn.modules.conv._ConvNd) for m in module.modules())
+        self._vectorize = vectorize
         self._traced = TracedGrads(self.loss)
         self.identity = identity or {
             "name": name,
@@ -106,6 +120,8 @@ class Problem(AbstractProblem):
     def vectorized(self) -> bool:
         """Whether many weights run as one batched program: always on a GPU; on a CPU unless the
         module convolves, where a grouped convolution is slower than a loop."""
+        if self._vectorize is not None:
+            return self._vectorize
         return self.device.type != "cpu" or not self._convolutional
 
     def init(self, seed: int) -> torch.Tensor:
@@ -151,6 +167,14 @@ class Problem(AbstractProblem):
             gradients.append(torch.autograd.grad(value, leaf)[0])
             losses.append(value.detach())
         return torch.stack(losses), torch.stack(gradients)
+
+    def warm_up(self, trials: int, batch_size: int | None) -> None:
+        """Trace the batched gradient, so that workers forked later find it ready."""
+        if self.vectorized:
+            rows = min(batch_size or self.train_size, self.train_size)
+            indices = torch.zeros(trials, rows, dtype=torch.int64, device=self.device)
+            weights = torch.zeros(trials, self.ambient_dim, device=self.device, dtype=self.dtype)
+            self.grads(weights, self.batch(indices))
 
     @torch.no_grad()
     def evaluate_many(self, weights: torch.Tensor, split: str = "train") -> list[Evaluation]:

@@ -1,0 +1,161 @@
+"""Under `transformers.Trainer` and `accelerate`, and with `peft` models."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from small_modules import coordinates, put, same_state, state
+
+import subspan
+from subspan.adapters import attach, handles, load, save
+
+transformers = pytest.importorskip("transformers")
+pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries warn of their own changes
+
+
+def bert() -> torch.nn.Module:
+    config = transformers.BertConfig(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=12,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return transformers.BertForSequenceClassification(config)
+
+
+def rows(count: int = 16) -> list[dict[str, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(1, 50, (count, 8), generator=generator)
+    return [{"input_ids": i, "attention_mask": torch.ones_like(i), "labels": i[0] % 2} for i in ids]
+
+
+def batch() -> dict[str, torch.Tensor]:
+    data = rows()
+    return {key: torch.stack([row[key] for row in data]) for key in data[0]}
+
+
+def trainer(model, folder, steps: int, **kwargs):
+    options = transformers.TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=8,
+        learning_rate=0.05,
+        save_steps=2,
+        logging_steps=1,
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+    )
+    return transformers.Trainer(model=model, args=options, train_dataset=rows(), **kwargs)
+
+
+def test_trainer_trains_saves_and_resumes(tmp_path):
+    from subspan.adapters.huggingface import save_callback
+
+    model = bert()
+    handle = attach(model, 20)
+    trainer(model, tmp_path / "whole", 4, callbacks=[save_callback(model)]).train()
+    assert handle.theta.abs().max() > 0
+    files = sorted(p.parent.name for p in (tmp_path / "whole").rglob("subspan.safetensors"))
+    assert files == ["checkpoint-2", "checkpoint-4"]
+    fresh = bert()
+    loaded = load(fresh, tmp_path / "whole" / "checkpoint-4" / "subspan.safetensors")
+    assert torch.equal(loaded.theta, handle.theta)
+    assert torch.equal(fresh.eval()(**batch()).logits, model.eval()(**batch()).logits)
+
+    again = bert()
+    attach(again, 20)
+    trainer(again, tmp_path / "whole", 4).train(
+        resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2")
+    )
+    assert torch.equal(handles(again)[0].theta, handle.theta)
+
+
+def test_gradient_checkpointing_of_the_library(tmp_path):
+    plain, model = bert(), bert()
+    for module in (plain, model):
+        handle = attach(module, 20)
+        put(handle, coordinates(20))
+    model.gradient_checkpointing_enable()
+    for module in (plain, model):
+        module.train()
+        module(**batch()).loss.backward()
+    torch.testing.assert_close(handles(model)[0].theta.grad, handles(plain)[0].theta.grad)
+
+
+def test_accelerate_prepares_and_accumulates():
+    accelerate = pytest.importorskip("accelerate")
+    model = bert()
+    handle = attach(model, 20, "hadamard")
+    accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    prepared, optimizer = accelerator.prepare(model, optimizer)
+    losses = []
+    for _ in range(20):
+        with accelerator.accumulate(prepared):
+            loss = prepared(**batch()).loss
+            accelerator.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0]
+    assert handle.theta.abs().max() > 0
+
+
+def test_a_subspace_over_loras_own_parameters(tmp_path):
+    peft = pytest.importorskip("peft")
+
+    def lora() -> torch.nn.Module:
+        config = peft.LoraConfig(r=2, target_modules=["query", "value"], task_type="SEQ_CLS")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            return peft.get_peft_model(bert(), config)
+
+    model = lora()
+    trained = {n: p.numel() for n, p in model.named_parameters() if p.requires_grad}
+    before = state(model)
+    handle = attach(model, 20)
+    assert handle.ambient_dim == sum(trained.values())
+    assert [p.shape for p in model.parameters()] == [(20,)]
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(**batch()).loss.backward()
+        optimizer.step()
+    model.eval()
+    expected = model(**batch()).logits
+    save(handle, tmp_path / "lora.safetensors")
+    fresh = lora()
+    load(fresh, tmp_path / "lora.safetensors")
+    assert torch.equal(fresh.eval()(**batch()).logits, expected)
+
+    handle.merge()  # into LoRA's parameters: peft saves and merges them as ever
+    assert {n: p.numel() for n, p in model.named_parameters() if p.requires_grad} == trained
+    whole = model.merge_and_unload()
+    torch.testing.assert_close(whole(**batch()).logits, expected, rtol=1e-4, atol=1e-5)
+    handles(fresh)[0].detach()
+    assert same_state(state(fresh), before)
+
+
+def test_save_pretrained_after_merge(tmp_path):
+    model = bert()
+    handle = attach(model, 20)
+    put(handle, coordinates(20))
+    expected = model.eval()(**batch()).logits
+    handle.merge()
+    model.save_pretrained(tmp_path)
+    again = transformers.BertForSequenceClassification.from_pretrained(tmp_path).eval()
+    assert torch.equal(again(**batch()).logits, expected)
+
+
+def test_a_callback_without_a_subspace_is_refused():
+    from subspan.adapters.huggingface import save_callback
+
+    with pytest.raises(subspan.InputError, match=r"Call subspan\.attach first"):
+        save_callback(bert())

@@ -1,0 +1,100 @@
+"""`fine_tuning`: a pretrained module as a problem, on which the rest of the library works."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from small_modules import flat, inputs, mlp
+from torch import nn
+
+import subspan
+from subspan import BurnIn, RandomAffine, TrainSpec
+from subspan.adapters import fine_tuning
+
+
+class Classifier(nn.Module):
+    """Averages the embeddings of the tokens that the mask keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(12, 6)
+        self.head = nn.Linear(6, 2)
+        self.lengths: list[int] = []
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor):
+        self.lengths.append(input_ids.shape[1])
+        kept = attention_mask[..., None]
+        mean = (self.embedding(input_ids) * kept).sum(1) / kept.sum(1)
+        return type("Output", (), {"logits": self.head(mean)})
+
+
+def tokens(count: int = 40):
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(1, 12, (count, 5), generator=generator)
+    mask = torch.ones_like(ids)
+    mask[:, 3:] = 0
+    return {"input_ids": ids, "attention_mask": mask}, (ids[:, 0] > 6).long()
+
+
+def test_trials_start_at_the_pretrained_weights():
+    module = Classifier()
+    problem = fine_tuning(module, tokens(), tokens(10))
+    assert problem.ambient_dim == flat(module).numel()
+    for seed in (0, 1):
+        assert torch.equal(problem.init(seed), flat(module))
+    assert BurnIn(0).config() == RandomAffine().config()
+    value = problem.evaluate(problem.init(0))
+    x, y = tokens()
+    with torch.no_grad():
+        logits = module(**x).logits
+    assert value.loss == pytest.approx(float(nn.functional.cross_entropy(logits, y)))
+    assert value.accuracy == pytest.approx(float((logits.argmax(1) == y).double().mean()))
+
+
+def test_columns_beyond_the_longest_row_are_cut_off():
+    module = Classifier()
+    problem = fine_tuning(module, tokens())
+    problem.evaluate(problem.init(0))
+    assert set(problem.module.model.lengths) == {3}
+
+
+def test_runs_and_thresholds_work_on_it():
+    problem = fine_tuning(Classifier(), tokens(), name="toy")
+    spec = TrainSpec(steps=40, batch_size=None, lr=0.1, eval_every=20)
+    trials = subspan.run(problem, RandomAffine(), dims=[1, 20, 80], repeats=2, spec=spec, seed=0)
+    losses = [trial.best_train_loss for trial in trials]
+    assert max(losses[-2:]) < min(losses[:2])
+    assert trials[0].ambient_dim == problem.ambient_dim
+
+
+def test_frozen_parameters_are_constants():
+    module = Classifier()
+    module.embedding.requires_grad_(False)
+    problem = fine_tuning(module, tokens())
+    assert problem.ambient_dim == flat(module.head).numel()
+    assert isinstance(module.embedding.weight, nn.Parameter)  # the module itself is left alone
+
+
+def test_other_weights_or_data_are_another_problem():
+    one = fine_tuning(Classifier(), tokens()).identity
+    module = Classifier()
+    assert fine_tuning(module, tokens()).identity != one
+    assert fine_tuning(module, tokens()).identity == fine_tuning(module, tokens()).identity
+    assert fine_tuning(module, tokens(39)).identity != fine_tuning(module, tokens()).identity
+
+
+def test_plain_tensors_are_inputs_too():
+    problem = fine_tuning(mlp(), (inputs(6), torch.arange(6) % 3))
+    torch.testing.assert_close(problem.outputs(problem.init(0), inputs(6)), mlp()(inputs(6)))
+
+
+def test_what_does_not_fit_is_refused():
+    x, y = tokens()
+    with pytest.raises(subspan.InputError, match="Pad with the tokeniser"):
+        fine_tuning(Classifier(), ({**x, "attention_mask": x["attention_mask"][:, :3]}, y))
+    with pytest.raises(subspan.InputError, match="test: expected inputs"):
+        fine_tuning(Classifier(), (x, y), ({"input_ids": x["input_ids"]}, y))
+    with pytest.raises(subspan.InputError, match=r"requires_grad_\(True\)"):
+        fine_tuning(Classifier().requires_grad_(False), (x, y))
+    with pytest.raises(subspan.InputError, match="train inputs: expected a tensor or a mapping"):
+        fine_tuning(Classifier(), ([1, 2], y))
