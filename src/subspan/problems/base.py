@@ -74,6 +74,9 @@ class AbstractProblem(abc.ABC):
         """Evaluate weights (D,) on a whole split."""
         return self.evaluate_many(weights[None], split)[0]
 
+    def warm_up(self, trials: int, batch_size: int | None) -> None:  # noqa: B027
+        """Do here, once, what `grads` of this many trials else does at its first call."""
+
     def grads(self, weights: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return losses (K,) and full-space gradients (K, D) of weights (K, D).
 

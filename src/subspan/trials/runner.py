@@ -64,6 +64,7 @@ class TrialRunner:
         self._stack = contextlib.ExitStack()
         self.store = self._stack.enter_context(open_store(store))
         self._methods: list[Method] = []
+        self._by_dtype: dict[str, AbstractProblem] = {}
         self._pool: WorkerPool | None = None
 
     @property
@@ -147,15 +148,24 @@ class TrialRunner:
                     yield self._work(job)
             return
         if self._pool is None:
+            spec = TrainSpec.from_json(jobs[0]["spec"])
+            if spec.batch_size is not None:
+                largest = max(len(job["plan"]) for job in jobs)
+                self._in_dtype(spec.dtype).warm_up(largest, spec.batch_size)
             self._pool = WorkerPool(self._work, self._workers)
         for _, answer in self._pool.run(jobs):
             yield answer
+
+    def _in_dtype(self, dtype: str) -> AbstractProblem:
+        if dtype not in self._by_dtype:
+            self._by_dtype[dtype] = self.problem.to(dtype=getattr(torch, dtype))
+        return self._by_dtype[dtype]
 
     def _work(self, job: Job) -> list[dict[str, Any]]:
         """Run one ensemble; return its records as JSON. Runs in a worker."""
         clock = time.perf_counter()
         spec = TrainSpec.from_json(job["spec"])
-        problem = self.problem.to(dtype=getattr(torch, spec.dtype))
+        problem = self._in_dtype(spec.dtype)
         method: Method = self._methods[job["method"]]
         draws = [Draw(dim, job["seed"], repeat) for dim, repeat in job["plan"]]
         subspaces = method.subspaces(problem, draws)

@@ -1,0 +1,67 @@
+"""The README's table: d* of three networks at two goals, from initialisation and after burn-in.
+
+Each row is one call of the command line, printed with it. Rows that the results file holds are
+not run again; trials that the store holds are not trained again.
+
+    python experiments/thresholds/run.py --data-dir DATA
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.json"
+GOALS = {
+    "digits-mlp": ("loss<=0.1", "accuracy>=0.95"),
+    "mnist-conv2": ("accuracy>=0.9", "accuracy>=0.95"),
+    "mnist-mlp": ("accuracy>=0.9", "accuracy>=0.95"),
+}
+METHODS = ("random", "burn-in:64")
+
+
+def command(problem: str, goal: str, method: str) -> list[str]:
+    words = ["subspan", "threshold", problem, "--goal", goal, "--method", method, "--seed", "0"]
+    words += ["--store", "runs.db"]
+    return words + ([] if problem == "digits-mlp" else ["--ratio", "1.5", "--data-dir", "DATA"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data-dir", required=True)
+    parser.add_argument("--store", default=str(HERE / "runs.db"))
+    args = parser.parse_args()
+    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    known = {row["command"] for row in rows}
+    for problem, goals in GOALS.items():
+        for goal in goals:
+            for method in METHODS:
+                words = command(problem, goal, method)
+                if shlex.join(words) in known:
+                    continue
+                here = {"DATA": args.data_dir, "runs.db": args.store}
+                call = [sys.executable, "-m", "subspan", *(here.get(w, w) for w in words[1:])]
+                clock = time.perf_counter()
+                done = subprocess.run([*call, "--json"], check=True, stdout=subprocess.PIPE)
+                found = json.loads(done.stdout)
+                row = {
+                    "problem": problem,
+                    "goal": goal,
+                    "method": method,
+                    **{k: found[k] for k in ("value", "low", "high", "status", "trials")},
+                    "seconds": round(time.perf_counter() - clock, 1),
+                    "command": shlex.join(words),
+                }
+                print(json.dumps(row), flush=True)
+                rows.append(row)
+                RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

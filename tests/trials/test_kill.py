@@ -1,0 +1,125 @@
+"""`kill -9` of the parent or of a worker at any moment: nothing is lost, nothing is done twice."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from subspan.trials.store import Store
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
+
+SWEEP = """
+import sys
+import subspan as ss
+problem = ss.problems.load("digits-mlp", subset=400)
+spec = ss.TrainSpec(steps=120, batch_size=64, eval_every=40)
+records = ss.run(problem, "random", [4, 8, 16, 32, 64, 128], repeats=10, spec=spec, seed=0,
+                 store=sys.argv[1], workers=2, progress=lambda *event: print(*event, flush=True))
+print("done", len(records), flush=True)
+"""
+
+
+def start(store: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", SWEEP, str(store)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def workers_of(pid: int) -> list[int]:
+    try:
+        return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] not in ("Z", "X")
+    except OSError:
+        return False
+
+
+def contents(store: Path) -> list:
+    """Everything that is a result: not the seconds, nor who shared the ensemble."""
+    with Store(store, readonly=True) as opened:
+        return [
+            (r.trial, r.outcome, r.steps, repr(r.curve), r.theta_norm, r.search_steps)
+            for r in opened.records()
+        ]
+
+
+def kill_repeatedly(store: Path, kills: int, seed: int) -> list[str]:
+    """Run the sweep under `kills` kills at random moments, then let it finish. What was killed."""
+    rng = random.Random(seed)
+    killed: list[str] = []
+    while len(killed) < kills:
+        process = start(store)
+        began = len(contents(store)) if store.exists() else 0
+        process.stdout.readline()  # under way: found in the store, or a first trial done
+        victim = rng.choice(["parent", "worker"])
+        time.sleep(rng.uniform(0, 0.25))
+        workers = workers_of(process.pid)
+        if victim == "worker" and workers and process.poll() is None:
+            os.kill(rng.choice(workers), signal.SIGKILL)
+            killed.append("worker")
+            time.sleep(rng.uniform(0, 0.25))
+        if process.poll() is None:
+            workers = workers_of(process.pid)
+            process.kill()
+            killed.append("parent")
+            process.wait()
+            deadline = time.time() + 10
+            while any(alive(w) for w in workers):
+                assert time.time() < deadline, "workers outlived their parent"
+                time.sleep(0.02)
+        process.wait()
+        process.stdout.close()
+        assert len(contents(store)) >= began, "a stored record was lost"
+        if len(contents(store)) == 60:  # the sweep got through: begin another one
+            if len(killed) < kills:
+                for part in store.parent.glob(store.name + "*"):
+                    part.unlink()
+    last = start(store)
+    output = last.communicate()[0].splitlines()
+    assert last.returncode == 0
+    assert output[-1] == "done 60"
+    return killed
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    store = tmp_path_factory.mktemp("undisturbed") / "runs.db"
+    process = start(store)
+    process.communicate()
+    assert process.returncode == 0
+    return contents(store)
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])
+def test_store_equals_that_of_an_undisturbed_run(kills, undisturbed, tmp_path):
+    store = tmp_path / "runs.db"
+    killed = kill_repeatedly(store, kills, seed=kills)
+    assert len(undisturbed) == 60
+    assert contents(store) == undisturbed
+    assert len(killed) >= kills
+    if kills >= 20:
+        assert {"parent", "worker"} == set(killed)
+
+
+def test_a_finished_sweep_trains_nothing_again(undisturbed, tmp_path):
+    store = tmp_path / "runs.db"
+    start(store).communicate()
+    before = store.stat().st_size
+    output = start(store).communicate()[0].splitlines()
+    assert output == ["60 60 found in the store", "done 60"]
+    assert store.stat().st_size == before
+    assert contents(store) == undisturbed

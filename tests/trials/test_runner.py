@@ -1,0 +1,117 @@
+import os
+import signal
+
+import pytest
+import torch
+from torch import nn
+
+from subspan.errors import InputError
+from subspan.problems import Problem, load
+from subspan.subspaces import RandomAffine
+from subspan.training.spec import TrainSpec
+from subspan.trials.run import run
+from subspan.trials.runner import TrialRunner, ensemble_size
+from subspan.trials.store import Store
+from subspan.trials.workers import WorkerError, WorkerPool
+
+SPEC = TrainSpec(steps=10, batch_size=32)
+
+
+def results(records):
+    return [(r.key, r.outcome, repr(r.curve), r.theta_norm) for r in records]
+
+
+def test_records_do_not_depend_on_workers_or_order():
+    problem = load("digits-mlp", subset=200)
+    alone = run(problem, "random", [4, 30], repeats=3, spec=SPEC, workers=1)
+    spread = run(problem, "random", [30, 4], repeats=3, spec=SPEC, workers=2)
+    assert results(alone) == results([*spread[3:], *spread[:3]])
+    assert [(r.dim, r.trial.repeat) for r in alone] == [(d, r) for d in (4, 30) for r in range(3)]
+    assert alone[0].provenance["threads"] == spread[0].provenance["threads"] == 1
+
+
+def test_a_problem_of_ones_own_with_closures_runs_in_workers():
+    x = torch.linspace(-1, 1, 60).reshape(20, 3)
+    problem = Problem(lambda: nn.Linear(3, 2), (x, (x[:, 0] > 0).long()), name="mine")
+    records = run(problem, RandomAffine("gaussian"), [1, 8], repeats=2, spec=SPEC, workers=2)
+    assert len(records) == 4
+
+
+def test_the_store_is_looked_up_first(tmp_path):
+    problem = load("digits-mlp", subset=200)
+    path = tmp_path / "runs.db"
+    run(problem, "random", [4], repeats=2, spec=SPEC, store=path, workers=1)
+    events = []
+    run(
+        problem, "random", [4, 5], repeats=2, spec=SPEC, store=path, workers=1,
+        progress=lambda *event: events.append(event),
+    )  # fmt: skip
+    assert events[0] == (2, 4, "found in the store")
+    assert len(events) == 3
+    with Store(path) as store:
+        assert len(store) == 4
+
+
+def test_seed_and_repeat_change_the_trial():
+    problem = load("digits-mlp", subset=200)
+    a = run(problem, "random", [4], repeats=2, spec=SPEC, seed=0, workers=1)
+    b = run(problem, "random", [4], repeats=1, spec=SPEC, seed=1, workers=1)
+    assert len({r.final_train_loss for r in [*a, *b]}) == 3
+
+
+def test_runner_keeps_its_workers_and_learns_methods():
+    problem = load("digits-mlp", subset=200)
+    with TrialRunner(problem, workers=2) as runner:
+        one = runner.run(RandomAffine(), [(4, 0), (5, 0)], spec=SPEC, seed=0)
+        two = runner.run(RandomAffine("gaussian"), [(4, 0), (5, 0)], spec=SPEC, seed=0)
+        assert runner.width == 2 * ensemble_size(problem)
+    assert one[0].final_train_loss != two[0].final_train_loss
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dims": [0]}, "dim: expected a training dimension in 1 … 2410"),
+        ({"dims": [2411]}, "got 2411"),
+        ({"dims": []}, "at least one"),
+        ({"repeats": 0}, "repeats: expected an integer, 1 or more, got 0"),
+        ({"workers": 0}, "workers"),
+        ({"method": "randon"}, "Did you mean 'random'"),
+        ({"method": "burn-in"}, "'burn-in:STEPS'"),
+        ({"method": "burn-in:-3"}, "'burn-in:STEPS'"),
+        ({"seed": 0.5}, "seed"),
+    ],
+)
+def test_bad_input(change, message):
+    arguments = {"method": "random", "dims": [4], "repeats": 1, "spec": SPEC, "workers": 1}
+    with pytest.raises(InputError, match=message):
+        run(load("digits-mlp", subset=200), **{**arguments, **change})
+
+
+def test_bad_input_in_a_worker_is_the_same_error():
+    problem = load("digits-mlp", subset=200)
+    with pytest.raises(InputError, match="'exact' on an analytic problem only"):
+        run(problem, "random", [4, 5], repeats=8, spec=TrainSpec("exact"), workers=2)
+
+
+def fragile(job):
+    if job["die"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if job.get("raise"):
+        raise KeyError("oops")
+    return job["value"]
+
+
+def test_a_job_that_kills_its_worker_thrice_is_reported():
+    pool = WorkerPool(fragile, 2)
+    with pytest.raises(WorkerError, match=r"died 3 times.*fewer workers"):
+        list(pool.run([{"die": False, "value": 1}, {"die": True}]))
+    pool.close()
+
+
+def test_a_job_that_raises_is_reported_with_its_traceback():
+    pool = WorkerPool(fragile, 1)
+    with pytest.raises(WorkerError, match="oops"):
+        list(pool.run([{"die": False, "raise": True}]))
+    assert list(pool.run([{"die": False, "value": 7}])) == [(0, 7)]
+    pool.close()
