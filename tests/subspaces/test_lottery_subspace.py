@@ -91,6 +91,12 @@ def test_more_dims_than_snapshots_is_refused(digits) -> None:
         LotterySubspace(6, 1).subspaces(digits, [Draw(7, 0, 0)])
 
 
+def test_more_dims_than_directions_that_the_search_moved_in_is_refused() -> None:
+    well = load("quadratic", eigenvalues=[1.0, 0.5, 0.1], displacement=[1.0, 1.0, 0.0])
+    with pytest.raises(InputError, match=r"at most 2, the directions .* longer search"):
+        LotterySubspace(3, 2).subspaces(well, [Draw(3, 0, 0)])
+
+
 def test_a_search_that_diverges_is_refused(digits) -> None:
     with pytest.raises(InputError, match="diverged"):
         LotterySubspace(20, 1, lr=1e20).subspaces(digits, [Draw(2, 0, 0)])

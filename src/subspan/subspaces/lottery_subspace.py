@@ -114,10 +114,20 @@ class LotterySubspace(Method):
             InputError: a dimension above the number of independent snapshots.
         """
         for draw in draws:
-            self._check_dim(draw.dim, self.max_dim(problem), "snapshots")
+            _check_dim(
+                draw.dim,
+                self.max_dim(problem),
+                "snapshots of the search",
+                f"Ask for more: LotterySubspace(snapshots={draw.dim}).",
+            )
         made = []
         for draw, path in zip(draws, self.trajectories(problem, draws), strict=True):
-            self._check_dim(draw.dim, len(path.basis), "independent snapshots")
+            _check_dim(
+                draw.dim,
+                len(path.basis),
+                "directions in which the search moved (the rest is rounding)",
+                "Choose a smaller d, or a longer search: more snapshots, or more steps between.",
+            )
             scales = column_scales(self.coordinates, path.singular_values[: draw.dim])
             chosen = ColumnsMap(path.basis[: draw.dim], scales)
             numbers = draw.dim * problem.ambient_dim
@@ -146,13 +156,6 @@ class LotterySubspace(Method):
             "rewind": self.rewind,
             **self.search.config(),
         }
-
-    def _check_dim(self, dim: int, limit: int, what: str) -> None:
-        if dim > limit:
-            raise InputError(
-                f"dim: expected at most {limit}, the {what} of the search, got {dim}. "
-                f"Ask for more: LotterySubspace(snapshots={dim})."
-            )
 
     def _search(self, problem: AbstractProblem, draws: Sequence[Draw]) -> list[Found]:
         starts = [problem.init(d.init_seed) for d in draws]
@@ -203,3 +206,8 @@ def column_scales(coordinates: str, singular_values: torch.Tensor) -> torch.Tens
         count = len(singular_values)
         return torch.arange(1, count + 1, dtype=torch.float64, device=relative.device).rsqrt()
     return {"sigma": relative, "root-sigma": relative.sqrt(), "unit": None}[coordinates]
+
+
+def _check_dim(dim: int, limit: int, what: str, remedy: str) -> None:
+    if dim > limit:
+        raise invalid("dim", expected=f"at most {limit}, the {what}", got=dim, remedy=remedy)
