@@ -91,22 +91,63 @@ def compare(
             own = [d for d in sizes if d <= limits[label] or d > problem.ambient_dim]
             plan = [(dim, repeat) for dim in own for repeat in range(repeats)]
             records[label] = runner.run(method, plan, spec=specs[label], seed=seed)
-    rows = _rows(problem, records, null, metric or _metric(records), confidence)
+    skipped = [
+        (label, dim, f"at most {limits[label]} for this method")
+        for label in chosen
+        for dim in sizes
+        if dim > limits[label]
+    ]
+    return table_of(
+        problem,
+        {label: own for label, own in records.items() if own},
+        null,
+        goals=wanted,
+        metric=metric,
+        matched=matched,
+        confidence=confidence,
+        skipped=skipped,
+    )
+
+
+def table_of(
+    problem: AbstractProblem,
+    records: dict[str, list[TrialRecord]],
+    null: str,
+    *,
+    goals: Iterable[Goal | str] = (),
+    metric: str | None = None,
+    matched: bool = False,
+    confidence: float = 0.95,
+    skipped: Sequence[tuple[str, int, str]] = (),
+) -> ComparisonTable:
+    """Hold finished trials against the null: the statistics of `compare` without the training.
+
+    Args:
+        problem: what was trained.
+        records: trials by label, at least one each; those of one repeat are paired.
+        null: label of the null among them.
+        goals: as for `compare`.
+        metric: as for `compare`.
+        matched: whether all were given the same total steps.
+        confidence: of intervals and verdicts.
+        skipped: (label, dim, reason) of what is missing.
+
+    Raises:
+        InputError: there is no null, or a goal does not parse.
+    """
+    if null not in records:
+        raise invalid("records", expected=f"trials of the null, {null!r}", got=list(records))
+    name = metric or _metric(records)
     return ComparisonTable(
         problem.name,
         problem.ambient_dim,
         null,
-        metric or _metric(records),
+        name,
         matched,
         confidence,
-        tuple(rows),
-        tuple(
-            (label, dim, f"at most {limits[label]} for this method")
-            for label in chosen
-            for dim in sizes
-            if dim > limits[label]
-        ),
-        _thresholds(records, wanted, confidence),
+        tuple(_rows(problem, records, null, name, confidence)),
+        tuple(skipped),
+        _thresholds(records, [parse_goal(goal) for goal in goals], confidence),
         records,
     )
 

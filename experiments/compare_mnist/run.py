@@ -1,0 +1,209 @@
+"""Conv-2 on MNIST: every method at equal degrees of freedom, against the random subspace.
+
+Official settings (Larsen et al., 2022): Adam 0.05 with its constant bias correction, batch 128, 5
+epochs. `REFERENCE` is an independent run of a public fork of the official code, best test
+accuracy in %, range over 2–4 runs. The run can be cut and started again: finished trials are in
+the store. What has not been run yet is reported as not measured, never filled in.
+
+    python experiments/compare_mnist/run.py --data-dir DATA
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import subspan as ss
+from subspan.canonical import canonical_json
+from subspan.report import (
+    compare_figure_data,
+    draw_compare_figure,
+    draw_spectroscopy,
+    save_figure,
+    spectroscopy_data,
+)
+from subspan.subspaces import Draw
+from subspan.trials.store import Store
+from subspan.trials.trial import Trial
+
+HERE = Path(__file__).parent
+DIMS = (8, 32, 128, 512, 2048)
+REFERENCE = {
+    "random": {8: (17, 26), 32: (44, 48), 128: (81, 85), 512: (94, 96)},
+    "burn-in:4": {8: (33, 37), 32: (48, 55), 128: (82, 82), 512: (95, 95)},
+    "burn-in:64": {8: (91, 92), 32: (92, 92), 128: (93, 94), 512: (96, 97)},
+    "burn-in:256": {8: (96.8, 96.8), 32: (96.9, 97.1), 128: (97.1, 97.2), 512: (97.7, 97.7)},
+    "lottery-subspace": {8: (87, 88), 32: (96.9, 96.9), 128: (98.7, 98.7), 512: (95.3, 97.8)},
+}
+ALLOWANCE = 2.0  # points beyond the printed range
+
+
+def methods(snapshots: int) -> dict[str, ss.subspaces.Method]:
+    return {
+        "random": ss.RandomAffine("gaussian"),
+        "burn-in:4": ss.BurnIn(4, "gaussian"),
+        "burn-in:64": ss.BurnIn(64, "gaussian"),
+        "burn-in:256": ss.BurnIn(256, "gaussian"),
+        "lottery-subspace (unit)": ss.LotterySubspace(snapshots, coordinates="unit"),
+        "lottery-subspace": ss.LotterySubspace(snapshots),
+        "lottery-ticket (one-shot)": ss.LotteryTicket(2),
+        "lottery-ticket (5 rounds, rewound to 64)": ss.LotteryTicket(2, 5, rewind=64),
+        "random-mask": ss.RandomMask(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data-dir")
+    parser.add_argument("--problem", default="mnist-conv2")
+    parser.add_argument("--subset", type=int)
+    parser.add_argument("--dims", default=",".join(map(str, DIMS)))
+    parser.add_argument("--snapshots", type=int, default=512)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--epochs", type=float, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=1e9, help="start no trial after so long")
+    parser.add_argument("--only", help="methods to run now, with semicolons between")
+    parser.add_argument(
+        "--also", type=Path, nargs="*", default=[], help="stores to take trials from"
+    )
+    parser.add_argument("--spectroscopy", action="store_true", help="draw singular values too")
+    parser.add_argument("--folder", type=Path, default=HERE)
+    args = parser.parse_args()
+
+    options: dict[str, Any] = {"data_dir": args.data_dir} if args.data_dir else {}
+    problem = ss.problems.load(args.problem, subset=args.subset, **options)
+    spec = ss.TrainSpec(optimizer="legacy_adam", lr=0.05, epochs=args.epochs, batch_size=128)
+    dims = [int(d) for d in args.dims.split(",")]
+    chosen = methods(args.snapshots)
+    args.folder.mkdir(parents=True, exist_ok=True)
+    store = args.folder / "runs.db"
+    for other in args.also:  # the same trial has the same key wherever it was run
+        with Store(other, readonly=True) as source, Store(store) as own:
+            for record in source.records(problem.name):
+                own.add(record)
+    end = time.monotonic() + 60 * args.minutes
+    wanted = list(chosen) if args.only is None else args.only.split(";")
+    for repeat in range(args.repeats):
+        for label in wanted:
+            limit = chosen[label].max_dim(problem)
+            for dim in (d for d in dims if d <= limit):
+                if time.monotonic() > end:
+                    break
+                (record,) = _one(problem, chosen[label], dim, repeat, spec, args, store)
+                accuracy = 100 * record.best_test_accuracy
+                print(f"{label} d={dim} repeat {repeat}: {accuracy:.2f} %", flush=True)
+    report(problem, chosen, dims, spec, args, store)
+    if args.spectroscopy:
+        spectroscopy(problem, chosen["lottery-subspace"], args.seed, args.folder)
+
+
+def _one(problem, method, dim, repeat, spec, args, store):
+    from subspan.trials.runner import TrialRunner
+
+    with TrialRunner(problem, store=store, workers=args.workers) as runner:
+        return runner.run(method, [(dim, repeat)], spec=spec, seed=args.seed)
+
+
+def report(problem, chosen, dims, spec, args, store) -> None:
+    """Write results.json, table.md and the figures from what the store holds."""
+    from subspan.comparison.compare import table_of
+
+    records: dict[str, list[Any]] = {label: [] for label in chosen}
+    missing = []
+    with Store(store) as opened:
+        for label, method in chosen.items():
+            for dim in dims:
+                if dim > method.max_dim(problem):
+                    missing.append((label, dim, f"at most {method.max_dim(problem)} snapshots"))
+                    continue
+                for repeat in range(args.repeats):
+                    trial = Trial(
+                        problem.identity, method.config(), dim, spec.to_json(), args.seed, repeat
+                    )
+                    if (found := opened.get([trial.key])) != {}:
+                        records[label].append(found[trial.key])
+                    else:
+                        missing.append((label, dim, f"repeat {repeat} not measured"))
+    records = {label: own for label, own in records.items() if own}
+    if "random" not in records:
+        print("The null has no trials yet: no table.")
+        return
+    table = table_of(problem, records, "random", skipped=missing)
+    agreement = []
+    names = {"lottery-subspace": "lottery-subspace (unit)"}
+    for name, cells in REFERENCE.items() if args.problem == "mnist-conv2" else ():
+        for dim, (low, high) in cells.items():
+            own = [
+                round(100 * r.best_test_accuracy, 2)
+                for r in records.get(names.get(name, name), [])
+                if r.dim == dim
+            ]
+            inside = all(low - ALLOWANCE <= v <= high + ALLOWANCE for v in own)
+            agreement.append(
+                {
+                    "method": name,
+                    "dim": dim,
+                    "ours": own or "not measured",
+                    "reference": [low, high],
+                    "within": inside if own else None,
+                }
+            )
+    one = next(iter(records.values()))[0]
+    shown = ("problem", "subset", "dims", "snapshots", "repeats", "epochs", "seed")
+    command = "python experiments/compare_mnist/run.py " + " ".join(
+        f"--{k} {v}" for k, v in vars(args).items() if k in shown and v is not None
+    )
+    result = {
+        "command": command,
+        "spec": json.loads(canonical_json(spec.to_json())),
+        "environment": one.provenance,
+        "agreement": agreement,
+        "table": _plain(table.to_json()),
+    }
+    (args.folder / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+    (args.folder / "table.md").write_text(_markdown(table, dims, command))
+    save_figure(draw_compare_figure(compare_figure_data(table)), args.folder / "compare", ("png",))
+    print((args.folder / "table.md").read_text())
+    for row in agreement:
+        print(row)
+
+
+def spectroscopy(problem, method, seed: int, folder: Path) -> None:
+    """Draw the spectroscopy of one search (which runs again: singular values are not stored)."""
+    paths = method.trajectories(problem, [Draw(1, seed, 0)])
+    figure = draw_spectroscopy(spectroscopy_data(paths, problem.name))
+    save_figure(figure, folder / "spectroscopy", ("png",))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return round(value, 6) if value == value else None
+    return value
+
+
+def _markdown(table, dims, command: str) -> str:
+    head = "| method | search steps | " + " | ".join(f"d = {d}" for d in dims) + " |"
+    lines = [f"`{command}`", "", "Best test accuracy in %, every repeat.", "", head]
+    lines.append("|---|---|" + "---|" * len(dims))
+    for method in table.methods:
+        rows = {row.dim: row for row in table.of(method)}
+        cells = [
+            " ".join(f"{100 * v:.1f}" for v in rows[d].values) if d in rows else "not measured"
+            for d in dims
+        ]
+        steps = table.of(method)[0].search_steps
+        lines.append(f"| {method} | {steps:,} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", *table.summary(), ""])
+
+
+if __name__ == "__main__":
+    main()
