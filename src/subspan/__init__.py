@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from subspan import adapters as adapters
     from subspan import maps as maps
     from subspan import problems as problems
+    from subspan import theory as theory
     from subspan.adapters import Handle as Handle
     from subspan.adapters import attach as attach
     from subspan.adapters import load as load

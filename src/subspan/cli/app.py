@@ -23,6 +23,7 @@ COMMANDS = {
     "problems": "subspan.cli.problems",
     "threshold": "subspan.cli.threshold",
     "surface": "subspan.cli.surface",
+    "predict": "subspan.cli.predict",
     "compare": "subspan.cli.compare",
     "trials": "subspan.cli.trials",
     "demo": "subspan.cli.demo",

@@ -11,6 +11,7 @@ from subspan.theory.gordon import (
 )
 from subspan.theory.linearize import linearize
 from subspan.theory.matrix_free import MatrixFreeWell
+from subspan.theory.predict import Prediction, predict_threshold
 from subspan.theory.statistical_dimension import Transition, hit_dim, miss_dim
 from subspan.theory.wells import hitting_dims, quadratic_threshold
 from subspan.theory.width import gaussian_width
@@ -18,6 +19,7 @@ from subspan.theory.width import gaussian_width
 __all__ = [
     "ConeEstimate",
     "MatrixFreeWell",
+    "Prediction",
     "Transition",
     "certified_miss_dim",
     "cone_threshold",
@@ -32,5 +34,6 @@ __all__ = [
     "miss_dim",
     "polar_certified_miss_dim",
     "polar_escape_probability",
+    "predict_threshold",
     "quadratic_threshold",
 ]

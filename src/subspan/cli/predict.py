@@ -1,0 +1,139 @@
+"""`subspan predict`: what curvature and the cone say of d*, without training in any subspace."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from subspan.cli import options
+from subspan.cli.console import cell, complain, print_json, print_pairs
+
+if TYPE_CHECKING:
+    from subspan.goals import Goal
+    from subspan.success import ThresholdEstimate
+    from subspan.theory import ConeEstimate, Prediction
+
+
+def command(
+    problem: options.ProblemName,
+    goal: Annotated[str, typer.Option(help="loss<=LEVEL, on the training set.")],
+    seed: options.Seed = 0,
+    directions: Annotated[int, typer.Option(help="Directions of the cone search.")] = 6,
+    rows: Annotated[
+        int | None, typer.Option(help="Measure on that many random training rows.")
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option("--store", help="Trials to lay the predictions over in the figure."),
+    ] = None,
+    json: options.Json = False,
+    figure: options.FigureStem = None,
+    data_dir: options.DataDir = None,
+    subset: options.Subset = None,
+) -> None:
+    """Predict d* from the geometry of the loss: curvature, the cone, Gordon's theorem."""
+    import torch
+
+    import subspan
+    from subspan.theory import cone_threshold, polar_certified_miss_dim, predict_threshold
+    from subspan.theory.gordon import certified_miss_dim
+
+    torch.set_num_threads(max(1, min(2, torch.get_num_threads())))
+    wanted = subspan.parse_goal(goal)
+    loaded = options.load_problem(problem, data_dir, subset)
+    measured = None if store is None else fit_from_store(store, loaded.identity, wanted)
+    complain("curvature: one training run in full space, then Lanczos …")
+    prediction = predict_threshold(loaded, wanted, seed, rows=rows)
+    complain("cone: the widest angles of the sub-level set …")
+    cone = cone_threshold(loaded, wanted, seed, directions=directions, steps=600, rows=rows)
+    certified = {
+        "gordon": certified_miss_dim(cone.width, loaded.ambient_dim),
+        "polar": polar_certified_miss_dim(cone.polar_width),
+    }
+    drawn = draw(prediction, cone, measured, figure)
+    if json:
+        print_json(
+            {
+                **_plain(prediction),
+                "cone": {**cone.to_json(), "at_90_percent": cone.transition.dim_at(0.9)},
+                "certified_miss": certified,
+                "measured": None if measured is None else measured.to_json(),
+                "figures": drawn,
+            }
+        )
+        return
+    at = prediction.at_goal
+    print(f"{problem}, {wanted}, D = {loaded.ambient_dim:,}")
+    print_pairs(
+        ("curvature", f"{_band(prediction)}  {prediction.curvature} well, {prediction.status}"),
+        *(("", f"  ({note})") for note in at.notes),
+        ("cone", f"{_band(cone)}  estimates the geometric lower bound; {cone.status}"),
+        (
+            "certified",
+            f"d ≤ {certified['polar']} misses, if the cone is convex and the width exact",
+        ),
+        ("Gordon", f"d ≤ {certified['gordon']} misses, if the width is exact"),
+        ("measured", None if measured is None else _band(measured)),
+        ("figure", ", ".join(map(str, drawn)) or None),
+    )
+
+
+def fit_from_store(store: Path, identity: dict[str, Any], goal: Goal) -> ThresholdEstimate | None:
+    """Fit the trials of this problem in a store: the largest set with one method and spec."""
+    from subspan.canonical import canonical_json
+    from subspan.success import fit_threshold
+    from subspan.trials.store import Store
+
+    groups: dict[str, list[Any]] = defaultdict(list)
+    with Store(store, readonly=True) as opened:
+        for record in opened.records():
+            if record.trial.problem == identity and record.meets(goal) is not None:
+                groups[canonical_json([record.trial.method, record.trial.spec])].append(record)
+    if not groups:
+        complain(f"{store}: no trials of this problem that decide {goal}; predictions alone.")
+        return None
+    return fit_threshold(max(groups.values(), key=len), goal)
+
+
+def draw(
+    prediction: Prediction,
+    cone: ConeEstimate,
+    measured: ThresholdEstimate | None,
+    stem: Path | None,
+) -> list[Path]:
+    """Draw the predictions on one axis where a figure is wanted; return the files."""
+    if stem is None:
+        return []
+    from subspan.report.figure import save_figure
+    from subspan.report.theory_figures import draw_prediction, prediction_data
+
+    return save_figure(draw_prediction(prediction_data(prediction, cone, measured)), stem)
+
+
+def _plain(prediction: Prediction) -> dict[str, Any]:
+    at = prediction.at_goal
+    return {
+        "goal": str(prediction.goal),
+        "value": prediction.value,
+        "low": prediction.low,
+        "high": prediction.high,
+        "status": prediction.status,
+        "notes": list(at.notes),
+        "ambient_dim": prediction.ambient_dim,
+        "curvature": prediction.curvature,
+        "formula": prediction.formula,
+        "center_loss": at.center_loss,
+        "distance": at.distance,
+        "negative_mass": at.negative_mass,
+        "initial_loss": prediction.initial_loss,
+    }
+
+
+def _band(estimate: Any) -> str:
+    def whole(value: float | None) -> str:
+        return cell(None if value is None else round(value))
+
+    return f"d* ≈ {whole(estimate.value)}  [{whole(estimate.low)}, {whole(estimate.high)}]"

@@ -1,0 +1,44 @@
+import math
+
+import pytest
+import torch
+
+from subspan.problems import Quadratic
+from subspan.theory.path import mean_loss, training_path
+
+
+def test_points_stand_where_the_levels_are_crossed(tiny):
+    start = tiny.init(0)
+    levels = [0.8, 0.5, 0.3]
+    path = training_path(tiny, start, levels, seed=0, batch_size=20)
+    for level in levels:
+        point = path[level]
+        assert 0.95 * level <= point.loss <= level
+        assert point.loss == pytest.approx(float(tiny.loss(point.weights, tiny.batch())))
+    assert path[0.8].step <= path[0.5].step <= path[0.3].step
+
+
+def test_a_level_out_of_reach_gives_the_lowest_point(tiny):
+    path = training_path(tiny, tiny.init(0), [1e-9], seed=0, steps=40)
+    assert 1e-9 < path[1e-9].loss < mean_loss(tiny, tiny.init(0), None)
+
+
+def test_divergence_restarts_with_a_smaller_step():
+    stiff = Quadratic([500.0, 1.0], [1.0, 1.0])
+    path = training_path(stiff, stiff.init(0), [1.0], seed=0, lr=0.05)
+    assert 0 < path[1.0].loss <= 1.0
+    assert torch.isfinite(path[1.0].weights).all()
+
+
+def test_same_seed_same_path_other_seed_another(tiny):
+    a, b, c = (
+        training_path(tiny, tiny.init(0), [0.5], s, batch_size=10)[0.5].weights for s in (0, 0, 1)
+    )
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+
+
+def test_mean_loss_of_a_subset_is_over_its_rows(tiny):
+    w, rows = tiny.init(0), torch.arange(7)
+    assert mean_loss(tiny, w, rows) == pytest.approx(float(tiny.loss(w, tiny.batch(rows))))
+    assert not math.isclose(mean_loss(tiny, w, rows), mean_loss(tiny, w, None))

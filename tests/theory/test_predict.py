@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+import torch
+
+from subspan.errors import InputError
+from subspan.problems import Quadratic
+from subspan.theory.predict import predict_threshold
+from subspan.theory.wells import quadratic_threshold
+
+
+@pytest.fixture(scope="module")
+def well():
+    return Quadratic(np.logspace(-2, 0, 200), np.linspace(0.1, 0.3, 200))
+
+
+@pytest.mark.parametrize("formula", ["exact", "paper"])
+def test_a_quadratic_centred_at_its_minimum_gives_the_formula(well, formula):
+    level = 0.1 * float(well.loss(well.init(0)))
+    found = predict_threshold(
+        well, f"loss<={level}", centers={level: torch.zeros(200)}, formula=formula, probes=60
+    )
+    exact = quadratic_threshold(well.eigenvalues, well.displacement, level, formula)
+    estimate = found.at_goal.estimate
+    assert abs(found.value - exact) <= 4 * estimate.standard_error + estimate.bias
+    assert found.status == "ok"
+    assert found.low < exact < found.high
+    assert found.at_goal.well_drop == pytest.approx(found.at_goal.true_drop)
+
+
+def test_the_path_reaches_the_same_well_as_its_centre_goes_down(well):
+    level = 0.3 * float(well.loss(well.init(0)))
+    exact = quadratic_threshold(well.eigenvalues, well.displacement, level)
+    found = predict_threshold(well, f"loss<={level}", center=0.01, probes=40)
+    assert found.value == pytest.approx(exact, rel=0.1)
+
+
+def test_levels_share_one_run_and_lower_ones_need_more(tiny):
+    found = predict_threshold(tiny, "loss<=0.5", levels=[0.8, 0.3], probes=8, lanczos_steps=43)
+    assert [p.level for p in found.levels] == [0.8, 0.5, 0.3]
+    values = [p.estimate.mean for p in found.levels]
+    assert 0 < values[0] < values[1] < values[2] < tiny.ambient_dim
+    assert found.value == values[1]
+    assert found.curvature == "gauss-newton"
+    assert all(p.center_loss <= 0.25 * p.level for p in found.levels)
+
+
+def test_it_says_when_the_quadratic_picture_cannot_hold(tiny):
+    inside = predict_threshold(tiny, "loss<=50")
+    assert inside.value == 0
+    assert "at or above the initial loss" in inside.at_goal.notes[0]
+    lost = predict_threshold(tiny, "loss<=0.01", train_steps=20)
+    assert lost.value is None
+    assert lost.status == "not reached"
+    short = predict_threshold(tiny, "loss<=0.9", train_steps=60, center=0.05, probes=2)
+    assert "short of the centre" in short.at_goal.notes[0]
+    bent = predict_threshold(
+        tiny, "loss<=2", centers={2.0: tiny.init(3)}, start=tiny.init(0), curvature="hessian"
+    )
+    assert any("negative" in note or "beyond the well" in note for note in bent.at_goal.notes)
+
+
+def test_same_seed_same_prediction(tiny):
+    a, b, c = (
+        predict_threshold(tiny, "loss<=0.5", s, probes=3, lanczos_steps=20).value for s in (0, 0, 1)
+    )
+    assert a == b != c
+
+
+def test_bad_input_is_named(tiny):
+    with pytest.raises(InputError, match="training loss above 0"):
+        predict_threshold(tiny, "test:loss<=1")
+    with pytest.raises(InputError, match="center"):
+        predict_threshold(tiny, "loss<=1", center=1)
+    with pytest.raises(InputError, match=r"curvature.*Did you mean 'hessian'"):
+        predict_threshold(tiny, "loss<=1", curvature="hesian")
+    with pytest.raises(InputError, match="centers"):
+        predict_threshold(tiny, "loss<=1", centers={})
+    with pytest.raises(InputError, match="levels"):
+        predict_threshold(tiny, "loss<=1", levels=[-1])
