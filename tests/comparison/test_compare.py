@@ -39,7 +39,7 @@ def test_a_row_for_every_cell_and_a_reason_for_every_gap(table) -> None:
         ("lottery-subspace", 400),
         ("last-layer", 400),
     }
-    assert "not possible at 40, 400" in table.verdict("lottery-subspace")
+    assert "no trials at 40, 400" in table.verdict("lottery-subspace")
     assert "at most 20 for this method" in {why for _, _, why in table.skipped}
 
 

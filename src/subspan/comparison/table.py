@@ -131,9 +131,10 @@ class ComparisonTable:
             dims = [str(row.dim) for row in own if row.verdict == verdict]
             if dims:
                 parts.append(f"{words} at {'d = ' if not parts else ''}{', '.join(dims)}")
-        missing = [str(dim) for name, dim, _ in self.skipped if name == method]
+        there = {row.dim for row in own}
+        missing = sorted({d for name, d, _ in self.skipped if name == method and d not in there})
         if missing:
-            parts.append(f"not possible at {', '.join(missing)}")
+            parts.append(f"no trials at {', '.join(map(str, missing))}")
         return "; ".join(parts)
 
     def summary(self) -> list[str]:

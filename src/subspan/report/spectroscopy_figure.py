@@ -95,6 +95,7 @@ def draw_spectroscopy(data: SpectroscopyData) -> Figure:
         axes.set_title(f"{data.label}: {title.lower()}" if data.label else title, fontweight="bold")
         axes.legend(loc="upper right")
         base.add_provenance(
-            figure, f"{len(data.relative)} runs, up to {max(map(len, data.relative))} directions"
+            figure,
+            f"runs: {len(data.relative)}  ·  directions: {max(map(len, data.relative))}",
         )
     return figure
