@@ -52,7 +52,7 @@ def test_uniforms_and_normals():
 
 
 def test_seeds_and_names_are_checked():
-    with pytest.raises(InputError, match="seed: expected an integer, got 1.5"):
+    with pytest.raises(InputError, match=r"seed: expected an integer, got 1\.5"):
         stream(1.5)
     with pytest.raises(InputError, match="names: expected strings or integers, got True"):
         stream(0, True)

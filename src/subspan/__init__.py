@@ -89,6 +89,7 @@ _HOMES = {
     "save_subspace": "subspan.subspaces",
     "stream": "subspan.streams",
     "success_surface": "subspan.success.surface",
+    "theory": "subspan.theory",
     "threshold": "subspan.success.threshold",
 }
 

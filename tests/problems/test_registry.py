@@ -41,7 +41,7 @@ def test_digits():
     problem = load("digits-mlp")
     assert problem.ambient_dim == 2410
     assert problem.train_size == 1437
-    x, y = problem.batch()
+    x, _ = problem.batch()
     assert len(problem.batch(split="test")[1]) == 360
     assert float(x.mean(0).abs().max()) < 1e-6
     assert float(x.max() - x.min()) <= 2.0

@@ -163,6 +163,7 @@ def test_exact_is_the_least_squares_minimum():
         problem, subspaces, TrainSpec("adam", lr=0.05, steps=4000, schedule="linear"), [0]
     )[0]
     assert exact.curve[-1].train_loss == pytest.approx(long.curve[-1].train_loss, rel=1e-6)
+    digits = load("digits-mlp", subset=50)
+    subspaces = RandomAffine().subspaces(digits, [draw])
     with pytest.raises(InputError, match="'exact' on an analytic problem only"):
-        digits = load("digits-mlp", subset=50)
-        train(digits, RandomAffine().subspaces(digits, [draw]), TrainSpec("exact"), [0])
+        train(digits, subspaces, TrainSpec("exact"), [0])

@@ -84,10 +84,9 @@ def kill_repeatedly(store: Path, kills: int, seed: int) -> list[str]:
         process.wait()
         process.stdout.close()
         assert len(contents(store)) >= began, "a stored record was lost"
-        if len(contents(store)) == 60:  # the sweep got through: begin another one
-            if len(killed) < kills:
-                for part in store.parent.glob(store.name + "*"):
-                    part.unlink()
+        if len(contents(store)) == 60 and len(killed) < kills:  # it got through: begin another
+            for part in store.parent.glob(store.name + "*"):
+                part.unlink()
     last = start(store)
     output = last.communicate()[0].splitlines()
     assert last.returncode == 0

@@ -123,11 +123,16 @@ def mounted(folder, options):
 def test_full_disk_loses_nothing_that_was_reported(tmp_path):
     folder = mounted(tmp_path / "small", "size=256k")
     try:
-        store, added = Store(folder / "runs.db"), 0
-        with pytest.raises(StoreError, match="the disk is full"):
+        store, reported = Store(folder / "runs.db"), []
+
+        def fill():
             for dim in range(10_000):
                 store.add(example_record(dim=dim))
-                added += 1
+                reported.append(dim)
+
+        with pytest.raises(StoreError, match="the disk is full"):
+            fill()
+        added = len(reported)
         assert added > 10
         with Store(folder / "runs.db", readonly=True) as again:
             assert {r.dim for r in again.records()} == set(range(added))
