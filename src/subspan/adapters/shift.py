@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.autograd import forward_ad
 
-from subspan.adapters.sliced import SlicedMap
+from subspan.adapters.sliced import SlicedMap, traced
 
 
 def shift(
@@ -30,19 +29,10 @@ def shift(
         sliced: A.
         start: where the tensor begins in the flat weight vector.
     """
-    if _traced():
+    if traced():
         return _plain(base, table, scale, sliced, start)
     result: torch.Tensor = _Shift.apply(table, scale, base, sliced, start)
     return result
-
-
-def _traced() -> bool:
-    """Whether something looks into the operation: a compiler, `torch.func` or forward mode."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
-    )
 
 
 def _plain(

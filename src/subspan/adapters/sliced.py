@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from torch.autograd import forward_ad
 
 from subspan import maps
 from subspan.canonical import chunked_digest
@@ -26,7 +27,16 @@ from subspan.maps.sparse import SparseMap
 
 _CHUNK_CPU = 2**18  # stays in the second-level cache
 _CHUNK_GPU = 2**24
-_DIGEST_CHUNK = 2**22
+_DIGEST_CHUNK = 2**20
+
+
+def traced() -> bool:
+    """Whether something looks into operations: a compiler, `torch.func` or forward mode."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+    )
 
 
 class SlicedMap(abc.ABC):
@@ -110,10 +120,27 @@ class IndexedMap(SlicedMap):
         self._checksum: str | None = None
 
     def table(self, theta: torch.Tensor) -> torch.Tensor:
-        """Return (x / √n, -x / √n)."""
+        """Return (x / √n, -x / √n). Autograd stores nothing, so a table may be used again."""
+        if traced():
+            return self.expand(theta)
+        result: torch.Tensor = _Table.apply(theta, self, False)
+        return result
+
+    def expand(self, theta: torch.Tensor) -> torch.Tensor:
+        """Return the table in plain operations."""
         x = hadamard.mix(theta, self._blocks, self._positions) if self._blocks else theta
-        x = x * self._scale.to(x.dtype) if x.dtype == torch.float32 else x * self._exact_scale
+        x = x * self._scale_as(x)
         return torch.cat([x, -x], -1)
+
+    def contract(self, table: torch.Tensor) -> torch.Tensor:
+        """Return the adjoint of `expand`, (2 n,) → (d,)."""
+        x = (table[..., : self._inner] - table[..., self._inner :]) * self._scale_as(table)
+        if self._blocks:
+            x = hadamard.transform(x, self._blocks)[..., self._positions]
+        return x
+
+    def _scale_as(self, x: torch.Tensor) -> torch.Tensor:
+        return self._scale if x.dtype == torch.float32 else self._exact_scale
 
     def read(self, table: torch.Tensor, start: int, stop: int) -> torch.Tensor:
         """Return (A θ)[start:stop]."""
@@ -152,6 +179,19 @@ class IndexedMap(SlicedMap):
     def _indices(self) -> Iterator[np.ndarray]:
         for part in self._index.cpu().split(_DIGEST_CHUNK):
             yield part.numpy().astype(np.int32)
+
+
+class _Table(torch.autograd.Function):
+    """`expand`, or its adjoint: linear, so backward needs nothing from the forward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, sliced: IndexedMap, transpose: bool) -> torch.Tensor:
+        ctx.sliced, ctx.transpose = sliced, transpose
+        return sliced.contract(x) if transpose else sliced.expand(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _Table.apply(grads[0], ctx.sliced, not ctx.transpose), None, None
 
 
 class SparseSlices(SlicedMap):

@@ -17,7 +17,7 @@ from subspan.canonical import tensor_digest
 from subspan.maps.base import LinearMap, check_dims
 from subspan.streams import words
 
-_CHUNK_WEIGHTS = 2**22
+_CHUNK_WEIGHTS = 2**20
 
 
 def deals(seed: int, dim: int, ambient_dim: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
