@@ -144,6 +144,17 @@ def test_an_analytic_problem_is_compared_by_its_loss() -> None:
     assert table.null == "random:gaussian"
 
 
+def test_a_dim_that_a_method_refuses_is_a_gap_and_not_the_end(problem) -> None:
+    keep_biases = ss.RandomMask(biases=False)  # 42 biases, which count towards d
+    table = ss.compare(problem, [keep_biases], dims=[8, 60, 400], repeats=2, spec=SPEC, workers=2)
+    assert [row.dim for row in table.of("random-mask")] == [60, 400]
+    ((method, dim, why),) = table.skipped
+    assert (method, dim) == ("random-mask", 8)
+    assert "more than 42" in why
+    with pytest.raises(InputError, match="more than 42"):
+        ss.compare(problem, [keep_biases], dims=[8], repeats=1, spec=SPEC, workers=1)
+
+
 def test_the_same_call_continues(problem, tmp_path) -> None:
     store = tmp_path / "runs.db"
     first = ss.compare(problem, ["random-mask"], [8, 40], 2, SPEC, 0, store, workers=1)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from subspan.comparison import table as tables
 from subspan.comparison.paired import holm, mean_interval, paired_test
 from subspan.comparison.table import ComparisonRow, ComparisonTable
-from subspan.errors import invalid, unknown
+from subspan.errors import InputError, invalid, unknown
 from subspan.goals import Goal, parse_goal
+from subspan.maps.base import check_dims
 from subspan.problems.base import AbstractProblem
 from subspan.subspaces.base import Method
 from subspan.subspaces.random_affine import RandomAffine
@@ -19,8 +20,9 @@ from subspan.subspaces.registry import parse_method
 from subspan.success.estimate import ThresholdEstimate, fit_threshold
 from subspan.training.outcome import Outcome
 from subspan.training.spec import TrainSpec
-from subspan.trials.runner import Progress, TrialRunner
-from subspan.trials.store import Store
+from subspan.trials.run import execute
+from subspan.trials.runner import Progress
+from subspan.trials.store import Store, open_store
 from subspan.trials.trial import TrialRecord
 
 METRICS = ("test:accuracy", "train:accuracy", "test:loss", "train:loss")
@@ -82,21 +84,33 @@ def compare(
     wanted = [parse_goal(goal) for goal in goals]
     chosen, null = _labelled(methods)
     sizes = sorted({int(dim) for dim in dims})
+    for dim in sizes:
+        check_dims(dim, problem.ambient_dim)
     specs = _specs(problem, chosen, spec or problem.default_spec, matched)
     limits = {label: method.max_dim(problem) for label, method in chosen.items()}
     records: dict[str, list[TrialRecord]] = {}
-    with TrialRunner(problem, store=store, workers=workers, progress=progress) as runner:
+    skipped: list[tuple[str, int, str]] = []
+    with open_store(store) as opened:
         for label, method in chosen.items():
-            # Dims above D are an error for all; those above the method's own limit are its gap.
-            own = [d for d in sizes if d <= limits[label] or d > problem.ambient_dim]
-            plan = [(dim, repeat) for dim in own for repeat in range(repeats)]
-            records[label] = runner.run(method, plan, spec=specs[label], seed=seed)
-    skipped = [
-        (label, dim, f"at most {limits[label]} for this method")
-        for label in chosen
-        for dim in sizes
-        if dim > limits[label]
-    ]
+
+            def train(
+                dims: Sequence[int], method: Method = method, own_spec: TrainSpec = specs[label]
+            ) -> list[TrialRecord]:
+                return execute(
+                    problem,
+                    method,
+                    [(dim, repeat) for dim in dims for repeat in range(repeats)],
+                    spec=own_spec,
+                    seed=seed,
+                    store=opened,
+                    workers=workers,
+                    progress=progress,
+                )
+
+            possible = [dim for dim in sizes if dim <= limits[label]]
+            gaps = {d: f"at most {limits[label]} for this method" for d in sizes[len(possible) :]}
+            records[label] = _train_what_can_be(train, possible, gaps, is_null=label == null)
+            skipped += [(label, dim, why) for dim, why in gaps.items()]
     return table_of(
         problem,
         {label: own for label, own in records.items() if own},
@@ -150,6 +164,37 @@ def table_of(
         _thresholds(records, [parse_goal(goal) for goal in goals], confidence),
         records,
     )
+
+
+def _train_what_can_be(
+    train: Callable[[Sequence[int]], list[TrialRecord]],
+    dims: Sequence[int],
+    gaps: dict[int, str],
+    *,
+    is_null: bool,
+) -> list[TrialRecord]:
+    """Train at all dims; where a method refuses, find which dims it refuses and note why in gaps.
+
+    Raises:
+        InputError: the null, or every dim, is refused.
+    """
+    if not dims:
+        return []
+    try:
+        return train(dims)
+    except InputError:
+        if is_null or len(dims) == 1:
+            raise
+    records, refusals = [], []
+    for dim in dims:  # what was trained before the refusal is in the store
+        try:
+            records += train([dim])
+        except InputError as refusal:
+            refusals.append(refusal)
+            gaps[dim] = str(refusal)
+    if not records:
+        raise refusals[0]
+    return records
 
 
 def _labelled(methods: Sequence[Method | str]) -> tuple[dict[str, Method], str]:
