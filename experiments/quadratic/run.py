@@ -24,9 +24,9 @@ SPECTRA = {
     "log-uniform [1e-4, 1]": np.logspace(-4, 0, D),
     "i^-1.5": np.arange(1, D + 1.0) ** -1.5,
     "two scales": np.r_[np.full(60, 1.0), np.full(D - 60, 1e-3)],
-    "flat": np.ones(D),
+    "nearly flat": np.linspace(0.5, 1.5, D),
 }
-LEVELS = {"log-uniform [1e-4, 1]": 0.01, "i^-1.5": 0.01, "two scales": 0.01, "flat": 1.0}
+LEVELS = {"log-uniform [1e-4, 1]": 0.01, "i^-1.5": 0.001, "two scales": 0.01, "nearly flat": 1.0}
 
 
 def displacements(lam: np.ndarray) -> dict[str, np.ndarray]:

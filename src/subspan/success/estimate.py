@@ -210,7 +210,8 @@ def with_records(
     least 1 − δ of them met it before their first step, and `high` is 0 once that is certain.
     """
     estimate, goal, level = fitted.estimate, fitted.goal, 1 - fitted.delta
-    met = sum(goal.met_by(getattr(r.curve[0], f"{goal.split}_{goal.metric}")) for r in trials)
+    starts = [r.curve[0] for r in trials if r.curve and r.curve[0].step == 0]
+    met = sum(goal.met_by(getattr(start, f"{goal.split}_{goal.metric}")) for start in starts)
     if met >= level * len(trials):
         one_sided = max(2 * fitted.confidence - 1, 0.5)
         certain = float(binomial_interval(met, len(trials), one_sided)[0]) >= level

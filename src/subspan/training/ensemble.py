@@ -207,5 +207,9 @@ def _solve_exactly(problem: AbstractProblem, subspace: AffineSubspace) -> TrainR
     offset = subspace.offset.double().cpu()
     weights = offset + subspace.map.to("cpu", torch.float64)(theta)
     value = float(problem.to("cpu", torch.float64).loss(weights))
-    point = CurvePoint(1, value, math.nan, math.nan, math.nan)
-    return TrainResult(Outcome.FINISHED, [point], 1, theta, time.perf_counter() - clock)
+    start = float(problem.to("cpu", torch.float64).loss(offset))
+    curve = [
+        CurvePoint(step, loss, math.nan, math.nan, math.nan)
+        for step, loss in ((0, start), (1, value))
+    ]
+    return TrainResult(Outcome.FINISHED, curve, 1, theta, time.perf_counter() - clock)

@@ -127,7 +127,8 @@ def _gauss_newton(
 ) -> _Product:
     def product(v: torch.Tensor) -> torch.Tensor:
         tangent = jvp(outputs, (theta,), (v,))[1]
-        return pullback(jvp(grad(of_outputs), (z,), (tangent,))[1])[0]
+        # Reverse over reverse: forward mode through mse_loss's gradient fails in PyTorch 2.13.
+        return pullback(vjp(grad(of_outputs), z)[1](tangent)[0])[0]
 
     return product
 

@@ -89,22 +89,25 @@ class TrialRecord:
     @property
     def final_train_loss(self) -> float:
         """Training loss at the last evaluation."""
-        return self.curve[-1].train_loss
+        return self._final("train_loss")
 
     @property
     def final_train_accuracy(self) -> float:
         """Training accuracy at the last evaluation."""
-        return self.curve[-1].train_accuracy
+        return self._final("train_accuracy")
 
     @property
     def final_test_loss(self) -> float:
         """Test loss at the last evaluation."""
-        return self.curve[-1].test_loss
+        return self._final("test_loss")
 
     @property
     def final_test_accuracy(self) -> float:
         """Test accuracy at the last evaluation."""
-        return self.curve[-1].test_accuracy
+        return self._final("test_accuracy")
+
+    def _final(self, name: str) -> float:
+        return getattr(self.curve[-1], name) if self.curve else float("nan")
 
     def best(self, metric: str, split: str) -> float:
         """Return the best finite value of `loss` (lowest) or `accuracy` (highest), or NaN."""

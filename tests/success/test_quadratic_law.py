@@ -1,0 +1,48 @@
+"""Law: on quadratics, the measured d* agrees with the exact formula within the transition width."""
+
+import numpy as np
+import pytest
+
+import subspan as ss
+from subspan.streams import normals
+from subspan.theory import quadratic_threshold
+
+D = 120
+SPECTRA = {
+    "log-uniform": np.logspace(-4, 0, D),
+    "power law": np.arange(1, D + 1.0) ** -1.5,
+    "two scales": np.r_[np.full(30, 1.0), np.full(D - 30, 1e-3)],
+}
+
+
+def displacement(kind, lam):
+    z = normals(1, "test", count=D)
+    direction = z if kind == "isotropic" else z / np.sqrt(lam + 1e-2)
+    return 3 * direction / np.linalg.norm(direction)
+
+
+@pytest.mark.parametrize("kind", ["isotropic", "soft"])
+@pytest.mark.parametrize("spectrum", SPECTRA)
+def test_measured_threshold_agrees_with_the_exact_formula(spectrum, kind):
+    lam = SPECTRA[spectrum]
+    start = displacement(kind, lam)
+    level = 0.003
+    problem = ss.problems.load("quadratic", eigenvalues=lam, displacement=start)
+    found = ss.threshold(
+        problem, ss.RandomAffine("gaussian"), ss.LossBelow(level), delta=0.5, ratio=1.05,
+        max_trials=80, workers=1,
+    )  # fmt: skip
+    dims = np.arange(1, D + 1)
+    curve = found.curve(dims)[0]
+    width = dims[np.argmax(curve >= 0.9)] - dims[np.argmax(curve >= 0.1)]
+    exact = quadratic_threshold(lam, start, level, formula="exact")
+    assert 0 < width < 30
+    assert abs(found.value - exact) <= width
+    paper = quadratic_threshold(lam, start, level, formula="paper")
+    assert abs(found.value - exact) < abs(found.value - paper)
+
+
+def test_a_start_inside_the_sub_level_set_needs_no_dimension():
+    problem = ss.problems.load("quadratic", eigenvalues=np.ones(20), displacement=np.full(20, 0.01))
+    found = ss.threshold(problem, ss.RandomAffine("gaussian"), ss.LossBelow(0.1), workers=1)
+    assert (found.value, found.status) == (0, "below range")
