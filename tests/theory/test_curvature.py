@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse.linalg import eigsh
+from torch import nn
 
 from subspan.errors import InputError
-from subspan.problems import Quadratic
+from subspan.problems import Problem, Quadratic
 from subspan.theory.curvature import gauss_newton, hessian, subset_rows
 from subspan.theory.lanczos import top_eigenpairs
 
@@ -40,6 +41,20 @@ def test_chunks_and_subsets_are_means_over_rows(tiny, make):
     halves = [make(tiny, w, indices=torch.arange(a, b))(v) for a, b in ((0, 10), (10, 40))]
     assert torch.allclose(0.25 * halves[0] + 0.75 * halves[1], whole, atol=1e-12)
     assert not torch.allclose(halves[0], whole, atol=1e-6)
+
+
+def test_squared_loss_has_constant_output_curvature(tiny):
+    """Forward mode through mse_loss's gradient fails in PyTorch 2.13: neither product needs it."""
+    x = tiny.batch()[0]
+    y = tiny.outputs(tiny.init(4), x)
+    problem = Problem(
+        lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)), (x, y), loss="mse"
+    ).to(dtype=torch.float64)
+    w = tiny.init(4)  # zero residual: the Hessian is the Gauss–Newton matrix
+    jacobian = torch.func.jacrev(lambda v: problem.outputs(v, x))(w).reshape(-1, 43)
+    expected = 2 / y.numel() * jacobian.T @ jacobian
+    assert torch.allclose(dense(gauss_newton(problem, w)), expected, atol=1e-6)
+    assert torch.allclose(dense(hessian(problem, w)), expected, atol=1e-6)
 
 
 def test_top_eigenpairs_of_a_network_match_scipy(tiny):

@@ -38,7 +38,7 @@ def make(problem, dim):
 def test_finds_the_least_squares_solution_of_a_linear_model(linear_regression):
     problem, a = linear_regression, make(linear_regression, 7)
     w0 = problem.init(0)
-    found = minimize_in_subspace(problem, w0, a, tolerance=1e-10)
+    found = minimize_in_subspace(problem, w0, a, tolerance=1e-10, steps=25)
     x, y = problem.batch()[:2]
     design = torch.func.jacrev(lambda t: problem.outputs(w0 + a(t), x).reshape(-1))(found.theta)
     residual = problem.outputs(w0, x).reshape(-1) - y.reshape(-1)
@@ -50,7 +50,7 @@ def test_finds_the_least_squares_solution_of_a_linear_model(linear_regression):
 
 def test_ends_at_a_stationary_point_below_what_adam_reaches(network):
     a, w0 = make(network, 12), network.init(0)
-    found = minimize_in_subspace(network, w0, a, steps=300, tolerance=1e-7)
+    found = minimize_in_subspace(network, w0, a, steps=40, tolerance=1e-7)
     batch = network.batch()
     gradient = torch.func.grad(lambda t: network.loss(w0 + a(t), batch))(found.theta)
     assert gradient.norm() < 1e-2
@@ -66,10 +66,10 @@ def test_ends_at_a_stationary_point_below_what_adam_reaches(network):
 
 def test_stops_at_the_level(network):
     a, w0 = make(network, 12), network.init(0)
-    found = minimize_in_subspace(network, w0, a, level=0.8)
+    found = minimize_in_subspace(network, w0, a, level=0.8, steps=40)
     assert found.status == "reached"
     assert found.loss <= 0.8
-    assert found.steps < minimize_in_subspace(network, w0, a, steps=60).steps
+    assert found.steps < minimize_in_subspace(network, w0, a, steps=40).steps
     again = minimize_in_subspace(network, w0, a, level=0.8, start=found.theta)
     assert again.steps == 0
 

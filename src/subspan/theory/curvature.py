@@ -50,7 +50,9 @@ def hessian(
 
     def product(batch: Batch, v: torch.Tensor) -> torch.Tensor:
         gradient = grad(lambda w: problem.loss(w, batch))
-        return jvp(gradient, (point,), (v,))[1]
+        # Reverse over reverse (H is symmetric): forward mode fails on mse_loss in PyTorch 2.13.
+        result: torch.Tensor = vjp(gradient, point)[1](v)[0]
+        return result
 
     return _operator(problem, product, indices, chunk_rows)
 
@@ -87,7 +89,7 @@ def gauss_newton(
         outputs, pullback = vjp(lambda w: network.outputs(w, x), point)[:2]
         tangent = jvp(lambda w: network.outputs(w, x), (point,), (v,))[1]
         inner = grad(lambda z: network.loss_of_outputs(z, y))
-        result: torch.Tensor = pullback(jvp(inner, (outputs,), (tangent,))[1])[0]
+        result: torch.Tensor = pullback(vjp(inner, outputs)[1](tangent)[0])[0]
         return result
 
     return _operator(problem, product, indices, chunk_rows)
