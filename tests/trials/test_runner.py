@@ -115,3 +115,11 @@ def test_a_job_that_raises_is_reported_with_its_traceback():
         list(pool.run([{"die": False, "raise": True}]))
     assert list(pool.run([{"die": False, "value": 7}])) == [(0, 7)]
     pool.close()
+
+
+def test_nothing_to_do_is_done_at_once(tmp_path):
+    problem = load("digits-mlp", subset=200)
+    path = tmp_path / "runs.db"
+    first = run(problem, "random", [4, 5], repeats=2, spec=SPEC, store=path, workers=2)
+    again = run(problem, "random", [4, 5], repeats=2, spec=SPEC, store=path, workers=2)
+    assert results(first) == results(again)

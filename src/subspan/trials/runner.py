@@ -142,6 +142,8 @@ class TrialRunner:
         ]
 
     def _run_jobs(self, jobs: list[Job]) -> Iterator[list[dict[str, Any]]]:
+        if not jobs:
+            return
         if self._workers == 1 or (len(jobs) == 1 and self._pool is None):
             with _one_thread(self.problem.device):
                 for job in jobs:
