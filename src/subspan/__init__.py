@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from subspan import problems as problems
     from subspan import theory as theory
     from subspan.adapters import Handle as Handle
-    from subspan.adapters import attach as attach
     from subspan.adapters import load as load
     from subspan.adapters import save as save
+    from subspan.adapters.attach import attach as attach
     from subspan.comparison.compare import compare as compare
     from subspan.errors import InputError as InputError
     from subspan.errors import StoreError as StoreError
@@ -75,7 +75,7 @@ _HOMES = {
     "Trial": "subspan.trials.trial",
     "TrialRecord": "subspan.trials.trial",
     "adapters": "subspan.adapters",
-    "attach": "subspan.adapters",
+    "attach": "subspan.adapters.attach",
     "compare": "subspan.comparison.compare",
     "load": "subspan.adapters",
     "load_subspace": "subspan.subspaces",
