@@ -35,17 +35,20 @@ def start(store: Path) -> subprocess.Popen:
 
 
 def workers_of(pid: int) -> list[int]:
+    return [int(p.name) for p in Path("/proc").glob("[0-9]*") if status(int(p.name))[1] == pid]
+
+
+def status(pid: int) -> tuple[str, int]:
+    """State letter and parent of a process; a process that is gone is dead and has none."""
     try:
-        return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
     except OSError:
-        return []
+        return "X", 0
+    return state, int(parent)
 
 
 def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] not in ("Z", "X")
-    except OSError:
-        return False
+    return status(pid)[0] not in "ZX"
 
 
 def contents(store: Path) -> list:
