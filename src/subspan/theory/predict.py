@@ -222,6 +222,8 @@ def _doubts(
         notes.append(
             f"the run stopped at loss {loss:.3g}, short of the centre {center * level:.3g}"
         )
+    if well.drop <= level - loss:
+        notes.append("the well puts w₀ inside S(ε), where it is not: d* = 0 means nothing")
     if well.negative_mass > _NEGATIVE_MASS:
         notes.append(f"{well.negative_mass:.0%} of the curvature is negative and counted as flat")
     if not 1 / _DROP <= well.drop / drop <= _DROP:
