@@ -14,11 +14,19 @@ from subspan.trials.store import Store
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
 
+# A convolution on the digits as images: each trial is a job of its own, so there are sixty.
 SWEEP = """
 import sys
+import torch
 import subspan as ss
-problem = ss.problems.load("digits-mlp", subset=400)
-spec = ss.TrainSpec(steps=120, batch_size=64, eval_every=40)
+
+flat = ss.problems.load("digits-mlp", subset=400).batch()
+def make():
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 10))
+
+problem = ss.Problem(make, (flat[0].reshape(-1, 1, 8, 8), flat[1]), name="digits-conv")
+spec = ss.TrainSpec(steps=60, batch_size=32, eval_every=20)
 records = ss.run(problem, "random", [4, 8, 16, 32, 64, 128], repeats=10, spec=spec, seed=0,
                  store=sys.argv[1], workers=2, progress=lambda *event: print(*event, flush=True))
 print("done", len(records), flush=True)
@@ -67,14 +75,16 @@ def kill_repeatedly(store: Path, kills: int, seed: int) -> list[str]:
     while len(killed) < kills:
         process = start(store)
         began = len(contents(store)) if store.exists() else 0
-        process.stdout.readline()  # under way: found in the store, or a first trial done
+        for _ in range(rng.randint(1, 12)):  # trials done, or found in the store
+            process.stdout.readline()
         victim = rng.choice(["parent", "worker"])
-        time.sleep(rng.uniform(0, 0.25))
+        time.sleep(rng.uniform(0, 0.05))
         workers = workers_of(process.pid)
         if victim == "worker" and workers and process.poll() is None:
             os.kill(rng.choice(workers), signal.SIGKILL)
             killed.append("worker")
-            time.sleep(rng.uniform(0, 0.25))
+            for _ in range(rng.randint(1, 12)):  # the sweep goes on without it
+                process.stdout.readline()
         if process.poll() is None:
             workers = workers_of(process.pid)
             process.kill()
