@@ -175,7 +175,7 @@ def report(problem, dims, spec, args, store) -> None:
         "table": _plain(table.to_json()),
     }
     (args.folder / "results.json").write_text(json.dumps(result, indent=1) + "\n")
-    (args.folder / "table.md").write_text(_markdown(table, dims, command))
+    (args.folder / "table.md").write_text(_markdown(table, labels, dims, command))
     save_figure(draw_compare_figure(compare_figure_data(table)), args.folder / "compare", ("png",))
     print((args.folder / "table.md").read_text())
     for row in agreement:
@@ -199,7 +199,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _markdown(table, dims, command: str) -> str:
+def _markdown(table, labels, dims, command: str) -> str:
     head = "| method | search steps | " + " | ".join(f"d = {d}" for d in dims) + " |"
     lines = [f"`{command}`", "", "Best test accuracy in %, every repeat.", "", head]
     lines.append("|---|---|" + "---|" * len(dims))
@@ -209,8 +209,12 @@ def _markdown(table, dims, command: str) -> str:
             " ".join(f"{100 * v:.1f}" for v in rows[d].values) if d in rows else "not measured"
             for d in dims
         ]
-        steps = table.of(method)[0].search_steps
-        lines.append(f"| {method} | {steps:,} | " + " | ".join(cells) + " |")
+        steps = sorted({row.search_steps for row in rows.values()})
+        spent = " – ".join(f"{n:,}" for n in steps[:: max(1, len(steps) - 1)])
+        lines.append(f"| {method} | {spent} | " + " | ".join(cells) + " |")
+    for method in labels:
+        if method not in table.methods:
+            lines.append(f"| {method} | | " + " | ".join("not measured" for _ in dims) + " |")
     return "\n".join([*lines, "", *table.summary(), ""])
 
 
