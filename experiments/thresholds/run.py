@@ -30,7 +30,7 @@ def command(problem: str, goal: str, method: str) -> list[str]:
     words = ["subspan", "threshold", problem, "--goal", goal, "--method", method, "--seed", "0"]
     words += ["--store", "runs.db"]
     if problem != "digits-mlp":
-        words += ["--ratio", "1.5", "--max-trials", "64", "--data-dir", "DATA"]
+        words += ["--ratio", "1.5", "--max-trials", "40", "--data-dir", "DATA"]
     return words
 
 
