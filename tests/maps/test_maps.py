@@ -143,3 +143,16 @@ def test_coordinate_and_columns():
         maps.CoordinateMap(torch.tensor([3, 3]), 10)
     with pytest.raises(InputError, match="finite"):
         maps.ColumnsMap(torch.full((2, 5), float("nan")))
+
+
+@pytest.mark.parametrize("name", maps.names())
+def test_every_map_takes_its_own_dtype_only(name):
+    a = maps.make(name, dim=4, ambient_dim=20, seed=0)
+    with pytest.raises(
+        InputError, match="theta: expected torch.float32, the map's, got torch.float64"
+    ):
+        a(torch.zeros(4, dtype=torch.float64))
+    with pytest.raises(InputError, match="got torch.int64"):
+        a.adjoint(torch.zeros(20, dtype=torch.int64))
+    with pytest.raises(InputError, match="a tensor, got list"):
+        a([0.0] * 4)

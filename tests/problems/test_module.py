@@ -136,6 +136,8 @@ class Counting(nn.Module):
         (dense, rows(classes=4), r"train labels: expected integers in 0 … 2.*, got 0 … 3"),
         (dense, (rows()[0], rows()[1] - 1), r"got -1 … 1"),
         (lambda: nn.Flatten(), rows(), "a module with parameters"),
+        (dense(), rows(), "a function that returns a fresh module, got a module"),
+        (dense, (rows()[0], rows()[1].float()), "integers for cross_entropy"),
         (dense, 3, "a pair"),
         (dense, (torch.zeros(0, 6), torch.zeros(0)), "n ≥ 1"),
     ],
@@ -172,3 +174,10 @@ def test_identity_tells_data_and_modules_apart():
     other_module = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3))
     assert Problem(dense, (x + 1, y)).identity != base
     assert Problem(lambda: other_module, rows()).identity != base
+
+
+def test_weights_of_another_length_are_refused():
+    with pytest.raises(
+        InputError, match=r"weights: expected shape \(\.\.\., 53\), got shape \(3,\)"
+    ):
+        Problem(dense, rows()).evaluate(torch.zeros(3))

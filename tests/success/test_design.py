@@ -25,7 +25,7 @@ def drive(
 
 @pytest.mark.parametrize("threshold", [2, 7, 300, 45_678, 199_000])
 def test_a_step_is_bracketed_like_a_bisection(threshold: int) -> None:
-    design = ThresholdDesign(199_210)
+    design = ThresholdDesign(199_210, ratio=1.25)
     drive(design, lambda dim, _: dim >= threshold)
     found = design.estimate()
     assert found.status == "ok"

@@ -52,3 +52,9 @@ def test_a_start_inside_the_sub_level_set_needs_no_dimension():
     problem = ss.problems.load("quadratic", eigenvalues=np.ones(20), displacement=np.full(20, 0.01))
     found = ss.threshold(problem, ss.RandomAffine("gaussian"), ss.LossBelow(0.1), workers=1)
     assert (found.value, found.status) == (0, "below range")
+
+
+def test_a_goal_on_a_metric_that_the_problem_lacks_is_refused():
+    problem = ss.problems.load("quadratic", eigenvalues=[1, 2, 3], displacement=[1, 1, 1])
+    with pytest.raises(ss.InputError, match="it reports no train accuracy"):
+        ss.threshold(problem, ss.RandomAffine(), ss.AccuracyAbove(0.5), workers=1)

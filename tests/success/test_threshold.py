@@ -24,7 +24,7 @@ def measure(runner: FakeRunner, **options):
 
 def test_finds_the_threshold_and_keeps_the_trials() -> None:
     runner = FakeRunner(logistic)
-    found = measure(runner)
+    found = measure(runner, ratio=1.25)
     assert found.status == "ok"
     assert found.low <= TRUTH <= found.high
     assert found.ratio <= 1.25

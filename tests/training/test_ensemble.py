@@ -167,3 +167,12 @@ def test_exact_is_the_least_squares_minimum():
     subspaces = RandomAffine().subspaces(digits, [draw])
     with pytest.raises(InputError, match="'exact' on an analytic problem only"):
         train(digits, subspaces, TrainSpec("exact"), [0])
+
+
+def test_a_goal_met_at_the_last_step_cuts_nothing_short():
+    problem = load("digits-mlp", subset=300)
+    draw = Draw(60, 0, 0)
+    subspaces = RandomAffine().subspaces(problem, [draw])
+    spec = TrainSpec(lr=0.05, steps=20, batch_size=64, eval_every=20, stop_at="loss<=100")
+    result = train(problem, subspaces, spec, [draw.batch_seed])[0]
+    assert (result.outcome, result.steps) == (Outcome.FINISHED, 20)

@@ -74,6 +74,10 @@ def test_runner_keeps_its_workers_and_learns_methods():
         ({"dims": [0]}, "dim: expected a training dimension in 1 … 2410"),
         ({"dims": [2411]}, "got 2411"),
         ({"dims": []}, "at least one"),
+        ({"dims": [8.5]}, r"dim: expected an integer, got 8\.5"),
+        ({"dims": [True]}, "dim: expected an integer, got True"),
+        ({"dims": 8}, "dims: expected a list of integers, got 8"),
+        ({"seed": 2**70}, "at most 63 bits"),
         ({"repeats": 0}, "repeats: expected an integer, 1 or more, got 0"),
         ({"workers": 0}, "workers"),
         ({"method": "randon"}, "Did you mean 'random'"),
@@ -123,3 +127,8 @@ def test_nothing_to_do_is_done_at_once(tmp_path):
     first = run(problem, "random", [4, 5], repeats=2, spec=SPEC, store=path, workers=2)
     again = run(problem, "random", [4, 5], repeats=2, spec=SPEC, store=path, workers=2)
     assert results(first) == results(again)
+
+
+def test_a_problem_by_name_is_refused():
+    with pytest.raises(InputError, match=r"problem: expected a problem, got 'digits-mlp'.*load"):
+        run("digits-mlp", "random", [4], repeats=1)

@@ -70,8 +70,11 @@ def test_missing_folder_and_missing_file(tmp_path):
         Store(tmp_path / "no" / "runs.db")
     with pytest.raises(StoreError, match="expected a file at"):
         Store(tmp_path / "no.db", readonly=True)
-    with pytest.raises(StoreError, match="could not open"):
+    with pytest.raises(StoreError, match="expected a file, got the folder"):
         Store(tmp_path)
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(StoreError, match="got an empty file"):
+        Store(tmp_path / "empty.db", readonly=True)
 
 
 def test_damaged_file(tmp_path):

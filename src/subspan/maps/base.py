@@ -82,12 +82,12 @@ class LinearMap(abc.ABC):
 
     def __call__(self, theta: torch.Tensor) -> torch.Tensor:
         """Return A θ, (..., d) → (..., D). Differentiable; autograd stores nothing."""
-        _check_last_axis("theta", theta, self.dim)
+        _check_input("theta", theta, self.dim, self.dtype)
         return _Apply.apply(theta, self, False)
 
     def adjoint(self, v: torch.Tensor) -> torch.Tensor:
         """Return Aᵀ v, (..., D) → (..., d). Differentiable; autograd stores nothing."""
-        _check_last_axis("v", v, self.ambient_dim)
+        _check_input("v", v, self.ambient_dim, self.dtype)
         return _Apply.apply(v, self, True)
 
     def dense(self) -> torch.Tensor:
@@ -101,6 +101,8 @@ def check_dims(dim: int, ambient_dim: int) -> None:
     for name, value in (("dim", dim), ("ambient_dim", ambient_dim)):
         if isinstance(value, bool) or not isinstance(value, int):
             raise invalid(name, expected="an integer", got=repr(value))
+    if ambient_dim < 1:
+        raise invalid("ambient_dim", expected="1 or more", got=ambient_dim)
     if not 1 <= dim <= ambient_dim:
         raise invalid(
             "dim",
@@ -110,6 +112,15 @@ def check_dims(dim: int, ambient_dim: int) -> None:
         )
 
 
-def _check_last_axis(name: str, x: torch.Tensor, size: int) -> None:
+def _check_input(name: str, x: torch.Tensor, size: int, dtype: torch.dtype) -> None:
+    if not isinstance(x, torch.Tensor):
+        raise invalid(name, expected="a tensor", got=type(x).__name__)
     if x.ndim < 1 or x.shape[-1] != size:
         raise invalid(name, expected=f"shape (..., {size})", got=f"shape {tuple(x.shape)}")
+    if x.dtype != dtype:
+        raise invalid(
+            name,
+            expected=f"{dtype}, the map's",
+            got=str(x.dtype),
+            remedy="Cast it, or map.to(dtype=…).",
+        )

@@ -83,6 +83,15 @@ class Problem(AbstractProblem):
         vectorize: bool | None = None,
         identity: dict[str, Any] | None = None,
     ) -> None:
+        if isinstance(make_module, nn.Module):
+            raise invalid(
+                "make_module",
+                expected="a function that returns a fresh module",
+                got="a module",
+                remedy="Pass the function that makes it, e.g. lambda: nn.Linear(5, 2).",
+            )
+        if not isinstance(name, str) or not name:
+            raise invalid("name", expected="a name", got=repr(name))
         self.name, self._make_module, self._init = name, make_module, init
         self.device, self.dtype = torch.device("cpu"), torch.float32
         if isinstance(loss, str) and loss not in LOSSES:
@@ -92,6 +101,14 @@ class Problem(AbstractProblem):
         self._splits = {"train": _checked(train, "train", self.dtype)}
         if test is not None:
             self._splits["test"] = _checked(test, "test", self.dtype)
+        for split, (_, targets) in self._splits.items():
+            if loss == "cross_entropy" and targets.is_floating_point() and targets.ndim == 1:
+                raise invalid(
+                    f"{split} labels",
+                    expected="integers for cross_entropy",
+                    got="floating-point numbers",
+                    remedy="Use labels.long().",
+                )
         with scoped_torch_rng(0, "module"):
             module = make_module()
         self.batch_norm = _use_batch_statistics(module)
@@ -143,6 +160,12 @@ class Problem(AbstractProblem):
 
     def outputs(self, weights: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Return the module's outputs with weights (D,) on inputs (n, ...)."""
+        if weights.shape[-1] != self.ambient_dim:
+            raise invalid(
+                "weights",
+                expected=f"shape (..., {self.ambient_dim})",
+                got=f"shape {tuple(weights.shape)}",
+            )
         result: torch.Tensor = functional_call(self.module, self.layout.split(weights), (x,))
         return result
 

@@ -104,7 +104,7 @@ def _image_problems() -> dict[str, Callable[..., Problem]]:
         table[f"{source}-vit"] = partial(
             _images, f"{source}-vit", source, make_vit, attention, init=init
         )
-    dense = TrainSpec(lr=0.05, epochs=2, batch_size=128, schedule="linear")
+    dense = TrainSpec(lr=0.005, epochs=2, batch_size=128, schedule="linear")
     table["mnist-mlp"] = partial(
         _images, "mnist-mlp", "mnist", partial(models.mlp, 784, 200, 200, 10), dense
     )

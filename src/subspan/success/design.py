@@ -56,7 +56,7 @@ class ThresholdDesign:
         min_dim: int = 1,
         delta: float = 0.1,
         confidence: float = 0.95,
-        ratio: float = 1.25,
+        ratio: float = 1.5,
         max_trials: int = 200,
         cost: Cost = half_if_success,
     ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -48,7 +49,7 @@ def threshold(
     workers: int | None = None,
     min_dim: int = 1,
     max_dim: int | None = None,
-    ratio: float = 1.25,
+    ratio: float = 1.5,
     max_trials: int = MAX_TRIALS,
     width: int = WIDTH,
     progress: Progress | None = None,
@@ -114,6 +115,7 @@ def threshold(
             dims = design.ask(min(width, max_trials - design.trials))
             plan = [(dim, len(records) + i) for i, dim in enumerate(dims)]
             done = executor.run(way, plan, spec=chosen, seed=seed)
+            _refuse_missing_metric(done, wanted)
             for record in done:
                 design.tell(record.dim, record.meets(wanted) is True)
             records.extend(done)
@@ -126,6 +128,19 @@ def threshold(
         ratio=ratio,
     )
     return with_records(fitted, records, experiment(records))
+
+
+def _refuse_missing_metric(records: Sequence[TrialRecord], goal: Goal) -> None:
+    """A metric that no trial has is not a failure to reach the goal."""
+    points = [point for record in records for point in record.curve]
+    name = f"{goal.split}_{goal.metric}"
+    if points and all(math.isnan(getattr(point, name)) for point in points):
+        raise invalid(
+            "goal",
+            expected="one that the problem can meet",
+            got=f"{str(goal)!r}, but it reports no {goal.split} {goal.metric}",
+            remedy="Choose another goal, e.g. loss<=0.1.",
+        )
 
 
 def _prices(records: Sequence[TrialRecord], goal: Goal) -> dict[bool, float]:

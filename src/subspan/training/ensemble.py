@@ -115,11 +115,12 @@ class _Run:
             self._batches = [
                 Batches(seed, problem.train_size, spec.batch_size) for seed in batch_seeds
             ]
+        self._total = spec.total_steps(problem.train_size)
         self._clock = time.perf_counter()
 
     def advance_all(self, on_step: OnStep | None) -> None:
         spec, size = self._spec, self._problem.train_size
-        total = spec.total_steps(size)
+        total = self._total
         every = spec.eval_every or spec.steps_per_epoch(size)
         if self._evaluate and any(s.search_steps for s in self._subspaces):
             self._record(0, [i for i in self._alive if self._subspaces[i].search_steps])
@@ -162,7 +163,10 @@ class _Run:
                 getattr(point, f"{self._goal.split}_{self._goal.metric}")
             ):
                 stopped.append(i)
-        self._finish(stopped, step, Outcome.STOPPED)
+        if step < self._total:  # at the last step nothing was cut short: it is finished
+            self._finish(stopped, step, Outcome.STOPPED)
+        else:
+            stopped = []
         self._finish(diverged, step, Outcome.DIVERGED)
         self._drop({*stopped, *diverged})
 

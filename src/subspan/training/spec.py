@@ -80,7 +80,12 @@ class TrainSpec:
             value = getattr(self, name)
             if value is None and name != "lr":
                 continue
-            if not isinstance(value, int | float) or not low <= value < float("inf") or value == 0:
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not low <= value < float("inf")
+                or value == 0
+            ):
                 what = "a positive number" if name in ("lr", "epochs") else "a positive integer"
                 raise invalid(name, expected=what, got=repr(value))
             if name not in ("lr", "epochs") and not isinstance(value, int):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from subspan.errors import invalid
@@ -52,9 +52,12 @@ def run(
     """
     if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
         raise invalid("repeats", expected="an integer, 1 or more", got=repr(repeats))
-    if not len(dims):
+    if not isinstance(dims, Iterable):
+        raise invalid("dims", expected="a list of integers", got=repr(dims), remedy="Use [8].")
+    wanted = list(dict.fromkeys(dims))  # a dim named twice is one dim
+    if not wanted:
         raise invalid("dims", expected="at least one training dimension", got="none")
-    plan = [(int(dim), repeat) for dim in dict.fromkeys(dims) for repeat in range(repeats)]
+    plan = [(dim, repeat) for dim in wanted for repeat in range(repeats)]
     with TrialRunner(problem, store=store, workers=workers, progress=progress) as runner:
         return runner.run(parse_method(method), plan, spec=spec or problem.default_spec, seed=seed)
 

@@ -55,6 +55,13 @@ class TrialRunner:
         workers: int | None = None,
         progress: Progress | None = None,
     ) -> None:
+        if not isinstance(problem, AbstractProblem):
+            raise invalid(
+                "problem",
+                expected="a problem",
+                got=repr(problem),
+                remedy="Load one: subspan.problems.load(NAME).",
+            )
         if workers is not None and (not isinstance(workers, int) or workers < 1):
             raise invalid("workers", expected="an integer, 1 or more", got=repr(workers))
         self.problem, self._progress = problem, progress or (lambda *event: None)
@@ -82,6 +89,8 @@ class TrialRunner:
         Raises:
             InputError: a dimension is out of range, or the spec does not fit the problem.
         """
+        if isinstance(seed, bool) or not isinstance(seed, int) or not -(2**63) <= seed < 2**63:
+            raise invalid("seed", expected="an integer of at most 63 bits", got=repr(seed))
         for dim, repeat in plan:
             check_dims(dim, self.problem.ambient_dim)
             if not isinstance(repeat, int) or repeat < 0:

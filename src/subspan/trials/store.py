@@ -108,9 +108,15 @@ class Store:
     def _connect(self) -> sqlite3.Connection:
         if self.path is None:
             return sqlite3.connect(":memory:")
+        if self.path.is_dir():
+            raise StoreError(
+                f"store: expected a file, got the folder {self.path}. Name a file in it."
+            )
         if self._readonly:
             if not self.path.exists():
-                raise StoreError(f"store: expected a file at {self.path}, got none.")
+                raise StoreError(
+                    f"store: expected a file at {self.path}, got none. A run with --store makes it."
+                )
             uri = f"{self.path.resolve().as_uri()}?mode=ro"
             try:
                 db = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)
@@ -131,6 +137,10 @@ class Store:
             raise StoreError(
                 f"store: expected a subspan store, got another SQLite database at {self.path}. "
                 "Choose another file."
+            )
+        if empty and self._readonly:
+            raise StoreError(
+                f"store: expected a store of trials, got an empty file at {self.path}."
             )
         if version > SCHEMA_VERSION:
             raise StoreError(
@@ -166,7 +176,9 @@ class Store:
 
 def _reason(error: sqlite3.DatabaseError) -> str:
     text = str(error)
-    if "not a database" in text or "malformed" in text:
+    if "malformed" in text:
+        return f"the file is damaged ({text}). Restore it, or run again into another file."
+    if "not a database" in text:
         return f"expected an SQLite file, got something else ({text}). Choose another file."
     if "full" in text:
         return "the disk is full. What was reported before is kept; free space and run again."
