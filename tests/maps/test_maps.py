@@ -149,10 +149,10 @@ def test_coordinate_and_columns():
 def test_every_map_takes_its_own_dtype_only(name):
     a = maps.make(name, dim=4, ambient_dim=20, seed=0)
     with pytest.raises(
-        InputError, match="theta: expected torch.float32, the map's, got torch.float64"
+        InputError, match=r"theta: expected torch\.float32, the map's, got torch\.float64"
     ):
         a(torch.zeros(4, dtype=torch.float64))
-    with pytest.raises(InputError, match="got torch.int64"):
+    with pytest.raises(InputError, match=r"got torch\.int64"):
         a.adjoint(torch.zeros(20, dtype=torch.int64))
     with pytest.raises(InputError, match="a tensor, got list"):
         a([0.0] * 4)
