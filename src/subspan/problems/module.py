@@ -306,6 +306,7 @@ class Problem(AbstractProblem):
                     f"{name} labels",
                     expected=f"integers in 0 … {out.shape[1] - 1}, the module's outputs",
                     got=f"{low} … {high}",
+                    remedy="Relabel from 0, or give the module more outputs.",
                 )
         return out.shape[1]
 
@@ -320,6 +321,7 @@ def _checked(data: Data, name: str, dtype: torch.dtype) -> Data:
             name,
             expected="inputs (n, ...) and as many targets, n ≥ 1",
             got=f"shapes {tuple(x.shape)} and {tuple(y.shape)}",
+            remedy="Give each row of inputs its target.",
         )
     for what, tensor in (("inputs", x), ("targets", y)):
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
