@@ -13,7 +13,6 @@ import json
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -71,7 +70,6 @@ def main() -> None:
                     continue
                 here = {"DATA": args.data_dir, "runs.db": args.store}
                 call = [sys.executable, "-m", "subspan", *(here.get(w, w) for w in words[1:])]
-                clock = time.perf_counter()
                 done = subprocess.run([*call, "--json"], check=True, stdout=subprocess.PIPE)
                 found = json.loads(done.stdout)
                 row = {
@@ -79,7 +77,6 @@ def main() -> None:
                     "goal": goal,
                     "method": method,
                     **{k: found[k] for k in ("value", "low", "high", "status", "trials")},
-                    "seconds": round(time.perf_counter() - clock, 1),
                     "command": shlex.join(words),
                 }
                 print(json.dumps(row), flush=True)

@@ -37,10 +37,6 @@ class LossBelow:
         """Whether a loss meets the goal. NaN never does."""
         return value <= self.level
 
-    def stricter_than(self, other: Goal) -> bool:
-        """Whether meeting `other` leaves open if this one would be met too."""
-        return _other_axis(self, other) or self.level < other.level
-
     def __str__(self) -> str:
         return f"{'test:' if self.split == 'test' else ''}loss<={self.level:g}"
 
@@ -64,10 +60,6 @@ class AccuracyAbove:
         """Whether an accuracy meets the goal. NaN never does."""
         return value >= self.level
 
-    def stricter_than(self, other: Goal) -> bool:
-        """Whether meeting `other` leaves open if this one would be met too."""
-        return _other_axis(self, other) or self.level > other.level
-
     def __str__(self) -> str:
         return f"{'test:' if self.split == 'test' else ''}accuracy>={self.level:g}"
 
@@ -80,10 +72,6 @@ def _check(level: float, split: str, low: float, high: float) -> None:
         raise invalid("goal level", expected=f"a number in [{low:g}, {high:g}]", got=repr(level))
     if split not in ("train", "test"):
         raise invalid("goal split", expected="'train' or 'test'", got=repr(split))
-
-
-def _other_axis(one: Goal, other: Goal) -> bool:
-    return one.metric != other.metric or one.split != other.split
 
 
 def parse_goal(text: str | Goal) -> Goal:
