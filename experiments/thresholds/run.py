@@ -31,7 +31,7 @@ def command(problem: str, goal: str, method: str) -> list[str]:
     if problem == "digits-mlp":
         words += ["--ratio", "1.25"]
     else:
-        words += ["--ratio", "1.5", "--max-trials", "40", "--data-dir", "DATA"]
+        words += ["--data-dir", "DATA"]
     return words
 
 
@@ -59,8 +59,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", required=True)
     parser.add_argument("--store", default=str(HERE / "runs.db"))
+    parser.add_argument("--workers", type=int, help="processes of each command; one per core")
     args = parser.parse_args()
     rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    workers = ["--workers", str(args.workers)] if args.workers else []
     known = {row["command"] for row in rows}
     for problem, goals in GOALS.items():
         for goal in goals:
@@ -70,7 +72,7 @@ def main() -> None:
                     continue
                 here = {"DATA": args.data_dir, "runs.db": args.store}
                 call = [sys.executable, "-m", "subspan", *(here.get(w, w) for w in words[1:])]
-                done = subprocess.run([*call, "--json"], check=True, stdout=subprocess.PIPE)
+                done = subprocess.run([*call, *workers, "--json"], check=True, stdout=subprocess.PIPE)
                 found = json.loads(done.stdout)
                 row = {
                     "problem": problem,
