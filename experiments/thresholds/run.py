@@ -72,7 +72,9 @@ def main() -> None:
                     continue
                 here = {"DATA": args.data_dir, "runs.db": args.store}
                 call = [sys.executable, "-m", "subspan", *(here.get(w, w) for w in words[1:])]
-                done = subprocess.run([*call, *workers, "--json"], check=True, stdout=subprocess.PIPE)
+                done = subprocess.run(
+                    [*call, *workers, "--json"], check=True, stdout=subprocess.PIPE
+                )
                 found = json.loads(done.stdout)
                 row = {
                     "problem": problem,
