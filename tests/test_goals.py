@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from subspan.errors import InputError
+from subspan.errors import InputError, check_confidence
 from subspan.goals import AccuracyAbove, LossBelow, parse_goal
 
 
@@ -37,3 +37,10 @@ def test_met_by():
     assert not LossBelow(0.1).met_by(math.nan)
     assert AccuracyAbove(0.9).met_by(0.9)
     assert not AccuracyAbove(0.9).met_by(math.nan)
+
+
+def test_percentages_are_told_from_fractions():
+    with pytest.raises(InputError, match=r"0\.95 for 95 %"):
+        parse_goal("accuracy>=95")
+    with pytest.raises(InputError, match=r"Write 0\.95 for 95 %"):
+        check_confidence(95)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from subspan.errors import StoreError as StoreError
     from subspan.errors import SubspanError as SubspanError
     from subspan.goals import AccuracyAbove as AccuracyAbove
+    from subspan.goals import Goal as Goal
     from subspan.goals import LossBelow as LossBelow
     from subspan.goals import parse_goal as parse_goal
     from subspan.problems.module import Problem as Problem
@@ -57,6 +58,7 @@ _HOMES = {
     "BiasesAndNorms": "subspan.subspaces",
     "BurnIn": "subspan.subspaces",
     "FixedFactorLowRank": "subspan.subspaces",
+    "Goal": "subspan.goals",
     "Handle": "subspan.adapters",
     "InputError": "subspan.errors",
     "LastLayer": "subspan.subspaces",

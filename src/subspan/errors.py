@@ -28,3 +28,16 @@ def unknown(kind: str, name: str, known: list[str]) -> InputError:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     remedy = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
     return InputError(f"{kind}: unknown name {name!r}. {remedy}")
+
+
+def check_confidence(confidence: float) -> None:
+    """Refuse a confidence outside (0, 1).
+
+    Raises:
+        InputError: as said.
+    """
+    if not 0 < confidence < 1:
+        remedy = f"Write {confidence / 100:g} for {confidence:g} %." if 1 < confidence < 100 else ""
+        raise invalid(
+            "confidence", expected="a number in (0, 1)", got=repr(confidence), remedy=remedy
+        )

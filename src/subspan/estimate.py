@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from subspan.errors import invalid
+from subspan.errors import check_confidence, invalid
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ class Estimate:
                 expected="finite numbers with low <= value <= high, or None",
                 got=f"{self.low} <= {self.value} <= {self.high}",
             )
-        if not 0 < self.confidence < 1:
-            raise invalid("confidence", expected="a number in (0, 1)", got=repr(self.confidence))
+        check_confidence(self.confidence)
 
     @property
     def ok(self) -> bool:

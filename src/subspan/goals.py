@@ -69,7 +69,14 @@ Goal = LossBelow | AccuracyAbove
 
 def _check(level: float, split: str, low: float, high: float) -> None:
     if not (isinstance(level, int | float) and low <= level <= high):
-        raise invalid("goal level", expected=f"a number in [{low:g}, {high:g}]", got=repr(level))
+        percent = high == 1 and isinstance(level, int | float) and 1 < level <= 100
+        remedy = f"Accuracies are fractions: {level / 100:g} for {level:g} %." if percent else ""
+        raise invalid(
+            "goal level",
+            expected=f"a number in [{low:g}, {high:g}]",
+            got=repr(level),
+            remedy=remedy,
+        )
     if split not in ("train", "test"):
         raise invalid("goal split", expected="'train' or 'test'", got=repr(split))
 

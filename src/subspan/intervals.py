@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import betaincinv
 
-from subspan.errors import invalid
+from subspan.errors import check_confidence, invalid
 
 
 def binomial_interval(
@@ -28,8 +28,7 @@ def binomial_interval(
     Raises:
         InputError: a count is negative, k > n, or the confidence is not in (0, 1).
     """
-    if not 0 < confidence < 1:
-        raise invalid("confidence", expected="a number in (0, 1)", got=repr(confidence))
+    check_confidence(confidence)
     k, n = np.broadcast_arrays(np.asarray(successes, float), np.asarray(total, float))
     if np.any(k < 0) or np.any(k > n):
         raise invalid(

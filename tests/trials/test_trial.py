@@ -72,3 +72,13 @@ def test_problem_identity_is_part_of_the_key():
     problem = load("digits-mlp")
     assert problem.identity["name"] == "digits-mlp"
     assert problem.identity["kind"] == "registered"
+
+
+def test_records_print_as_one_line():
+    text = repr(example_record())
+    assert "d=" in text
+    assert "best train loss" in text
+    assert len(text) < 200
+    assert repr(load("digits-mlp")) == (
+        "<Problem digits-mlp: D = 2,410, 1,437 train, 360 test rows, cpu>"
+    )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from subspan.comparison import ComparisonTable
 
 
+@options.with_study
 def command(
     problem: options.ProblemName,
     methods: Annotated[
@@ -35,63 +36,41 @@ def command(
         str | None,
         typer.Option(help="test:accuracy, train:accuracy, test:loss or train:loss."),
     ] = None,
-    seed: options.Seed = 0,
-    confidence: options.Confidence = 0.95,
-    store: options.StorePath = None,
     json: options.Json = False,
     figure: options.FigureStem = None,
-    map_name: options.MapName = None,
-    data_dir: options.DataDir = None,
-    subset: options.Subset = None,
-    workers: options.Workers = None,
-    optimizer: options.Optimizer = None,
-    lr: options.LearningRate = None,
-    epochs: options.Epochs = None,
-    steps: options.Steps = None,
-    batch_size: options.BatchSize = None,
-    schedule: options.Schedule = None,
-    eval_every: options.EvalEvery = None,
+    *,
+    study: options.Study,
 ) -> None:
     """Hold methods against the random subspace at equal degrees of freedom."""
     import subspan
     from subspan.comparison import compare
     from subspan.subspaces.registry import parse_methods
 
-    chosen = parse_methods(methods, map=map_name)
+    chosen = parse_methods(methods, map=study.map_name)
     sizes = options.integers("dims", dims)
-    loaded = options.load_problem(problem, data_dir, subset)
-    spec = options.make_spec(
-        loaded,
-        batch_size,
-        optimizer=optimizer,
-        lr=lr,
-        epochs=epochs,
-        steps=steps,
-        schedule=schedule,
-        eval_every=eval_every,
-    )
-    with watch(store) as progress:
+    loaded, spec = study.load(problem)
+    with watch(study.store) as progress:
         table = compare(
             loaded,
             chosen,
             sizes,
             repeats,
             spec,
-            seed,
-            store,
+            study.seed,
+            study.store,
             goals=[subspan.parse_goal(text) for text in goals.split(",")] if goals else (),
             metric=metric,
             matched=matched,
-            confidence=confidence,
+            confidence=study.confidence,
             progress=progress,
-            **options.given(workers=workers),
+            **options.given(workers=study.workers),
         )
     drawn = draw(table, figure)
     if json:
-        print_json({**table.to_json(), "store": store, "figures": drawn})
+        print_json({**table.to_json(), "store": study.store, "figures": drawn})
     else:
         print_comparison(table)
-        print_pairs(("trials in", store), ("figure", ", ".join(map(str, drawn)) or None))
+        print_pairs(("trials in", study.store), ("figure", ", ".join(map(str, drawn)) or None))
 
 
 def print_comparison(table: ComparisonTable) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +27,12 @@ DataDir = Annotated[
 ]
 Subset = Annotated[int | None, typer.Option(help="Take the first N training rows.")]
 MethodText = Annotated[
-    str, typer.Option("--method", help="How subspaces are chosen: random, burn-in:STEPS.")
+    str,
+    typer.Option(
+        "--method",
+        help="How subspaces are chosen: random, burn-in:STEPS, lottery-subspace, lottery-ticket, "
+        "magnitude, snip, synflow, random-mask, last-layer, biases, low-rank-fixed-factor.",
+    ),
 ]
 MapName = Annotated[
     str | None,
@@ -101,16 +109,55 @@ def make_method(text: str, map_name: str | None) -> Method:
     return parse_method(text, **given(map=map_name))
 
 
-def make_spec(problem: AbstractProblem, batch_size: str | None, **fields: Any) -> TrainSpec:
-    """Return the problem's `default_spec`, changed in the fields that were given."""
-    changes = given(**fields)
-    if batch_size is not None:
-        changes["batch_size"] = None if batch_size == "full" else integer("batch-size", batch_size)
-    if "epochs" in changes and "steps" in changes:
-        raise invalid(
-            "--epochs, --steps", expected="one of the two", got="both", remedy="Drop one."
-        )
-    return problem.default_spec.replace(**changes)
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What the commands that train have in common: data, training, store, processes."""
+
+    seed: Seed = 0
+    confidence: Confidence = 0.95
+    store: StorePath = None
+    map_name: MapName = None
+    data_dir: DataDir = None
+    subset: Subset = None
+    workers: Workers = None
+    optimizer: Optimizer = None
+    lr: LearningRate = None
+    epochs: Epochs = None
+    steps: Steps = None
+    batch_size: BatchSize = None
+    schedule: Schedule = None
+    eval_every: EvalEvery = None
+
+    def load(self, name: str) -> tuple[AbstractProblem, TrainSpec]:
+        """Load a problem, and its `default_spec` changed in the fields that were given."""
+        problem = load_problem(name, self.data_dir, self.subset)
+        names = ("optimizer", "lr", "epochs", "steps", "schedule", "eval_every")
+        changes = given(**{field: getattr(self, field) for field in names})
+        if self.batch_size is not None:
+            full = self.batch_size == "full"
+            changes["batch_size"] = None if full else integer("batch-size", self.batch_size)
+        if "epochs" in changes and "steps" in changes:
+            raise invalid(
+                "--epochs, --steps", expected="one of the two", got="both", remedy="Drop one."
+            )
+        return problem, problem.default_spec.replace(**changes)
+
+
+def with_study(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command, in place of its parameter `study`, an option for each field of `Study`."""
+    shared = list(inspect.signature(Study, eval_str=True).parameters.values())
+    own = dict(inspect.signature(command, eval_str=True).parameters)
+    del own["study"]
+
+    def expanded(**values: Any) -> None:
+        study = Study(**{field.name: values.pop(field.name) for field in shared})
+        command(study=study, **values)
+
+    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in (*own.values(), *shared)]
+    expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    expanded.__annotations__ = {p.name: p.annotation for p in parameters}
+    expanded.__doc__ = command.__doc__
+    return expanded
 
 
 def integer(option: str, text: str) -> int:

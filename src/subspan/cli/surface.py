@@ -16,66 +16,45 @@ if TYPE_CHECKING:
     from subspan.success.surface import SurfaceCell
 
 
+@options.with_study
 def command(
     problem: options.ProblemName,
     dims: Annotated[str, typer.Option(help="Training dimensions, like 8,16,32.")],
     goals: Annotated[str, typer.Option(help='Goals, like "loss<=1,loss<=0.1".')],
     repeats: Annotated[int, typer.Option(help="Trials at each dimension.")] = 10,
     method: options.MethodText = "random",
-    seed: options.Seed = 0,
-    confidence: options.Confidence = 0.95,
-    store: options.StorePath = None,
     json: options.Json = False,
     figure: options.FigureStem = None,
-    map_name: options.MapName = None,
-    data_dir: options.DataDir = None,
-    subset: options.Subset = None,
-    workers: options.Workers = None,
-    optimizer: options.Optimizer = None,
-    lr: options.LearningRate = None,
-    epochs: options.Epochs = None,
-    steps: options.Steps = None,
-    batch_size: options.BatchSize = None,
-    schedule: options.Schedule = None,
-    eval_every: options.EvalEvery = None,
+    *,
+    study: options.Study,
 ) -> None:
     """Measure the success probability over training dimension and goal, on a grid."""
     import subspan
 
     wanted = [subspan.parse_goal(text) for text in goals.split(",")]
     sizes = options.integers("dims", dims)
-    chosen = options.make_method(method, map_name)
-    loaded = options.load_problem(problem, data_dir, subset)
-    spec = options.make_spec(
-        loaded,
-        batch_size,
-        optimizer=optimizer,
-        lr=lr,
-        epochs=epochs,
-        steps=steps,
-        schedule=schedule,
-        eval_every=eval_every,
-    )
-    with watch(store) as progress:
+    chosen = options.make_method(method, study.map_name)
+    loaded, spec = study.load(problem)
+    with watch(study.store) as progress:
         trials = subspan.run(
             loaded,
             chosen,
             dims=sizes,
             repeats=repeats,
             spec=spec,
-            seed=seed,
-            store=store,
+            seed=study.seed,
+            store=study.store,
             progress=progress,
-            **options.given(workers=workers),
+            **options.given(workers=study.workers),
         )
-    surface = subspan.success_surface(trials, wanted, confidence)
+    surface = subspan.success_surface(trials, wanted, study.confidence)
     drawn = draw(surface, figure)
     if json:
-        print_json({**surface.to_json(), "store": store, "figures": drawn})
+        print_json({**surface.to_json(), "store": study.store, "figures": drawn})
     else:
         print(f"{problem}, {method}, D = {surface.ambient_dim:,}")
         print_surface(surface)
-        print_pairs(("trials in", store), ("figure", ", ".join(map(str, drawn)) or None))
+        print_pairs(("trials in", study.store), ("figure", ", ".join(map(str, drawn)) or None))
 
 
 def print_surface(surface: SuccessSurface) -> None:

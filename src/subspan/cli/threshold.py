@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from subspan.success import ThresholdEstimate
 
 
+@options.with_study
 def command(
     problem: options.ProblemName,
     goal: Annotated[
@@ -21,66 +22,44 @@ def command(
         typer.Option(help="loss<=LEVEL or accuracy>=FRACTION, with test: in front for test data."),
     ],
     method: options.MethodText = "random",
-    seed: options.Seed = 0,
     delta: Annotated[
         float, typer.Option(help="d* is where the success probability reaches 1 - delta.")
     ] = 0.1,
-    confidence: options.Confidence = 0.95,
     ratio: Annotated[
         float | None, typer.Option(help="Stop when the interval's high/low is at most this.")
     ] = None,
     max_trials: Annotated[int | None, typer.Option(help="Stop after this many trials.")] = None,
-    store: options.StorePath = None,
     json: options.Json = False,
     figure: options.FigureStem = None,
-    map_name: options.MapName = None,
-    data_dir: options.DataDir = None,
-    subset: options.Subset = None,
-    workers: options.Workers = None,
-    optimizer: options.Optimizer = None,
-    lr: options.LearningRate = None,
-    epochs: options.Epochs = None,
-    steps: options.Steps = None,
-    batch_size: options.BatchSize = None,
-    schedule: options.Schedule = None,
-    eval_every: options.EvalEvery = None,
+    *,
+    study: options.Study,
 ) -> None:
     """Measure d*, the fewest random degrees of freedom in which training reaches a goal."""
     import subspan
 
     wanted = subspan.parse_goal(goal)
-    chosen = options.make_method(method, map_name)
-    loaded = options.load_problem(problem, data_dir, subset)
-    spec = options.make_spec(
-        loaded,
-        batch_size,
-        optimizer=optimizer,
-        lr=lr,
-        epochs=epochs,
-        steps=steps,
-        schedule=schedule,
-        eval_every=eval_every,
-    )
-    with watch(store) as progress:
+    chosen = options.make_method(method, study.map_name)
+    loaded, spec = study.load(problem)
+    with watch(study.store) as progress:
         estimate = subspan.threshold(
             loaded,
             chosen,
             wanted,
             spec=spec,
             delta=delta,
-            confidence=confidence,
-            seed=seed,
-            store=store,
+            confidence=study.confidence,
+            seed=study.seed,
+            store=study.store,
             progress=progress,
-            **options.given(ratio=ratio, max_trials=max_trials, workers=workers),
+            **options.given(ratio=ratio, max_trials=max_trials, workers=study.workers),
         )
     drawn = draw(estimate, figure)
     if json:
-        print_json({**estimate.to_json(), "store": store, "figures": drawn})
+        print_json({**estimate.to_json(), "store": study.store, "figures": drawn})
     else:
         print(f"{problem}, {method}, {wanted}")
         print_estimate(estimate)
-        print_pairs(("trials in", store), ("figure", ", ".join(map(str, drawn)) or None))
+        print_pairs(("trials in", study.store), ("figure", ", ".join(map(str, drawn)) or None))
 
 
 def print_estimate(estimate: ThresholdEstimate) -> None:

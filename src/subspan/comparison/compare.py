@@ -10,7 +10,7 @@ from typing import Any
 from subspan.comparison import table as tables
 from subspan.comparison.paired import holm, mean_interval, paired_test
 from subspan.comparison.table import ComparisonRow, ComparisonTable
-from subspan.errors import InputError, invalid, unknown
+from subspan.errors import InputError, check_confidence, invalid, unknown
 from subspan.goals import Goal, parse_goal
 from subspan.maps.base import check_dims
 from subspan.problems.base import AbstractProblem
@@ -73,8 +73,7 @@ def compare(
         InputError: an argument is out of range, or two methods are the same.
         StoreError: the store cannot be used.
     """
-    if not 0 < confidence < 1:
-        raise invalid("confidence", expected="a number in (0, 1)", got=repr(confidence))
+    check_confidence(confidence)
     if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
         raise invalid("repeats", expected="an integer, 1 or more", got=repr(repeats))
     if not len(dims):

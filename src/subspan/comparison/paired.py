@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from subspan.errors import invalid
+from subspan.errors import check_confidence, invalid
 
 
 class PairedTest(NamedTuple):
@@ -54,8 +54,7 @@ def paired_test(differences: Sequence[float], confidence: float = 0.95) -> Paire
     x = np.asarray(differences, float)
     if not np.isfinite(x).all():
         raise invalid("differences", expected="finite numbers", got="NaN or infinity")
-    if not 0 < confidence < 1:
-        raise invalid("confidence", expected="a number in (0, 1)", got=repr(confidence))
+    check_confidence(confidence)
     mean, low, high = mean_interval(x.tolist(), confidence)
     if len(x) < 2:
         return PairedTest(mean, low, high, math.nan, len(x))

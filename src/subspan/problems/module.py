@@ -133,6 +133,10 @@ class Problem(AbstractProblem):
             "data": tensor_digest(*(t for split in self._splits.values() for t in split)),
         }
 
+    def __repr__(self) -> str:
+        rows = ", ".join(f"{len(x):,} {name}" for name, (x, _) in self._splits.items())
+        return f"<Problem {self.name}: D = {self.ambient_dim:,}, {rows} rows, {self.device}>"
+
     @property
     def vectorized(self) -> bool:
         """Whether many weights run as one batched program: always on a GPU; on a CPU unless the

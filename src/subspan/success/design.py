@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from subspan.errors import invalid
+from subspan.errors import check_confidence, invalid
 from subspan.estimate import Estimate
 from subspan.success.posterior import Count, Posterior, Range, posterior
 
@@ -64,8 +64,7 @@ class ThresholdDesign:
             raise invalid("ratio", expected="a number above 1", got=repr(ratio))
         if max_trials < 1:
             raise invalid("max_trials", expected="a positive integer", got=repr(max_trials))
-        if not 0 < confidence < 1:
-            raise invalid("confidence", expected="a number in (0, 1)", got=repr(confidence))
+        check_confidence(confidence)
         self.span = Range(min_dim, max_dim, delta)
         self.confidence = confidence
         self.ratio = ratio

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from subspan.errors import invalid
+from subspan.errors import check_confidence, invalid
 from subspan.estimate import Estimate
 from subspan.goals import Goal, parse_goal
 from subspan.intervals import binomial_interval
@@ -122,6 +122,10 @@ class ThresholdEstimate:
     def __str__(self) -> str:
         return f"d* = {self.estimate}"
 
+    def __repr__(self) -> str:
+        level, trials = f"{100 * self.confidence:g} %", f"{self.trials} trials"
+        return f"<ThresholdEstimate {self.goal}: {self}, {level}, {trials}, {self.status}>"
+
 
 def _whole(value: float | None) -> int | None:
     return None if value is None else int(value)
@@ -152,8 +156,7 @@ def estimate_from_counts(
     table = tuple(sorted(count for count in counts if count.total))
     if not table:
         raise invalid("counts", expected="at least one trial", got="none")
-    if not 0 < confidence < 1:
-        raise invalid("confidence", expected="a number in (0, 1)", got=repr(confidence))
+    check_confidence(confidence)
     total = sum(count.total for count in table)
     found = judge(posterior(table, span), confidence, total, ratio)
     return ThresholdEstimate(found, goal, span, table, ambient_dim)

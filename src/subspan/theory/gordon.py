@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from subspan.errors import invalid, unknown
+from subspan.errors import check_confidence, invalid, unknown
 
 Constants = Literal["gordon", "sharp"]
 
@@ -84,8 +84,7 @@ def certified_miss_dim(
     Raises:
         InputError: an argument is out of range.
     """
-    if not 0 < confidence < 1:
-        raise invalid("confidence", expected="a number in (0, 1)", got=repr(confidence))
+    check_confidence(confidence)
     low, high = 0, ambient_dim + 1  # certified (0 by convention), not certified
     while high - low > 1:
         middle = (low + high) // 2
@@ -119,8 +118,7 @@ def polar_escape_probability(polar_width: float, dim: int) -> float:
 
 def polar_certified_miss_dim(polar_width: float, confidence: float = 0.95) -> int:
     """Return the largest d that `polar_escape_probability` certifies to miss; 0 if none."""
-    if not 0 < confidence < 1:
-        raise invalid("confidence", expected="a number in (0, 1)", got=repr(confidence))
+    check_confidence(confidence)
     low, high = 0, math.ceil(polar_width**2) + 2
     while high - low > 1:
         middle = (low + high) // 2

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
-from subspan.errors import invalid
+from subspan.errors import check_confidence, invalid
 from subspan.estimate import Estimate
 
 
@@ -38,8 +38,7 @@ class MeanEstimate(Estimate):
         samples = np.asarray(values, dtype=np.float64)
         if samples.ndim != 1 or samples.size < 2:
             raise invalid("values", expected="shape (n,), n ≥ 2", got=f"shape {samples.shape}")
-        if not 0 < confidence < 1:
-            raise invalid("confidence", expected="a number in (0, 1)", got=repr(confidence))
+        check_confidence(confidence)
         mean = float(samples.mean())
         error = float(samples.std(ddof=1)) / math.sqrt(samples.size)
         reach = float(student.ppf(0.5 + confidence / 2, samples.size - 1)) * error + bias

@@ -70,26 +70,20 @@ class TrainSpec:
             raise invalid(
                 "epochs, steps", expected="one of the two", got="both", remedy="Drop one."
             )
-        for name, low in (
-            ("lr", 0),
-            ("epochs", 0),
-            ("steps", 1),
-            ("batch_size", 1),
-            ("eval_every", 1),
-        ):
+        for name in ("lr", "epochs"):
             value = getattr(self, name)
-            if value is None and name != "lr":
-                continue
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int | float)
-                or not low <= value < float("inf")
-                or value == 0
-            ):
-                what = "a positive number" if name in ("lr", "epochs") else "a positive integer"
-                raise invalid(name, expected=what, got=repr(value))
-            if name not in ("lr", "epochs") and not isinstance(value, int):
-                raise invalid(name, expected="a positive integer", got=repr(value))
+            if (value is not None or name == "lr") and not _positive(value, int | float):
+                raise invalid(name, expected="a positive number", got=repr(value))
+        for name in ("steps", "batch_size", "eval_every"):
+            value = getattr(self, name)
+            if value is not None and not _positive(value, int):
+                whole = name == "batch_size" and value in ("full", -1)
+                remedy = "None takes the full training set each step." if whole else ""
+                raise invalid(name, expected="a positive integer", got=repr(value), remedy=remedy)
+        if not 0 <= self.momentum < 1:
+            raise invalid("momentum", expected="a number in [0, 1)", got=repr(self.momentum))
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise invalid("betas", expected="two numbers in [0, 1)", got=repr(self.betas))
         object.__setattr__(self, "betas", tuple(self.betas))
         if self.stop_at is not None:
             object.__setattr__(self, "stop_at", parse_goal(self.stop_at))
@@ -124,3 +118,8 @@ class TrainSpec:
     def from_json(cls, data: dict[str, Any]) -> TrainSpec:
         """Build a spec from `to_json`'s output."""
         return cls(**{**data, "betas": tuple(data["betas"])})
+
+
+def _positive(value: object, kind: Any) -> bool:
+    is_number = isinstance(value, kind) and not isinstance(value, bool)
+    return is_number and 0 < value < float("inf")  # type: ignore[operator]

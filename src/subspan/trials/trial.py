@@ -56,6 +56,15 @@ class TrialRecord:
     search_bits: int = 0
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """One line: which trial, and what came of it. `dataclasses.asdict` has everything."""
+        names = self.trial.problem.get("name", "?"), self.trial.method.get("name", "?")
+        return (
+            f"<TrialRecord {names[0]} {names[1]} d={self.dim} repeat={self.trial.repeat}: "
+            f"{self.outcome.value} after {self.steps} steps, "
+            f"best train loss {self.best_train_loss:.4g}, key {self.key[:8]}…>"
+        )
+
     @property
     def key(self) -> str:
         """The trial's key."""
