@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from subspan.subspaces import parse_method as parse_method
     from subspan.subspaces import principal_angles as principal_angles
     from subspan.subspaces import save_subspace as save_subspace
+    from subspan.success.diagnosis import diagnose as diagnose
     from subspan.success.surface import success_surface as success_surface
     from subspan.success.threshold import threshold as threshold
     from subspan.training.spec import TrainSpec as TrainSpec
@@ -79,6 +80,7 @@ _HOMES = {
     "adapters": "subspan.adapters",
     "attach": "subspan.adapters.attach",
     "compare": "subspan.comparison.compare",
+    "diagnose": "subspan.success.diagnosis",
     "load": "subspan.adapters",
     "load_subspace": "subspan.subspaces",
     "maps": "subspan.maps",

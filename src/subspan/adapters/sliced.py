@@ -249,6 +249,7 @@ class RowSlices(SlicedMap):
         self.name, self.dim, self.ambient_dim = name, whole.dim, whole.ambient_dim
         self.device, self._whole = torch.device("cpu"), whole
         self._rows: torch.Tensor | None = getattr(whole, "dense_rows", None)
+        self._fused = getattr(whole, "fused", None)
 
     def table(self, theta: torch.Tensor) -> torch.Tensor:
         """Return θ."""
@@ -264,11 +265,16 @@ class RowSlices(SlicedMap):
 
     def read(self, table: torch.Tensor, start: int, stop: int) -> torch.Tensor:
         """Return (A θ)[start:stop]."""
+        if self._fused is not None:
+            return self._fused.rows(start, stop)(table)
         parts = [table[..., a:b] @ rows.to(table.dtype) for a, b, rows in self._parts(start, stop)]
         return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
 
     def collect(self, v: torch.Tensor, start: int, stop: int, into: torch.Tensor) -> None:
         """Add Aᵀ v of these rows."""
+        if self._fused is not None:
+            into += self._fused.rows(start, stop)._adjoint(v)
+            return
         for a, b, rows in self._parts(start, stop):
             into[a:b] += rows.to(v.dtype) @ v
 
@@ -276,7 +282,11 @@ class RowSlices(SlicedMap):
         """Return this map on another device."""
         new = copy.copy(self)
         new.device = device
-        new._rows = None if self._rows is None else self._rows.to(device)
+        if self._rows is None:  # a map generated again at each use chooses how by its device
+            new._whole = self._whole.to(device)
+            new._fused = getattr(new._whole, "fused", None)
+        else:
+            new._rows = self._rows.to(device)
         return new
 
     def checksum(self) -> str:

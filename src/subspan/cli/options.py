@@ -67,7 +67,9 @@ FigureStem = Annotated[
 
 Optimizer = Annotated[
     str | None,
-    typer.Option(help="adam, sgd, legacy_adam, exact.", rich_help_panel=_TRAINING),
+    typer.Option(
+        help="adam, sgd, legacy_adam, levenberg_marquardt, exact.", rich_help_panel=_TRAINING
+    ),
 ]
 LearningRate = Annotated[
     float | None, typer.Option("--lr", help="Learning rate.", rich_help_panel=_TRAINING)

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 def command(
     problem: options.ProblemName,
-    goal: Annotated[str, typer.Option(help="loss<=LEVEL, on the training set.")],
+    goal: Annotated[
+        str,
+        typer.Option(
+            help="loss<=LEVEL on the training set; other goals are predicted at the training loss "
+            "at which training in full space meets them."
+        ),
+    ],
     seed: options.Seed = 0,
     directions: Annotated[int, typer.Option(help="Directions of the cone search.")] = 6,
     rows: Annotated[
@@ -48,7 +54,9 @@ def command(
     complain("curvature: one training run in full space, then Lanczos …")
     prediction = predict_threshold(loaded, wanted, seed, rows=rows)
     complain("cone: the widest angles of the sub-level set …")
-    cone = cone_threshold(loaded, wanted, seed, directions=directions, steps=600, rows=rows)
+    cone = cone_threshold(
+        loaded, prediction.goal, seed, directions=directions, steps=600, rows=rows
+    )
     certified = {
         "gordon": certified_miss_dim(cone.width, loaded.ambient_dim),
         "polar": polar_certified_miss_dim(cone.polar_width),
@@ -116,7 +124,8 @@ def draw(
 def _plain(prediction: Prediction) -> dict[str, Any]:
     at = prediction.at_goal
     return {
-        "goal": str(prediction.goal),
+        "goal": str(prediction.asked),
+        "level": prediction.goal.level,
         "value": prediction.value,
         "low": prediction.low,
         "high": prediction.high,

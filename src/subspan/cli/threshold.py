@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,7 @@ from subspan.cli import options
 from subspan.cli.console import cell, print_json, print_pairs, watch
 
 if TYPE_CHECKING:
-    from subspan.success import ThresholdEstimate
+    from subspan.success import Diagnosis, ThresholdEstimate
 
 
 @options.with_study
@@ -31,6 +31,13 @@ def command(
     max_trials: Annotated[int | None, typer.Option(help="Stop after this many trials.")] = None,
     json: options.Json = False,
     figure: options.FigureStem = None,
+    diagnose: Annotated[
+        bool,
+        typer.Option(
+            "--diagnose",
+            help="Measure d* with a stronger optimiser too: infeasible or badly optimised?",
+        ),
+    ] = False,
     *,
     study: options.Study,
 ) -> None:
@@ -40,26 +47,34 @@ def command(
     wanted = subspan.parse_goal(goal)
     chosen = options.make_method(method, study.map_name)
     loaded, spec = study.load(problem)
+    diagnosis: Diagnosis | None = None
     with watch(study.store) as progress:
-        estimate = subspan.threshold(
-            loaded,
-            chosen,
-            wanted,
-            spec=spec,
-            delta=delta,
-            confidence=study.confidence,
-            seed=study.seed,
-            store=study.store,
-            progress=progress,
+        arguments: dict[str, Any] = {
+            "spec": spec,
+            "delta": delta,
+            "confidence": study.confidence,
+            "seed": study.seed,
+            "store": study.store,
+            "progress": progress,
             **options.given(ratio=ratio, max_trials=max_trials, workers=study.workers),
-        )
+        }
+        if diagnose:
+            diagnosis = subspan.diagnose(loaded, chosen, wanted, **arguments)
+            estimate = diagnosis.usual
+        else:
+            estimate = subspan.threshold(loaded, chosen, wanted, **arguments)
     drawn = draw(estimate, figure)
     if json:
-        print_json({**estimate.to_json(), "store": study.store, "figures": drawn})
-    else:
-        print(f"{problem}, {method}, {wanted}")
-        print_estimate(estimate)
-        print_pairs(("trials in", study.store), ("figure", ", ".join(map(str, drawn)) or None))
+        found = {} if diagnosis is None else {"diagnosis": diagnosis.to_json()}
+        print_json({**estimate.to_json(), **found, "store": study.store, "figures": drawn})
+        return
+    print(f"{problem}, {method}, {wanted}")
+    print_estimate(estimate)
+    print_pairs(("trials in", study.store), ("figure", ", ".join(map(str, drawn)) or None))
+    if diagnosis is not None:
+        print(f"the same with {diagnosis.stronger_name}")
+        print_estimate(diagnosis.stronger)
+        print(diagnosis.verdict)
 
 
 def print_estimate(estimate: ThresholdEstimate) -> None:

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import abc
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import torch
 
 from subspan.errors import invalid
+
+
+class Linear(Protocol):
+    """A linear operation and its adjoint on the last axis, outside autograd."""
+
+    def _forward(self, theta: torch.Tensor) -> torch.Tensor: ...
+
+    def _adjoint(self, v: torch.Tensor) -> torch.Tensor: ...
+
+
+def applied(x: torch.Tensor, operation: Linear, transpose: bool) -> torch.Tensor:
+    """Return A x, or Aᵀ x. Differentiable; autograd stores nothing."""
+    result: torch.Tensor = _Apply.apply(x, operation, transpose)
+    return result
 
 
 class _Apply(torch.autograd.Function):
@@ -16,7 +30,7 @@ class _Apply(torch.autograd.Function):
     generate_vmap_rule = False
 
     @staticmethod
-    def forward(x: torch.Tensor, linear_map: LinearMap, transpose: bool) -> torch.Tensor:
+    def forward(x: torch.Tensor, linear_map: Linear, transpose: bool) -> torch.Tensor:
         return linear_map._adjoint(x) if transpose else linear_map._forward(x)
 
     @staticmethod
@@ -36,7 +50,7 @@ class _Apply(torch.autograd.Function):
         info: Any,
         in_dims: tuple[int | None, ...],
         x: torch.Tensor,
-        linear_map: LinearMap,
+        linear_map: Linear,
         transpose: bool,
     ) -> tuple[torch.Tensor, int]:
         return _Apply.apply(x.movedim(in_dims[0] or 0, 0), linear_map, transpose), 0
@@ -83,12 +97,12 @@ class LinearMap(abc.ABC):
     def __call__(self, theta: torch.Tensor) -> torch.Tensor:
         """Return A θ, (..., d) → (..., D). Differentiable; autograd stores nothing."""
         _check_input("theta", theta, self.dim, self.dtype)
-        return _Apply.apply(theta, self, False)
+        return applied(theta, self, False)
 
     def adjoint(self, v: torch.Tensor) -> torch.Tensor:
         """Return Aᵀ v, (..., D) → (..., d). Differentiable; autograd stores nothing."""
         _check_input("v", v, self.ambient_dim, self.dtype)
-        return _Apply.apply(v, self, True)
+        return applied(v, self, True)
 
     def dense(self) -> torch.Tensor:
         """Return A itself, shape (D, d). For tests and small D: it costs D·d numbers."""

@@ -5,20 +5,27 @@ normal's quantiles in fixed point, so that all arithmetic up to the column's nor
 and no transcendental function is evaluated: the bits are the same on every device, in any
 chunking and in later releases. The table's Kolmogorov distance to N(0, 1) is below 2⁻¹⁶; its
 largest value is 4.17. The first d' columns of a map are the map of dimension d'.
+
+A map too large to keep is generated again at each use: on a GPU inside a Triton kernel
+(`gaussian_triton`), elsewhere, or where Triton is not installed, by NumPy in chunks.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Iterator
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
 
 from subspan.canonical import tensor_digest
 from subspan.maps.base import LinearMap, check_dims
-from subspan.streams import words
+from subspan.streams import stream, words
+
+if TYPE_CHECKING:
+    from subspan.maps.gaussian_triton import FusedGaussian
 
 _FIXED_POINT = 2**16
 _ENTRIES_PER_WORD = 4
@@ -46,11 +53,26 @@ def integer_columns(seed: int, ambient_dim: int, first: int, last: int) -> np.nd
     return quantile_table()[levels]
 
 
+def has_kernels(device: torch.device) -> bool:
+    """Whether a map too large to keep is generated inside a Triton kernel on this device."""
+    return device.type == "cuda" and importlib.util.find_spec("triton") is not None
+
+
+def _kernels(dim: int, ambient_dim: int, seed: int, device: torch.device) -> FusedGaussian:
+    from subspan.maps.gaussian_triton import FusedGaussian
+
+    key = stream(seed, "map", "gaussian").bit_generator.state["state"]["key"]
+    return FusedGaussian(dim, ambient_dim, key, quantile_table(), device)
+
+
 class GaussianMap(LinearMap):
     """A with i.i.d. Gaussian entries and unit-norm columns, not orthogonalised.
 
     Source: Larsen et al. (2022), official code. Kept dense while it fits `dense_bytes`, else
-    generated again in chunks of columns at each use: O(D) memory, O(D d) time.
+    generated again at each use: O(D) memory, O(D d) time.
+
+    Attributes:
+        fused: the map as Triton kernels, where it is generated in them; else None.
     """
 
     def __init__(
@@ -67,9 +89,15 @@ class GaussianMap(LinearMap):
         self.dim, self.ambient_dim, self.seed = dim, ambient_dim, seed
         self.device, self.dtype, self.dense_bytes = torch.device(device), dtype, dense_bytes
         self._inverse_norms = np.empty(dim, np.float32)
-        rows: torch.Tensor | None = None
-        if dim * ambient_dim * dtype.itemsize <= dense_bytes:
-            rows = torch.empty(dim, ambient_dim, dtype=torch.float32)
+        self._rows: torch.Tensor | None = None
+        self.fused: FusedGaussian | None = None
+        keep = dim * ambient_dim * dtype.itemsize <= dense_bytes
+        if not keep and has_kernels(self.device):
+            kernels = _kernels(dim, ambient_dim, seed, self.device)
+            self._inverse_norms[:] = 1.0 / np.sqrt(kernels.squares().astype(np.float64))
+            self.fused = kernels.scaled(self._inverse_norms)
+            return
+        rows = torch.empty(dim, ambient_dim, dtype=torch.float32) if keep else None
         for first, last in self._chunks():
             chunk = integer_columns(seed, ambient_dim, first, last)
             squares = np.array([np.dot(c, c) for c in chunk.astype(np.int64)])
@@ -118,6 +146,8 @@ class GaussianMap(LinearMap):
     def _forward(self, theta: torch.Tensor) -> torch.Tensor:
         if self._rows is not None:
             return theta @ self._rows
+        if self.fused is not None:
+            return self.fused._forward(theta)
         out = theta.new_zeros(*theta.shape[:-1], self.ambient_dim)
         for first, last in self._chunks():
             out += theta[..., first:last] @ self.rows(first, last)
@@ -126,6 +156,8 @@ class GaussianMap(LinearMap):
     def _adjoint(self, v: torch.Tensor) -> torch.Tensor:
         if self._rows is not None:
             return v @ self._rows.T
+        if self.fused is not None:
+            return self.fused._adjoint(v)
         return torch.cat([v @ self.rows(*chunk).T for chunk in self._chunks()], dim=-1)
 
     def to(

@@ -108,7 +108,10 @@ def cone_threshold(
     goal = parse_goal(goal)
     if goal.metric != "loss" or goal.split != "train" or goal.level <= 0:
         raise invalid(
-            "goal", expected="a training loss above 0, such as 'loss<=0.1'", got=str(goal)
+            "goal",
+            expected="a training loss above 0, such as 'loss<=0.1'",
+            got=str(goal),
+            remedy="predict_threshold finds the loss at which training meets a goal: `.goal`.",
         )
     if not (isinstance(directions, int) and directions >= 2):
         raise invalid("directions", expected="an integer ≥ 2", got=repr(directions))

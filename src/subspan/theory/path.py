@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from subspan.errors import invalid
+from subspan.goals import Goal
 from subspan.problems.base import AbstractProblem, Batch
 from subspan.streams import stream
 from subspan.theory.curvature import CHUNK_ROWS, data_chunks
 
 _BISECTIONS = 12
+_ATTEMPTS = 7  # each at half the learning rate of the one before
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,89 @@ def training_path(
         One point per level, its loss at most the level; a level that was not reached maps to the
         point of lowest loss.
     """
-    for attempt in range(7):
-        found = _descend(
-            problem, start, sorted(set(levels), reverse=True), seed, indices,
-            lr / 2**attempt, momentum, batch_size, steps, check_every,
-        )  # fmt: skip
-        if found is not None:
-            return found
-    return {level: PathPoint(start, mean_loss(problem, start, indices), 0) for level in levels}
+    wanted = sorted(set(levels), reverse=True)
+    walk = _Walk(problem, start, seed, indices, lr, momentum, batch_size, steps, check_every)
+    for attempt in range(_ATTEMPTS):
+        best = previous = walk.start
+        found: dict[float, PathPoint] = {}
+        for now in walk.points(attempt):
+            for level in [v for v in wanted if v not in found and now.loss <= v]:
+                found[level] = _cross(problem, previous, now, level, indices)
+            previous, best = now, min(best, now, key=lambda point: point.loss)
+            if len(found) == len(wanted):
+                break
+        if not walk.diverged:
+            return {level: found.get(level, best) for level in levels}
+    return dict.fromkeys(levels, walk.start)
+
+
+def level_at_goal(
+    problem: AbstractProblem,
+    start: torch.Tensor,
+    goal: Goal,
+    seed: int,
+    *,
+    indices: torch.Tensor | None = None,
+    lr: float = 0.05,
+    momentum: float = 0.9,
+    batch_size: int = 128,
+    steps: int = 6000,
+    check_every: int = 20,
+) -> float:
+    """Return the training loss at which the run of `training_path` first meets a goal.
+
+    It says at which level a question about an accuracy, or about test data, stands on the
+    training loss. The crossing between two checks is found by bisection on the segment.
+
+    Args:
+        problem: what to train.
+        start: w₀, shape (D,).
+        goal: any goal; it is judged on its whole split.
+        seed: of the batches.
+        indices: rows of the training set to use; None: all.
+        lr: learning rate.
+        momentum: of the SGD.
+        batch_size: rows per step.
+        steps: at most.
+        check_every: steps between checks.
+
+    Raises:
+        InputError: the problem has no such metric, w₀ meets the goal already, or the run never
+            does.
+    """
+
+    def value(weights: torch.Tensor) -> float:
+        return float(getattr(problem.evaluate(weights, goal.split), goal.metric))
+
+    initial = value(start)
+    if math.isnan(initial):
+        expected = f"a goal that can be met: the problem has no {goal.split} {goal.metric}"
+        raise invalid("goal", expected=expected, got=str(goal))
+    if goal.met_by(initial):
+        raise invalid("goal", expected="one that the initial weights do not meet", got=str(goal))
+    walk = _Walk(problem, start, seed, indices, lr, momentum, batch_size, steps, check_every)
+    best = initial
+    for attempt in range(_ATTEMPTS):
+        previous = walk.start
+        for now in walk.points(attempt):
+            seen = value(now.weights)
+            best = min(best, seen) if goal.metric == "loss" else max(best, seen)
+            if goal.met_by(seen):
+                low, high = 0.0, 1.0
+                for _ in range(_BISECTIONS):
+                    middle = 0.5 * (low + high)
+                    met = goal.met_by(value(torch.lerp(previous.weights, now.weights, middle)))
+                    low, high = (low, middle) if met else (middle, high)
+                return mean_loss(problem, torch.lerp(previous.weights, now.weights, high), indices)
+            previous = now
+        if not walk.diverged:
+            break
+    raise invalid(
+        "goal",
+        expected="one that full-space training reaches",
+        got=f"{goal}, where the run of {steps} steps came to {best:.4g}",
+        remedy="Ask for less, or train longer (train_steps).",
+    )
 
 
 def mean_loss(
@@ -81,39 +160,42 @@ def mean_loss(
         )
 
 
-def _descend(
-    problem: AbstractProblem,
-    start: torch.Tensor,
-    levels: list[float],
-    seed: int,
-    indices: torch.Tensor | None,
-    lr: float,
-    momentum: float,
-    batch_size: int,
-    steps: int,
-    check_every: int,
-) -> dict[float, PathPoint] | None:
-    rng = stream(seed, "path")
-    pool = np.arange(problem.train_size) if indices is None else indices.cpu().numpy()
-    weights, velocity = start[None].clone(), torch.zeros_like(start[None])
-    initial = mean_loss(problem, start, indices)
-    best = previous = PathPoint(start, initial, 0)
-    found: dict[float, PathPoint] = {}
-    for step in range(1, steps + 1):
-        _, gradient = problem.grads(weights, _draw(problem, rng, pool, batch_size))
-        velocity = momentum * velocity + gradient
-        weights = weights - lr * velocity
-        if step % check_every and step != steps:
-            continue
-        now = PathPoint(weights[0].clone(), mean_loss(problem, weights[0], indices), step)
-        if not math.isfinite(now.loss) or now.loss > 4 * max(initial, 1.0):
-            return None
-        for level in [v for v in levels if v not in found and now.loss <= v]:
-            found[level] = _cross(problem, previous, now, level, indices)
-        previous, best = now, min(best, now, key=lambda point: point.loss)
-        if len(found) == len(levels):
-            break
-    return {level: found.get(level, best) for level in levels}
+@dataclass
+class _Walk:
+    """A momentum-SGD run as a stream of checkpoints; `diverged` once its loss has blown up."""
+
+    problem: AbstractProblem
+    w0: torch.Tensor
+    seed: int
+    indices: torch.Tensor | None
+    lr: float
+    momentum: float
+    batch_size: int
+    steps: int
+    check_every: int
+    diverged: bool = False
+
+    @functools.cached_property
+    def start(self) -> PathPoint:
+        return PathPoint(self.w0, mean_loss(self.problem, self.w0, self.indices), 0)
+
+    def points(self, attempt: int) -> Iterator[PathPoint]:
+        """Yield a point every `check_every` steps, at the rate lr / 2^attempt."""
+        problem, indices, self.diverged = self.problem, self.indices, False
+        rng = stream(self.seed, "path")
+        pool = np.arange(problem.train_size) if indices is None else indices.cpu().numpy()
+        weights, velocity = self.w0[None].clone(), torch.zeros_like(self.w0[None])
+        for step in range(1, self.steps + 1):
+            _, gradient = problem.grads(weights, _draw(problem, rng, pool, self.batch_size))
+            velocity = self.momentum * velocity + gradient
+            weights = weights - self.lr / 2**attempt * velocity
+            if step % self.check_every and step != self.steps:
+                continue
+            now = PathPoint(weights[0].clone(), mean_loss(problem, weights[0], indices), step)
+            if not math.isfinite(now.loss) or now.loss > 4 * max(self.start.loss, 1.0):
+                self.diverged = True
+                return
+            yield now
 
 
 def _draw(

@@ -22,7 +22,7 @@ from subspan.streams import derive
 from subspan.theory.curvature import HasOutputs, gauss_newton, hessian, subset_rows
 from subspan.theory.matrix_free import MatrixFreeWell
 from subspan.theory.mean import MeanEstimate
-from subspan.theory.path import PathPoint, mean_loss, training_path
+from subspan.theory.path import PathPoint, level_at_goal, mean_loss, training_path
 from subspan.theory.wells import Formula
 
 Curvature = Literal["gauss-newton", "hessian"]
@@ -62,7 +62,9 @@ class Prediction:
     """Predicted thresholds of a problem, the goal's own first among equals.
 
     Args:
-        goal: what was asked about.
+        goal: the level that was predicted: the goal asked about, or for a goal other than a
+            training loss the loss at which the full-space run first met it.
+        asked: the goal asked about.
         levels: one prediction per ε, by falling ε, the goal's among them.
         ambient_dim: D.
         initial_loss: training loss at w₀.
@@ -72,6 +74,7 @@ class Prediction:
     """
 
     goal: LossBelow
+    asked: Goal
     levels: tuple[LevelPrediction, ...]
     ambient_dim: int
     initial_loss: float
@@ -127,7 +130,9 @@ def predict_threshold(
 
     Args:
         problem: what to predict for.
-        goal: a loss goal on the training set.
+        goal: a loss goal on the training set. Any other goal (an accuracy, test data) is put as
+            the training loss at which the full-space run first meets it, and a note says so: the
+            relation of loss and goal is that of the full space, not of a subspace.
         seed: of w₀ (`init(derive(seed, "init", 0))`), of the path's batches and of the probes.
         levels: further ε to predict; they share the training run.
         start: w₀ to use instead, shape (D,).
@@ -141,12 +146,13 @@ def predict_threshold(
         train_steps: of the full-space run, at most.
 
     Raises:
-        InputError: the goal is not a training-loss goal, or an argument is out of range.
+        InputError: the goal is a training loss of 0, or one that the full-space run cannot be
+            asked about or never reaches; or an argument is out of range.
     """
-    goal = parse_goal(goal)
-    if not isinstance(goal, LossBelow) or goal.split != "train" or goal.level <= 0:
-        expected = "a training loss above 0, such as 'loss<=0.1'"
-        raise invalid("goal", expected=expected, got=str(goal))
+    asked = parse_goal(goal)
+    if asked.metric == "loss" and asked.level <= 0:
+        expected = "a loss above 0, such as 'loss<=0.1'"
+        raise invalid("goal", expected=expected, got=str(asked))
     if not 0 < center < 1:
         raise invalid("center", expected="a share of ε in (0, 1)", got=repr(center))
     if curvature is None:
@@ -155,10 +161,11 @@ def predict_threshold(
         raise unknown("curvature", str(curvature), ["gauss-newton", "hessian"])
     if not all(level > 0 for level in levels):
         raise invalid("levels", expected="numbers above 0", got=repr(tuple(levels)))
-    wanted = sorted({goal.level, *levels}, reverse=True)
     indices = subset_rows(problem, rows, seed)
     w0 = problem.init(derive(seed, "init", 0)) if start is None else start
     w0 = w0.to(problem.device, problem.dtype)
+    wanted_goal, translation = _as_level(problem, asked, w0, seed, indices, train_steps)
+    wanted = sorted({wanted_goal.level, *levels}, reverse=True)
     initial = mean_loss(problem, w0, indices)
     points = _centers(problem, w0, wanted, seed, indices, center, train_steps, initial, centers)
     make = gauss_newton if curvature == "gauss-newton" else hessian
@@ -180,13 +187,35 @@ def predict_threshold(
         estimate = well.threshold(level - point.loss, formula)
         drop = initial - point.loss
         notes = _doubts(well, drop, point.loss, level, center)
+        if level == wanted_goal.level:
+            notes = (*translation, *notes)
         return LevelPrediction(
             level, estimate, point.loss, well.distance, well.drop, drop, well.negative_mass, notes
         )
 
     return Prediction(
-        goal, tuple(map(at_level, wanted)), problem.ambient_dim, initial, curvature, formula, center
+        wanted_goal, asked, tuple(map(at_level, wanted)), problem.ambient_dim, initial,
+        curvature, formula, center,
+    )  # fmt: skip
+
+
+def _as_level(
+    problem: AbstractProblem,
+    asked: Goal,
+    start: torch.Tensor,
+    seed: int,
+    indices: torch.Tensor | None,
+    steps: int,
+) -> tuple[LossBelow, tuple[str, ...]]:
+    """Return the goal as a training loss, and the note that says so where it was not one."""
+    if isinstance(asked, LossBelow) and asked.split == "train":
+        return asked, ()
+    level = level_at_goal(problem, start, asked, seed, indices=indices, steps=steps)
+    note = (
+        f"predicted for loss<={level:.3g}, where full-space training first meets {asked}: a "
+        "subspace may meet it at another loss"
     )
+    return LossBelow(level), (note,)
 
 
 def _centers(

@@ -25,6 +25,7 @@ from subspan.training.batches import Batches
 from subspan.training.optimizers import OPTIMIZER_CLASSES, learning_rate
 from subspan.training.outcome import CurvePoint, Outcome
 from subspan.training.spec import TrainSpec
+from subspan.training.strong import minimize_in_subspace
 
 
 class AffineSubspace(Protocol):
@@ -84,6 +85,8 @@ def train(
     """
     if spec.optimizer == "exact":
         return [_solve_exactly(problem, subspace) for subspace in subspaces]
+    if spec.optimizer == "levenberg_marquardt":
+        return [_solve_strongly(problem, subspace, spec, evaluate) for subspace in subspaces]
     run = _Run(problem, subspaces, spec, batch_seeds, evaluate)
     run.advance_all(on_step)
     return run.results
@@ -151,17 +154,14 @@ class _Run:
         """Evaluate these trials and retire those that diverged or met the goal."""
         rows = [self._alive.index(i) for i in trials]
         weights = (self._offsets + self._stack.forward(self._theta))[rows]
-        evaluations = [self._problem.evaluate_many(weights, split) for split in ("train", "test")]
         stopped, diverged = [], []
-        for i, train_set, test_set in zip(trials, *evaluations, strict=True):
-            point = CurvePoint(step, *train_set, *test_set)
-            if not math.isfinite(train_set.loss):
+        points = _curve_points(self._problem, weights, step)
+        for i, point in zip(trials, points, strict=True):
+            if not math.isfinite(point.train_loss):
                 diverged.append(i)
                 continue
             self.results[i].curve.append(point)
-            if self._goal is not None and self._goal.met_by(
-                getattr(point, f"{self._goal.split}_{self._goal.metric}")
-            ):
+            if _meets(self._goal, point):
                 stopped.append(i)
         if step < self._total:  # at the last step nothing was cut short: it is finished
             self._finish(stopped, step, Outcome.STOPPED)
@@ -198,6 +198,53 @@ class _Run:
         self._optimizer.keep(positions)
         if rows:
             self._stack = stack(self._maps)
+
+
+def _curve_points(problem: AbstractProblem, weights: torch.Tensor, step: int) -> list[CurvePoint]:
+    """Evaluate weights (K, D) on both splits."""
+    evaluations = [problem.evaluate_many(weights, split) for split in ("train", "test")]
+    return [CurvePoint(step, *train, *test) for train, test in zip(*evaluations, strict=True)]
+
+
+def _meets(goal: Goal | None, point: CurvePoint) -> bool:
+    return goal is not None and goal.met_by(getattr(point, f"{goal.split}_{goal.metric}"))
+
+
+def _solve_strongly(
+    problem: AbstractProblem, subspace: AffineSubspace, spec: TrainSpec, evaluate: bool
+) -> TrainResult:
+    """Levenberg–Marquardt, alone: θ, its curve, and whether the goal ended it."""
+    clock, result = time.perf_counter(), TrainResult()
+    goal = None if spec.stop_at is None else parse_goal(spec.stop_at)
+    every, total = spec.eval_every or 1, spec.total_steps(problem.train_size)
+
+    def watch(step: int, theta: torch.Tensor) -> bool:
+        weights = (subspace.offset + subspace.map(theta))[None]
+        (point,) = _curve_points(problem, weights, step)
+        if math.isfinite(point.train_loss):
+            result.curve.append(point)
+        return _meets(goal, point)
+
+    if evaluate and subspace.search_steps and watch(0, subspace.offset.new_zeros(subspace.map.dim)):
+        result.outcome = Outcome.STOPPED
+        result.theta = subspace.offset.new_zeros(subspace.map.dim)
+    else:
+        found = minimize_in_subspace(
+            problem,
+            subspace.offset,
+            subspace.map,
+            steps=total,
+            watch=lambda step, theta: evaluate and step % every == 0 and watch(step, theta),
+        )
+        result.theta, result.steps = found.theta, found.steps
+        if evaluate and found.steps and found.steps % every:
+            watch(found.steps, found.theta)
+        if found.status == "reached" and found.steps < total:
+            result.outcome = Outcome.STOPPED
+        elif not math.isfinite(found.loss):
+            result.outcome = Outcome.DIVERGED
+    result.wall_time = time.perf_counter() - clock
+    return result
 
 
 def _solve_exactly(problem: AbstractProblem, subspace: AffineSubspace) -> TrainResult:

@@ -20,6 +20,8 @@ from subspan.maps.base import LinearMap
 from subspan.problems.base import AbstractProblem
 
 _Product = Callable[[torch.Tensor], torch.Tensor]
+Watch = Callable[[int, torch.Tensor], bool]
+"""Called with (steps taken, θ) after each step; True ends the search."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class StrongResult:
         steps: Levenberg–Marquardt steps, refused ones included.
         products: Gauss–Newton products, each about two gradients' worth of work.
         losses: loss after each step, the starting loss first.
-        status: `"reached"` the level; `"stalled"`: steps no longer lower the loss (a local
-            minimum, to the tolerance); `"out of steps"`.
+        status: `"reached"` the level, or ended by `watch`; `"stalled"`: steps no longer lower
+            the loss (a local minimum, to the tolerance); `"out of steps"`.
     """
 
     theta: torch.Tensor
@@ -54,6 +56,7 @@ def minimize_in_subspace(
     steps: int = 100,
     cg_steps: int = 50,
     tolerance: float = 1e-4,
+    watch: Watch | None = None,
 ) -> StrongResult:
     """Minimise the full training loss over {offset + A θ}, stopping once it is at most `level`.
 
@@ -65,13 +68,19 @@ def minimize_in_subspace(
         start: θ to start from, shape (d,); None: 0.
         steps: Levenberg–Marquardt steps at most.
         cg_steps: conjugate-gradient products per step at most.
-        tolerance: stalled once ten accepted steps lower the loss by less than this share.
+        tolerance: stalled once ten steps lower the loss by less than this share.
+        watch: called after every step, refused ones included; True ends the search.
 
     Raises:
         InputError: the problem has no outputs.
     """
     if not (hasattr(problem, "outputs") and hasattr(problem, "loss_of_outputs")):
-        raise invalid("problem", expected="a network", got=type(problem).__name__)
+        raise invalid(
+            "problem",
+            expected="a network for levenberg_marquardt",
+            got=getattr(problem, "name", type(problem).__name__),
+            remedy="Use optimizer='exact' on analytic problems.",
+        )
     batch = problem.batch()
     assert batch is not None
     x, y = batch[:2]
@@ -110,6 +119,9 @@ def minimize_in_subspace(
             theta, z, pullback, loss = trial, new_z, new_pullback, new_loss
         damping *= 0.3 if ratio > 0.75 else 1.0 if ratio > 0.25 else 4.0
         losses.append(loss)
+        if watch is not None and watch(len(losses) - 1, theta):
+            status = "reached"
+            break
         if damping > 1e12:
             status = "stalled"
             break
