@@ -3,8 +3,10 @@ import math
 import pytest
 import torch
 
+from subspan.errors import InputError
+from subspan.goals import AccuracyAbove
 from subspan.problems import Quadratic
-from subspan.theory.path import mean_loss, training_path
+from subspan.theory.path import level_at_goal, mean_loss, training_path
 
 
 def test_points_stand_where_the_levels_are_crossed(tiny):
@@ -36,6 +38,29 @@ def test_same_seed_same_path_other_seed_another(tiny):
     )
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
+
+
+def test_the_level_of_an_accuracy_is_the_loss_where_the_path_first_has_it(tiny):
+    start, goal = tiny.init(0), AccuracyAbove(0.9)
+    level = level_at_goal(tiny, start, goal, 0)
+    assert level < mean_loss(tiny, start, None)
+    # Training down to that loss gives the accuracy; down to a little more does not.
+    path = training_path(tiny, start, [level, 1.05 * level], seed=0)
+    assert tiny.evaluate(path[level].weights).accuracy >= 0.9
+    assert tiny.evaluate(path[1.05 * level].weights).accuracy < 0.9
+    assert level_at_goal(tiny, start, AccuracyAbove(0.95), 0) < level
+
+
+def test_a_goal_that_has_no_level_is_refused(tiny):
+    start = tiny.init(0)
+    with pytest.raises(InputError, match="initial weights do not meet"):
+        level_at_goal(tiny, start, AccuracyAbove(0.0), 0)
+    with pytest.raises(InputError, match="the problem has no test accuracy"):
+        level_at_goal(tiny, start, AccuracyAbove(0.5, "test"), 0)
+    with pytest.raises(InputError, match="where the run of 20 steps came to"):
+        level_at_goal(tiny, start, AccuracyAbove(1.0), 0, steps=20)
+    with pytest.raises(InputError, match="the problem has no train accuracy"):
+        level_at_goal(Quadratic([1.0], [1.0]), torch.ones(1), AccuracyAbove(0.5), 0)
 
 
 def test_mean_loss_of_a_subset_is_over_its_rows(tiny):

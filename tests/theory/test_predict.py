@@ -3,7 +3,10 @@ import pytest
 import torch
 
 from subspan.errors import InputError
+from subspan.goals import LossBelow
 from subspan.problems import Quadratic
+from subspan.streams import derive
+from subspan.theory.path import level_at_goal
 from subspan.theory.predict import predict_threshold
 from subspan.theory.wells import quadratic_threshold
 
@@ -64,6 +67,20 @@ def test_it_says_when_the_quadratic_picture_cannot_hold(tiny):
     assert any("is negative and counted as flat" in note for note in bent.at_goal.notes)
 
 
+def test_an_accuracy_is_predicted_at_the_loss_where_the_run_first_meets_it(tiny):
+    options = {"probes": 2, "lanczos_steps": 15}
+    found = predict_threshold(tiny, "accuracy>=0.9", **options)
+    assert str(found.asked) == "accuracy>=0.9"
+    level = level_at_goal(tiny, tiny.init(derive(0, "init", 0)), found.asked, 0)
+    assert found.goal == LossBelow(level)
+    assert found.value == predict_threshold(tiny, found.goal, **options).value
+    assert "full-space training first meets accuracy>=0.9" in found.at_goal.notes[0]
+    assert found.status == "doubtful"
+    assert predict_threshold(tiny, "loss<=0.5", **options).asked == LossBelow(0.5)
+    with pytest.raises(InputError, match=r"accuracy>=1, where the run of 20 steps came to 0\.\d+"):
+        predict_threshold(tiny, "accuracy>=1", train_steps=20)
+
+
 def test_same_seed_same_prediction(tiny):
     a, b, c = (
         predict_threshold(tiny, "loss<=0.3", s, probes=2, lanczos_steps=15).value for s in (0, 0, 1)
@@ -72,7 +89,9 @@ def test_same_seed_same_prediction(tiny):
 
 
 def test_bad_input_is_named(tiny):
-    with pytest.raises(InputError, match="training loss above 0"):
+    with pytest.raises(InputError, match="expected a loss above 0"):
+        predict_threshold(tiny, "loss<=0")
+    with pytest.raises(InputError, match="the problem has no test loss"):
         predict_threshold(tiny, "test:loss<=1")
     with pytest.raises(InputError, match="center"):
         predict_threshold(tiny, "loss<=1", center=1)

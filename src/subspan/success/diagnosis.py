@@ -1,0 +1,168 @@
+"""`diagnose`: is a goal out of a subspace's reach, or does the optimiser not find it there?
+
+A measured d* is an upper bound on the geometric one, as tight as the optimiser is good. So the
+threshold is measured twice, with the usual training and with a stronger one, in subspaces of the
+same kind. Where the stronger one succeeds at smaller d, the subspaces held the goal and were badly
+optimised. Where it does not, nothing is proved: an optimiser may always miss what is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from subspan.errors import invalid
+from subspan.goals import Goal
+from subspan.problems.analytic import Quadratic
+from subspan.problems.base import AbstractProblem
+from subspan.subspaces.base import Method
+from subspan.success.estimate import ThresholdEstimate
+from subspan.success.threshold import threshold
+from subspan.training.spec import TrainSpec
+from subspan.trials.runner import Progress, TrialRunner
+from subspan.trials.store import Store
+
+Cause = Literal["optimiser", "not shown", "stronger is worse"]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Two thresholds of one goal: with the usual training and with a stronger one.
+
+    Args:
+        usual: d* with the training that was asked about.
+        stronger: d* with the stronger one, in subspaces drawn from the same seed.
+        usual_spec: that training.
+        stronger_spec: the stronger one.
+    """
+
+    usual: ThresholdEstimate
+    stronger: ThresholdEstimate
+    usual_spec: TrainSpec
+    stronger_spec: TrainSpec
+
+    @property
+    def cause(self) -> Cause:
+        """`"optimiser"` where the stronger interval lies below the usual one, `"stronger is
+        worse"` where it lies above, else `"not shown"`."""
+        if _below(self.stronger, self.usual):
+            return "optimiser"
+        return "stronger is worse" if _below(self.usual, self.stronger) else "not shown"
+
+    @property
+    def stronger_name(self) -> str:
+        """The stronger training in words."""
+        return _described(self.stronger_spec)
+
+    @property
+    def verdict(self) -> str:
+        """The diagnosis in one sentence, with both intervals."""
+        better, usual = _described(self.stronger_spec), _described(self.usual_spec)
+        numbers = f"{_needs(self.stronger)} with {better}, {_needs(self.usual)} with {usual}"
+        goal = self.usual.goal
+        if self.cause == "optimiser":
+            return (
+                f"Badly optimised: {goal} takes {numbers}. The gap is the optimiser's: subspaces "
+                "that the usual training fails in hold the goal."
+            )
+        if self.cause == "stronger is worse":
+            return (
+                f"No answer: {goal} takes {numbers}. The second optimiser is the worse one "
+                "here; give it more steps, or choose another."
+            )
+        return (
+            f"No sign of bad optimisation: {goal} takes {numbers}. The intervals overlap. Smaller "
+            "subspaces may not hold the goal, or both optimisers miss it there."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the diagnosis as plain JSON data, without the records."""
+        return {
+            "cause": self.cause,
+            "verdict": self.verdict,
+            "usual": self.usual.to_json(),
+            "stronger": self.stronger.to_json(),
+        }
+
+    def __str__(self) -> str:
+        return self.verdict
+
+
+def diagnose(
+    problem: AbstractProblem,
+    method: Method | str,
+    goal: Goal | str,
+    *,
+    spec: TrainSpec | None = None,
+    stronger: TrainSpec | None = None,
+    store: Store | str | Path | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Diagnosis:
+    """Measure d* with the usual training and with a stronger one, and say what the gap means.
+
+    Args:
+        problem: what is trained.
+        method: how the subspace is chosen, or its text.
+        goal: what counts as success, or its text.
+        spec: the usual training; the problem's default if None.
+        stronger: the training to hold against it. None: Levenberg–Marquardt for networks, in
+            the usual one's dtype, and exact least squares for quadratics.
+        store: as for `threshold`; a threshold measured there before is not measured again.
+        workers: as for `threshold`.
+        progress: as for `threshold`.
+        options: further arguments of `threshold`, the same for both (`seed`, `delta`, `ratio`, …).
+
+    Raises:
+        InputError: as for `threshold`; or both trainings are the same.
+    """
+    usual_spec = spec or problem.default_spec
+    stronger_spec = stronger or _stronger(problem, usual_spec)
+    if dataclasses.replace(stronger_spec, stop_at=None) == dataclasses.replace(
+        usual_spec, stop_at=None
+    ):
+        raise invalid(
+            "stronger",
+            expected="a training other than the usual one",
+            got=_described(usual_spec),
+            remedy="Give another optimizer, or more steps.",
+        )
+    with contextlib.ExitStack() as stack:
+        runner = stack.enter_context(
+            TrialRunner(problem, store=store, workers=workers, progress=progress)
+        )
+        usual, better = (
+            threshold(problem, method, goal, spec=each, runner=runner, **options)
+            for each in (usual_spec, stronger_spec)
+        )
+    return Diagnosis(usual, better, usual_spec, stronger_spec)
+
+
+def _stronger(problem: AbstractProblem, usual: TrainSpec) -> TrainSpec:
+    if isinstance(problem, Quadratic):
+        return problem.default_spec
+    return TrainSpec("levenberg_marquardt", dtype=usual.dtype)
+
+
+def _below(one: ThresholdEstimate, other: ThresholdEstimate) -> bool:
+    """Whether the whole interval of one lies below the other's."""
+    return one.high is not None and other.low is not None and one.high < other.low
+
+
+def _needs(estimate: ThresholdEstimate) -> str:
+    if estimate.status == "above range":
+        return f"d > {estimate.low:,}"
+    value = "?" if estimate.value is None else f"{estimate.value:,}"
+    high = "∞" if estimate.high is None else f"{estimate.high:,}"
+    return f"d = {value} [{estimate.low:,}, {high}]"
+
+
+def _described(spec: TrainSpec) -> str:
+    if spec.optimizer == "exact":
+        return "exact least squares"
+    length = f"{spec.steps} steps" if spec.steps else f"{spec.epochs:g} epochs"
+    return f"{spec.optimizer} ({length})"
