@@ -23,10 +23,11 @@ from subspan.maps import hadamard
 from subspan.maps.base import LinearMap, check_dims
 from subspan.maps.gaussian import DENSE_BYTES, GaussianMap
 from subspan.maps.partition import deals
+from subspan.maps.segments import SegmentSum
 from subspan.maps.sparse import SparseMap
 
 _CHUNK_CPU = 2**18  # stays in the second-level cache
-_CHUNK_GPU = 2**24
+_CHUNK_GPU = 2**22  # bounds what sorting needs
 _DIGEST_CHUNK = 2**20
 
 
@@ -148,7 +149,7 @@ class IndexedMap(SlicedMap):
 
     def collect(self, v: torch.Tensor, start: int, stop: int, into: torch.Tensor) -> None:
         """Add each weight's v to its entry of the table."""
-        into.index_add_(-1, self._index[start:stop].int(), v)
+        SegmentSum(self._index[start:stop].int(), len(into)).add_to(into, v)
 
     def to(self, device: torch.device) -> Self:
         """Return this map on another device."""
@@ -219,12 +220,14 @@ class SparseSlices(SlicedMap):
         """Return (A θ)[start:stop]."""
         rows, column, entry = self._slice(start, stop)
         values = table.index_select(-1, column) * entry.to(table.dtype)
-        return table.new_zeros(*table.shape[:-1], stop - start).index_add(-1, rows, values)
+        if traced():
+            return table.new_zeros(*table.shape[:-1], stop - start).index_add(-1, rows, values)
+        return SegmentSum(rows, stop - start)(values)
 
     def collect(self, v: torch.Tensor, start: int, stop: int, into: torch.Tensor) -> None:
         """Add the entries of these rows."""
         rows, column, entry = self._slice(start, stop)
-        into.index_add_(-1, column, v.index_select(-1, rows) * entry.to(v.dtype))
+        SegmentSum(column, len(into)).add_to(into, v.index_select(-1, rows) * entry.to(v.dtype))
 
     def to(self, device: torch.device) -> Self:
         """Return this map on another device."""

@@ -15,6 +15,7 @@ import torch
 
 from subspan.canonical import tensor_digest
 from subspan.maps.base import LinearMap, check_dims
+from subspan.maps.segments import SegmentSum
 from subspan.streams import words
 
 _CHUNK_WEIGHTS = 2**20
@@ -81,13 +82,13 @@ class PartitionMap(LinearMap):
         self._exact = exact
         self.coordinate = coordinate.to(device)
         self.entry = exact.to(device, dtype)
+        self._sum = SegmentSum(self.coordinate, dim)
 
     def _forward(self, theta: torch.Tensor) -> torch.Tensor:
         return theta.index_select(-1, self.coordinate) * self.entry
 
     def _adjoint(self, v: torch.Tensor) -> torch.Tensor:
-        out = v.new_zeros(*v.shape[:-1], self.dim)
-        return out.index_add_(-1, self.coordinate, v * self.entry)
+        return self._sum(v * self.entry)
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None

@@ -11,6 +11,7 @@ import torch
 from subspan.canonical import tensor_digest
 from subspan.errors import invalid
 from subspan.maps.base import LinearMap, check_dims
+from subspan.maps.segments import SegmentSum
 from subspan.streams import words
 
 
@@ -68,11 +69,10 @@ class SparseMap(LinearMap):
         self.ambient_dim, self.device, self.dtype = ambient_dim, device, dtype
         self._exact = exact
         self.rows, self.entry = rows.to(device), exact.to(device, dtype)
+        self._sum = SegmentSum(self.rows.flatten(), ambient_dim)
 
     def _forward(self, theta: torch.Tensor) -> torch.Tensor:
-        out = theta.new_zeros(*theta.shape[:-1], self.ambient_dim)
-        values = (theta[..., None] * self.entry).flatten(-2)
-        return out.index_add_(-1, self.rows.flatten(), values)
+        return self._sum((theta[..., None] * self.entry).flatten(-2))
 
     def _adjoint(self, v: torch.Tensor) -> torch.Tensor:
         picked = v.index_select(-1, self.rows.flatten()).unflatten(-1, (self.dim, self.nnz))

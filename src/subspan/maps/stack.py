@@ -15,6 +15,7 @@ import torch
 from subspan.maps.base import LinearMap
 from subspan.maps.hadamard import HadamardMap
 from subspan.maps.partition import PartitionMap
+from subspan.maps.segments import SegmentSum
 from subspan.maps.walsh import walsh_hadamard
 
 
@@ -57,18 +58,17 @@ class _LoopStack(MapStack):
 class _PartitionStack(MapStack):
     def __init__(self, maps: Sequence[PartitionMap]) -> None:
         ends = torch.tensor([m.dim for m in maps]).cumsum(0)
-        self._total = int(ends[-1])
         starts = ends - torch.tensor([m.dim for m in maps])
         shifted = [m.coordinate + int(s) for m, s in zip(maps, starts, strict=True)]
         self._coordinate = torch.cat(shifted)
+        self._sum = SegmentSum(self._coordinate, int(ends[-1]))
         self._entry = torch.stack([m.entry for m in maps])
 
     def forward(self, theta: torch.Tensor) -> torch.Tensor:
         return theta.index_select(0, self._coordinate).view_as(self._entry).mul_(self._entry)
 
     def adjoint(self, v: torch.Tensor) -> torch.Tensor:
-        out = v.new_zeros(self._total)
-        return out.index_add_(0, self._coordinate, (v * self._entry).flatten())
+        return self._sum((v * self._entry).flatten())
 
 
 class _HadamardStack(MapStack):
