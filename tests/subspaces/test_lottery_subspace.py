@@ -34,17 +34,18 @@ def test_coordinates_change_the_scale_of_columns_and_not_the_span(digits) -> Non
     problem, draws = digits.to(dtype=torch.float64), [Draw(10, 0, 0)]
     (unit,) = LotterySubspace(12, 2, coordinates="unit").subspaces(problem, draws)
     torch.testing.assert_close(unit.map.dense().norm(dim=0), torch.ones(10).double())
-    for coordinates in ("root-sigma", "sigma", "rank"):
+    for coordinates in ("root-sigma", "sigma"):
         method = LotterySubspace(12, 2, coordinates=coordinates)
         (made,) = method.subspaces(problem, draws)
         norms = made.map.dense().norm(dim=0)
-        assert float(norms[0]) == pytest.approx(1.0)
         assert bool((norms.diff() <= 1e-12).all())
-        assert float(norms[-1]) < 0.9
+        assert float(norms[-1]) < 0.9 * float(norms[0])
         assert float(principal_angles(made.map, unit.map).max()) < 1e-6
         (path,) = method.trajectories(problem, draws)
-        expected = column_scales(coordinates, path.singular_values)[:10]
-        torch.testing.assert_close(norms, expected)
+        expected = column_scales(coordinates, path.singular_values)
+        assert expected is not None
+        assert float(expected.square().mean()) == pytest.approx(1.0)  # as much as unit columns
+        torch.testing.assert_close(norms, expected[:10])
 
 
 def test_scales_do_not_depend_on_how_many_dims_are_asked_for(digits) -> None:

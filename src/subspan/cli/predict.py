@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from subspan.success import ThresholdEstimate
     from subspan.theory import ConeEstimate, Prediction
 
+_SMALL = 100_000  # weights; below it threads cost more time than they save
+
 
 def command(
     problem: options.ProblemName,
@@ -47,9 +49,10 @@ def command(
     from subspan.theory import cone_threshold, polar_certified_miss_dim, predict_threshold
     from subspan.theory.gordon import certified_miss_dim
 
-    torch.set_num_threads(max(1, min(2, torch.get_num_threads())))
     wanted = subspan.parse_goal(goal)
     loaded = options.load_problem(problem, data_dir, subset)
+    if loaded.ambient_dim < _SMALL:
+        torch.set_num_threads(1)
     measured = None if store is None else fit_from_store(store, loaded.identity, wanted)
     complain("curvature: one training run in full space, then Lanczos …")
     prediction = predict_threshold(loaded, wanted, seed, rows=rows)
@@ -79,12 +82,13 @@ def command(
         ("curvature", f"{_band(prediction)}  {prediction.curvature} well, {prediction.status}"),
         *(("", f"  ({note})") for note in at.notes),
         ("cone", f"{_band(cone)}  estimates the geometric lower bound; {cone.status}"),
+        ("", f"  (by starting radius: {', '.join(f'{v:.4g}' for v in cone.by_radius)})"),
         (
             "certified",
             f"d ≤ {certified['polar']} misses, if the cone is convex and the width exact",
         ),
         ("Gordon", f"d ≤ {certified['gordon']} misses, if the width is exact"),
-        ("measured", None if measured is None else _band(measured)),
+        ("measured", None if measured is None else f"{_band(measured)}  {_training(measured)}"),
         ("figure", ", ".join(map(str, drawn)) or None),
     )
 
@@ -139,6 +143,11 @@ def _plain(prediction: Prediction) -> dict[str, Any]:
         "negative_mass": at.negative_mass,
         "initial_loss": prediction.initial_loss,
     }
+
+
+def _training(measured: ThresholdEstimate) -> str:
+    optimizer = "" if measured.experiment is None else f"{measured.experiment.spec['optimizer']}, "
+    return f"{optimizer}{measured.status}, {measured.trials} trials"
 
 
 def _band(estimate: Any) -> str:

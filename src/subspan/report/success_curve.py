@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,6 +13,9 @@ from subspan.intervals import binomial_interval
 from subspan.report import figure as base
 from subspan.success.estimate import ThresholdEstimate
 from subspan.success.posterior import Count
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _POOL_RATIO, _POOL_TRIALS = 1.08, 12
 _GRID = 240
@@ -169,25 +173,7 @@ def draw_success_curve(data: SuccessCurveData) -> Figure:
                         markersize=6,
                         markeredgewidth=0.9,
                     )
-        axes.vlines(
-            data.dims,
-            data.low,
-            data.high,
-            color=base.INK,
-            linewidth=0.8,
-            alpha=np.where(data.totals < _FEW, 0.15, 0.6),
-            zorder=3,
-        )
-        axes.scatter(
-            data.dims,
-            data.probability,
-            s=10 + 7 * np.minimum(data.totals, 20),
-            facecolor="white",
-            edgecolor=base.INK,
-            linewidth=1.0,
-            zorder=4,
-            label=f"success rate, {100 * estimate.confidence:g} % interval",
-        )
+        draw_rates(axes, data)
         axes.set_title(headline(estimate), pad=8, fontweight="bold")
         middle = estimate.value or data.grid[len(data.grid) // 2]
         right = data.grid[-1] / middle > middle / data.grid[0]
@@ -209,3 +195,26 @@ def draw_success_curve(data: SuccessCurveData) -> Figure:
             figure, base.provenance(estimate.experiment, estimate.ambient_dim, note)
         )
     return figure
+
+
+def draw_rates(axes: Axes, data: SuccessCurveData) -> None:
+    """Draw the success rates with their intervals; large dots are many trials."""
+    axes.vlines(
+        data.dims,
+        data.low,
+        data.high,
+        color=base.INK,
+        linewidth=0.8,
+        alpha=np.where(data.totals < _FEW, 0.15, 0.6),
+        zorder=3,
+    )
+    axes.scatter(
+        data.dims,
+        data.probability,
+        s=10 + 7 * np.minimum(data.totals, 20),
+        facecolor="white",
+        edgecolor=base.INK,
+        linewidth=1.0,
+        zorder=4,
+        label=f"success rate, {100 * data.estimate.confidence:g} % interval",
+    )

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from subspan.report import figure as base
-from subspan.report.success_curve import SuccessCurveData, success_curve_data
+from subspan.report.success_curve import (
+    SuccessCurveData,
+    draw_rates,
+    headline,
+    success_curve_data,
+)
 from subspan.success.estimate import ThresholdEstimate
 from subspan.theory.cone import ConeEstimate
 from subspan.theory.gordon import certified_miss_dim, polar_certified_miss_dim
 from subspan.theory.lanczos import smoothed_density
 from subspan.theory.predict import Prediction
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 _GRID = 300
+_SHOWN_MASS = 0.005  # negative curvature below this share of Σ|λ| is not drawn
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,7 @@ def prediction_data(
         curvature = (found.mean, found.low or 0.0, found.high or float(dim))
     return PredictionData(
         dim,
-        base.pretty(prediction.goal),
+        base.pretty(prediction.asked),
         grid,
         cone.transition.probability(grid),
         (cone.mean, cone.low or 0.0, cone.high or float(dim)),
@@ -75,56 +86,55 @@ def prediction_data(
 def draw_prediction(data: PredictionData) -> Figure:
     """Draw measured success, the cone's step, the curvature's d* and the certified misses."""
     with base.style():
-        figure, axes = base.new_figure()
-        base.dims_axis(axes, data.grid[0], data.grid[-1], data.ambient_dim)
+        figure, axes = base.new_figure(height=5.4)
+        left, right = data.grid[0], data.grid[-1]
+        base.dims_axis(axes, left, right, data.ambient_dim)
         axes.set_ylim(-0.05, 1.05)
-        axes.set_ylabel(f"success probability  P({data.goal})")
+        axes.set_yticks(np.linspace(0, 1, 6))
+        axes.set_ylabel("success probability")
         axes.grid(axis="y", color=base.PALE, linewidth=0.6)
         axes.set_axisbelow(True)
         for miss, name, shade in (
-            (data.polar, "certified to miss (convex cone)", 0.16),
-            (data.gordon, "certified to miss (Gordon)", 0.35),
+            (data.gordon, "Gordon", 0.4),
+            (data.polar, "polar Gordon, if convex", 0.18),
         ):
-            if miss >= data.grid[0]:
-                label = f"{name}: d ≤ {miss}"
-                axes.axvspan(
-                    data.grid[0], miss, color=base.GREY, alpha=shade, linewidth=0, label=label
-                )
+            label = f"{name}: " + (f"misses for d ≤ {miss:,}" if miss else "certifies no miss")
+            if miss >= left:
+                axes.axvspan(left, miss, color=base.GREY, alpha=shade, linewidth=0, label=label)
+            else:  # nothing to shade, but it is part of the answer
+                axes.plot([], [], " ", label=label)
         value, low, high = data.cone
         axes.axvspan(low, high, color=base.GREEN, alpha=0.15, linewidth=0)
-        axes.plot(
-            data.grid,
-            data.cone_curve,
-            color=base.GREEN,
-            linewidth=1.8,
-            label=f"cone: d* ≈ {value:.0f}, a lower bound's estimate",
-        )
+        label = f"cone, lower bound: d* ≈ {value:.0f} [{low:.0f}, {high:.0f}]"
+        axes.plot(data.grid, data.cone_curve, color=base.GREEN, linewidth=1.8, label=label)
         if data.curvature is not None:
             value, low, high = data.curvature
             axes.axvspan(low, high, color=base.ORANGE, alpha=0.2, linewidth=0)
-            axes.axvline(
-                value, color=base.ORANGE, linewidth=1.8, label=f"curvature: d* ≈ {value:.0f}"
-            )
+            label = f"curvature: d* ≈ {value:.0f} [{low:.0f}, {high:.0f}]"
+            axes.axvline(value, color=base.ORANGE, linewidth=1.8, label=label)
         if data.measured is not None:
-            seen = data.measured
-            estimate = seen.estimate
-            axes.plot(seen.grid, seen.fit, color=base.BLUE, linewidth=1.8, label="measured: fit")
-            axes.fill_between(
-                seen.grid, seen.fit_low, seen.fit_high, color=base.BLUE, alpha=0.16, linewidth=0
-            )
-            axes.scatter(
-                seen.dims,
-                seen.probability,
-                s=16,
-                facecolor="white",
-                edgecolor=base.INK,
-                zorder=4,
-                label=f"measured: d* = {estimate.value}, {estimate.trials} trials",
-            )
-        axes.legend(loc="upper left", frameon=True, framealpha=0.92, edgecolor="none")
-        axes.set_title("Predicted and measured thresholds", pad=8, fontweight="bold")
-        base.add_provenance(figure, f"D = {data.ambient_dim:,}")
+            _draw_measured(axes, data.measured)
+        axes.legend(  # below the axes: every corner inside may hold a curve
+            loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, columnspacing=1.5
+        )
+        known = "Predicted and measured thresholds" if data.measured else "Predicted thresholds"
+        axes.set_title(f"{known}: {data.goal}", pad=8, fontweight="bold")
+        note = f"D = {data.ambient_dim:,}"
+        if data.measured is not None:
+            found = data.measured.estimate
+            note = base.provenance(found.experiment, data.ambient_dim, f"{found.trials} trials")
+        base.add_provenance(figure, note)
     return figure
+
+
+def _draw_measured(axes: Axes, seen: SuccessCurveData) -> None:
+    """Draw success rates with their intervals and the fit with its band."""
+    label = f"measured: {headline(seen.estimate)}"
+    axes.plot(seen.grid, seen.fit, color=base.BLUE, linewidth=1.8, label=label)
+    axes.fill_between(
+        seen.grid, seen.fit_low, seen.fit_high, color=base.BLUE, alpha=0.16, linewidth=0
+    )
+    draw_rates(axes, seen)
 
 
 @dataclass(frozen=True)
@@ -187,49 +197,78 @@ def draw_wells(panels: Sequence[WellsData]) -> Figure:
 
 @dataclass(frozen=True)
 class SpectrumData:
-    """Spectral density on log₁₀ λ of the positive part of one or more spectra.
+    """Spectral density over log₁₀ |λ| of one or more spectra.
 
     Args:
-        grid: log₁₀ λ, shape (m,).
-        densities: eigenvalues per decade, by name, each (m,).
-        negative: share of curvature that is negative, by name.
+        grid: log₁₀ |λ|, shape (m,).
+        positive: eigenvalues λ > 0 per decade, by name, each (m,).
+        negative: eigenvalues λ < 0 per decade of |λ|, by name, each (m,).
+        negative_mass: Σ|negative λ| / Σ|λ|, by name.
+        ambient_dim: D.
     """
 
     grid: np.ndarray
-    densities: dict[str, np.ndarray]
-    negative: dict[str, float]
+    positive: dict[str, np.ndarray]
+    negative: dict[str, np.ndarray]
+    negative_mass: dict[str, float]
+    ambient_dim: int
 
 
 def spectrum_data(
-    measures: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], width: float = 0.15
+    measures: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]],
+    *,
+    decades: float = 3.0,
+    width: float = 0.15,
 ) -> SpectrumData:
-    """Smooth Lanczos measures (`MatrixFreeWell.density_measures`) on a logarithmic axis."""
-    tops = [float(nodes.max()) for runs in measures.values() for nodes, _ in runs]
-    grid = np.linspace(np.log10(max(tops)) - 7, np.log10(max(tops)) + 0.5, _GRID)
-    densities, negative = {}, {}
+    """Smooth Lanczos measures (`lanczos.density_measures`) on a logarithmic axis.
+
+    Args:
+        measures: by name, one (nodes, weights) per probe.
+        decades: how far below the largest eigenvalue to look. Smaller ones are left out: Lanczos
+            resolves the ends of a spectrum, not what is next to zero.
+        width: standard deviation of the smoothing, in decades.
+    """
+    top = math.log10(max(float(nodes.max()) for runs in measures.values() for nodes, _ in runs))
+    grid = np.linspace(top - decades, top + 0.5, _GRID)
+    positive, negative, mass, dim = {}, {}, {}, 0.0
     for name, runs in measures.items():
-        logs = []
-        for nodes, weights in runs:
-            kept = nodes > 10 ** (grid[0] - 1)
-            logs.append((np.log10(nodes[kept]), weights[kept]))
-        densities[name] = smoothed_density(logs, grid, width)
-        mass = sum(float(np.abs(n) @ w) for n, w in runs)
-        negative[name] = -sum(float(np.minimum(n, 0) @ w) for n, w in runs) / mass
-    return SpectrumData(grid, densities, negative)
+        positive[name], negative[name] = (
+            smoothed_density([_logs(sign * n, w, grid[0] - 1) for n, w in runs], grid, width)
+            for sign in (1, -1)
+        )
+        total = sum(float(np.abs(n) @ w) for n, w in runs)
+        mass[name] = -sum(float(np.minimum(n, 0) @ w) for n, w in runs) / total
+        dim = float(runs[0][1].sum())
+    return SpectrumData(grid, positive, negative, mass, round(dim))
 
 
-def draw_spectrum(data: SpectrumData) -> Figure:
-    """Draw eigenvalues per decade, one line per spectrum."""
+def _logs(nodes: np.ndarray, weights: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+    kept = nodes > 10**least
+    return np.log10(nodes[kept]), weights[kept]
+
+
+def draw_spectrum(data: SpectrumData, title: str, note: str = "") -> Figure:
+    """Draw eigenvalues per decade, a line per spectrum, dashed where eigenvalues are negative."""
+    colors = [base.BLUE, base.VERMILION, base.GREEN, base.ORANGE]
     with base.style():
-        figure, axes = base.new_figure()
-        colors = [base.BLUE, base.VERMILION, base.GREEN, base.ORANGE]
-        for i, (name, density) in enumerate(data.densities.items()):
-            label = f"{name} ({data.negative[name]:.0%} negative)"
-            axes.plot(data.grid, density, color=colors[i % len(colors)], label=label)
+        figure, axes = base.new_figure(height=5.0)
+        axes.set_xscale("log")
         axes.set_yscale("log")
-        top = max(float(d.max()) for d in data.densities.values())
-        axes.set_ylim(top * 1e-4, top * 2)
-        axes.set_xlabel("log₁₀ of the eigenvalue")
+        axes.grid(color=base.PALE, linewidth=0.6)
+        axes.set_axisbelow(True)
+        for i, (name, density) in enumerate(data.positive.items()):
+            color, share = colors[i % len(colors)], data.negative_mass[name]
+            axes.plot(10**data.grid, density, color=color, linewidth=1.6, label=name)
+            if share >= _SHOWN_MASS:
+                axes.plot(
+                    10**data.grid, data.negative[name], color=color, linestyle=(0, (4, 2)),
+                    linewidth=1.2, label=f"its −λ ({share:.0%} of Σ|λ|)",
+                )  # fmt: skip
+        axes.set_ylim(0.3, 2 * max(float(d.max()) for d in data.positive.values()))
+        axes.set_xlim(10 ** data.grid[0], 10 ** data.grid[-1])
+        axes.set_xlabel("size of the eigenvalue |λ|")
         axes.set_ylabel("eigenvalues per decade")
-        axes.legend()
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
+        axes.set_title(title, pad=8, fontweight="bold")
+        base.add_provenance(figure, f"D = {data.ambient_dim:,}" + (f"  ·  {note}" if note else ""))
     return figure

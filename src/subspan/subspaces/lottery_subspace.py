@@ -16,7 +16,7 @@ from subspan.subspaces.full_space import Found, FullSpace, check_steps, shared
 from subspan.subspaces.gram_svd import gram_svd
 
 BASES = ("differences", "displacements")
-COORDINATES = ("root-sigma", "sigma", "rank", "unit")
+COORDINATES = ("sigma", "root-sigma", "unit")
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class LotterySubspace(Method):
     Source: Larsen et al. (2022), official code: momentum SGD; every 5 steps the difference to the
     previous snapshot is kept; SVD; then θ is trained from 0. Departures: exactly `every` steps lie
     between snapshots (there, six before the first); the SVD goes through the Gram matrix, in
-    place; and by default column i is scaled by √(σ_i/σ_1), and so is Adam's step along it.
+    place; and by default column i has a norm in proportion to σ_i, and so has Adam's step along it.
 
     The spans are nested. With the official unit columns Adam takes equal steps along every
     direction, also along those that training hardly used, and accuracy falls as dims are added
-    (`experiments/dip`). The other coordinates scale column i by a factor that falls with i and
-    does not depend on d, which leaves the span as it is.
+    (`experiments/dip`). The other coordinates give column i a norm that falls with i and does not
+    depend on d, which leaves the span as it is; over all columns the root mean square norm is 1.
 
     Args:
         snapshots: n, the largest d; the search takes n · every steps. Official: the largest d of
@@ -53,8 +53,8 @@ class LotterySubspace(Method):
         every: full-space steps between snapshots.
         basis: `"differences"` of successive snapshots (the official code), or `"displacements"`
             w_t − w₀ (the paper's words): the same span for d = n, weighted towards late training.
-        coordinates: factor of column i: `"root-sigma"` √(σ_i/σ_1), `"sigma"` σ_i/σ_1, `"rank"`
-            1/√i, or `"unit"` 1 (official).
+        coordinates: norm of column i: `"sigma"` in proportion to σ_i, `"root-sigma"` to √σ_i, or
+            `"unit"` 1 (official).
         rewind: step k whose weights w_k the subspace goes through; 0 is the initialisation.
         lr: learning rate of the search.
         momentum: of the search.
@@ -70,7 +70,7 @@ class LotterySubspace(Method):
         every: int = 5,
         *,
         basis: Literal["differences", "displacements"] = "differences",
-        coordinates: Literal["root-sigma", "sigma", "rank", "unit"] = "root-sigma",
+        coordinates: Literal["sigma", "root-sigma", "unit"] = "sigma",
         rewind: int = 0,
         lr: float = 0.05,
         momentum: float = 0.9,
@@ -128,8 +128,9 @@ class LotterySubspace(Method):
                 "directions in which the search moved (the rest is rounding)",
                 "Choose a smaller d, or a longer search: more snapshots, or more steps between.",
             )
-            scales = column_scales(self.coordinates, path.singular_values[: draw.dim])
-            chosen = ColumnsMap(path.basis[: draw.dim], scales)
+            scales = column_scales(self.coordinates, path.singular_values)
+            kept = None if scales is None else scales[: draw.dim]
+            chosen = ColumnsMap(path.basis[: draw.dim], kept)
             numbers = draw.dim * problem.ambient_dim
             if self.rewind:
                 numbers += problem.ambient_dim
@@ -200,12 +201,11 @@ class LotterySubspace(Method):
 
 
 def column_scales(coordinates: str, singular_values: torch.Tensor) -> torch.Tensor | None:
-    """Return the factors of the columns, shape (d,), falling from 1; None: all one (`"unit"`)."""
-    relative = singular_values / singular_values[0]
-    if coordinates == "rank":
-        count = len(singular_values)
-        return torch.arange(1, count + 1, dtype=torch.float64, device=relative.device).rsqrt()
-    return {"sigma": relative, "root-sigma": relative.sqrt(), "unit": None}[coordinates]
+    """Return the columns' norms, shape (r,), falling, of mean square 1; None: all 1 (`"unit"`)."""
+    if coordinates == "unit":
+        return None
+    norms = singular_values.sqrt() if coordinates == "root-sigma" else singular_values
+    return norms / norms.square().mean().sqrt()
 
 
 def _check_dim(dim: int, limit: int, what: str, remedy: str) -> None:
