@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+
+from subspan.goals import AccuracyAbove, LossBelow
+from subspan.report.figure import save_figure
+from subspan.report.theory_figures import (
+    draw_prediction,
+    draw_spectrum,
+    draw_wells,
+    prediction_data,
+    spectrum_data,
+    wells_data,
+)
+from subspan.success.estimate import estimate_from_counts
+from subspan.success.posterior import Count, Range
+from subspan.theory.cone import ConeEstimate
+from subspan.theory.mean import MeanEstimate
+from subspan.theory.predict import LevelPrediction, Prediction
+
+DIM, GOAL = 2410, LossBelow(0.1)
+
+
+def prediction(value=196.0, asked=GOAL):
+    band = None if value is None else MeanEstimate(value, value - 15, value + 15, 0.95, 6)
+    at = LevelPrediction(0.1, band, 0.025, 5.0, 0.3, 2.4, 0.0, ())
+    return Prediction(GOAL, asked, (at,), DIM, 2.4, "gauss-newton", "exact", 0.25)
+
+
+def cone(values=(90.0, 100.0, 110.0), dim=DIM):
+    mean = float(np.mean(values))
+    return ConeEstimate(
+        mean, mean - 9, mean + 9, 0.95, len(values), "ok", 4.0, 0.0, values, (mean, mean), dim
+    )
+
+
+def measured(step=160):
+    counts = [Count(d, 10 * (d >= step), 10) for d in range(40, 400, 20)]
+    return estimate_from_counts(counts, GOAL, Range(1, DIM, 0.1), ambient_dim=DIM)
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
+def test_prediction_data_holds_every_threshold_on_one_axis():
+    found = prediction_data(prediction(), cone(), measured())
+    assert found.goal == "train loss ≤ 0.1"
+    assert found.curvature == (196.0, 181.0, 211.0)
+    assert found.cone == (100.0, 91.0, 109.0)
+    assert np.interp(100, found.grid, found.cone_curve) == pytest.approx(0.5, abs=0.01)
+    assert (np.diff(found.cone_curve) >= 0).all()
+    # the largest d with d/√(d+1) ≤ E dist − √(2 ln 20) = 9.992 − 2.448
+    assert found.polar == 57
+    assert found.gordon == 0
+    for value in (found.polar / 1.3, 100, 196, found.measured.estimate.value):
+        assert found.grid[0] < value < found.grid[-1]
+    assert found.grid[-1] <= 1.1 * DIM
+
+
+def test_prediction_data_without_a_prediction_or_a_measurement():
+    found = prediction_data(prediction(None, AccuracyAbove(0.9)), cone())
+    assert found.curvature is None
+    assert found.measured is None
+    assert found.goal == "train accuracy ≥ 0.9"
+    figure = draw_prediction(found)
+    assert figure.axes[0].get_title("left") == "Predicted thresholds: train accuracy ≥ 0.9"
+    assert not any("curvature" in text or "measured" in text for text in legend(figure))
+
+
+def test_the_prediction_figure_names_what_it_draws():
+    figure = draw_prediction(prediction_data(prediction(), cone(), measured()))
+    texts = legend(figure)
+    assert texts[:2] == ["Gordon: certifies no miss", "polar Gordon, if convex: misses for d ≤ 57"]
+    assert "cone, lower bound: d* ≈ 100 [91, 109]" in texts
+    assert "curvature: d* ≈ 196 [181, 211]" in texts
+    assert any(text.startswith(f"measured: d* = {measured().value:,} ") for text in texts)
+    assert "success rate, 95 % interval" in texts
+    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    assert lines["curvature: d* ≈ 196 [181, 211]"].get_xdata()[0] == 196
+
+
+def test_gordons_certified_miss_is_shaded_where_there_is_one():
+    """A set of small width: both forms certify."""
+    small = cone((2200.0, 2210.0, 2220.0))
+    found = prediction_data(prediction(2300.0), small)
+    assert 0 < found.gordon < found.polar < 2210
+    texts = legend(draw_prediction(found))
+    assert texts[0] == f"Gordon: misses for d ≤ {found.gordon:,}"
+
+
+def test_nothing_in_the_prediction_figure_overlaps():
+    figure = draw_prediction(prediction_data(prediction(), cone(), measured()))
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    box = axes.get_legend().get_window_extent()
+    assert not box.overlaps(axes.get_window_extent())
+    assert not box.overlaps(axes.xaxis.label.get_window_extent())
+    assert not box.overlaps(figure._supxlabel.get_window_extent())
+    whole = figure.bbox
+    assert whole.x0 <= box.x0 < box.x1 <= whole.x1
+    assert whole.y0 <= box.y0 < box.y1 <= whole.y1
+
+
+def test_spectrum_counts_the_eigenvalues_of_either_sign():
+    values = np.concatenate([np.full(200, 0.1), np.full(30, 1.0), np.full(20, -0.3)])
+    found = spectrum_data({"H": [(values, np.ones(250))]}, width=0.05)
+    step = np.diff(found.grid)[0]
+    assert found.ambient_dim == 250
+    assert found.positive["H"].sum() * step == pytest.approx(230, rel=0.01)
+    assert found.negative["H"].sum() * step == pytest.approx(20, rel=0.01)
+    assert found.grid[found.negative["H"].argmax()] == pytest.approx(np.log10(0.3), abs=step)
+    assert found.negative_mass["H"] == pytest.approx(6 / 56)
+
+
+def test_spectrum_averages_over_probes_and_leaves_out_what_is_too_small():
+    one, two = (np.array([1.0, 1e-9]), np.array([40.0, 60.0])), (np.array([1.0]), np.array([100.0]))
+    found = spectrum_data({"H": [one, two]}, decades=3, width=0.05)
+    step = np.diff(found.grid)[0]
+    assert found.positive["H"].sum() * step == pytest.approx(70, rel=0.01)
+    assert found.negative["H"].sum() == 0
+
+
+def test_the_spectrum_figure_shows_negative_curvature_where_there_is_some():
+    well, bent = np.logspace(-2, 0, 50), np.concatenate([np.logspace(-2, 0, 40), [-0.5] * 10])
+    data = spectrum_data({k: [(v, np.ones(50))] for k, v in (("well", well), ("bent", bent))})
+    figure = draw_spectrum(data, "Two spectra", "a note")
+    share = 5 / (5 + np.logspace(-2, 0, 40).sum())
+    assert legend(figure) == ["well", "bent", f"its −λ ({share:.0%} of Σ|λ|)"]
+    assert figure.axes[0].get_title("left") == "Two spectra"
+    assert "D = 50  ·  a note" in figure._supxlabel.get_text()
+    figure.draw_without_rendering()
+    assert (
+        not figure.axes[0]
+        .get_legend()
+        .get_window_extent()
+        .overlaps(figure.axes[0].get_window_extent())
+    )
+
+
+def test_wells_are_sorted_and_drawn_a_panel_each(tmp_path):
+    rows = [
+        {"x": x, "measured": 10 * x, "spread": 1.0, "exact": 10 * x, "paper": 12 * x}
+        for x in (3.0, 1.0, 2.0)
+    ]
+    data = wells_data("ε", "a well", rows)
+    assert data.x.tolist() == [1.0, 2.0, 3.0]
+    assert data.measured.tolist() == [10.0, 20.0, 30.0]
+    figure = draw_wells([data, data])
+    assert len(figure.axes) == 2
+    assert "exact formula" in legend(figure)
+    (path,) = save_figure(figure, tmp_path / "wells", ("png",))
+    assert path.stat().st_size > 1000

@@ -1,0 +1,109 @@
+"""`subspan predict`: what it prints, the figure, and errors."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from subspan.cli import main
+
+QUICK = "digits-mlp --subset 100 --directions 2"
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run a command line in this process: (exit code, standard output, standard error)."""
+
+    def call(text: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        threads = torch.get_num_threads()
+        with pytest.raises(SystemExit) as left:
+            main(shlex.split(text))
+        torch.set_num_threads(threads)
+        out, err = capsys.readouterr()
+        code = left.value.code
+        assert isinstance(code, int | None)
+        return code or 0, out, err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a few trials of the same problem."""
+    path = tmp_path_factory.mktemp("predict") / "runs.db"
+    line = f"surface digits-mlp --subset 100 --dims 8,64 --repeats 3 --goals loss<=1 --store {path}"
+    with pytest.raises(SystemExit):
+        main([*line.split(), "--steps", "60", "--workers", "1"])
+    return path
+
+
+def test_json_and_text_say_the_same(cli: Any, store: Path, tmp_path: Path) -> None:
+    stem = tmp_path / "prediction"
+    code, out, err = cli(f'predict {QUICK} --goal "loss<=1" --store {store} --json --figure {stem}')
+    assert code == 0, err
+    answer = json.loads(out)
+    assert (answer["goal"], answer["level"], answer["ambient_dim"]) == ("loss<=1", 1.0, 2410)
+    assert 0 < answer["low"] <= answer["value"] <= answer["high"] < 2410
+    cone = answer["cone"]
+    assert 0 <= cone["low"] < cone["value"] < cone["high"] < 2410
+    assert len(cone["values"]) == 2
+    assert len(cone["by_radius"]) == 2
+    assert 0 <= answer["certified_miss"]["polar"] < cone["value"]
+    assert answer["measured"]["trials"] == 6
+    assert [Path(p).suffix for p in answer["figures"]] == [".png", ".svg", ".pdf"]
+    assert all(Path(p).stat().st_size > 1000 for p in answer["figures"])
+
+    code, out, err = cli(f'predict {QUICK} --goal "loss<=1" --store {store}')
+    assert code == 0, err
+    for name, value in (("curvature", answer["value"]), ("cone", cone["value"])):
+        assert re.search(rf"^  {name} +d\* ≈ {round(value)}  \[", out, re.M), out
+    assert re.search(r"^  measured .*adam, .*, 6 trials$", out, re.M), out
+    assert all(note in out for note in answer["notes"])
+    radii = ", ".join(f"{v:.4g}" for v in cone["by_radius"])
+    assert f"by starting radius: {radii}" in out
+
+
+def test_an_accuracy_is_predicted_at_a_loss_and_says_so(cli: Any) -> None:
+    code, out, err = cli(f'predict {QUICK} --goal "accuracy>=0.7" --json')
+    assert code == 0, err
+    answer = json.loads(out)
+    assert answer["goal"] == "accuracy>=0.7"
+    assert 0 < answer["level"] < answer["initial_loss"]
+    assert "full-space training first meets accuracy>=0.7" in answer["notes"][0]
+    same = json.loads(cli(f'predict {QUICK} --goal "loss<={answer["level"]!r}" --json')[1])
+    assert (same["value"], same["cone"]) == (answer["value"], answer["cone"])
+
+
+def test_a_store_without_such_trials_is_said(cli: Any, store: Path) -> None:
+    code, _, err = cli(
+        f'predict digits-mlp --subset 90 --directions 2 --goal "loss<=2" --store {store}'
+    )
+    assert code == 0
+    assert "no trials of this problem that decide loss<=2" in err
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ('predict digits-mpl --goal "loss<=1"', "Did you mean 'digits-mlp'?"),
+        (f'predict {QUICK} --goal "los<=1"', "goal: expected 'loss<=NUMBER'"),
+        (f'predict {QUICK} --goal "loss<=0"', "goal: expected a loss above 0"),
+        ('predict quadratic --goal "accuracy>=0.9"', "the problem has no train accuracy"),
+        ('predict digits-mlp --subset 100 --goal "loss<=1" --directions 1', "directions"),
+        (f'predict {QUICK} --goal "loss<=1" --rows 0', "rows"),
+        (f'predict {QUICK} --goal "loss<=1" --store nowhere.db', "nowhere.db"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(cli: Any, line: str, text: str) -> None:
+    code, out, err = cli(line)
+    assert (code, out) == (2, "")
+    assert text in err
+    assert len([part for part in err.splitlines() if part.startswith("error: ")]) == 1
+    assert "Traceback" not in err
