@@ -3,10 +3,15 @@ import math
 import pytest
 import torch
 
+from subspan import maps
 from subspan.errors import InputError
 from subspan.problems import Quadratic
 from subspan.theory.curvature import gauss_newton, hessian
 from subspan.theory.linearize import linearize
+from subspan.theory.path import training_path
+from subspan.training.spec import TrainSpec
+from subspan.training.strong import minimize_in_subspace
+from subspan.trials.run import run
 
 
 def test_tangent_agrees_with_the_network_to_first_order(tiny):
@@ -56,6 +61,28 @@ def test_it_is_a_problem(tiny):
     assert linear.identity["base"] == tiny.identity
     assert linear.identity != linearize(tiny, tiny.init(1)).identity
     assert linear.to(dtype=torch.float32).init(0).dtype == torch.float32
+
+
+def test_training_in_a_subspace_through_w_t_finds_the_one_minimum(tiny):
+    """The tangent's loss is convex: every start leads to the same loss, the network's own not."""
+    at = training_path(tiny, tiny.init(0), [0.9], seed=0)[0.9].weights
+    a = maps.make("gaussian", dim=6, ambient_dim=43, seed=0).to(dtype=torch.float64)
+    linear = linearize(tiny, at)
+    losses = [
+        minimize_in_subspace(linear, at, a, start=start, steps=30, tolerance=1e-6).loss
+        for start in (torch.zeros(6, dtype=torch.float64), 3 * tiny.init(2)[:6])
+    ]
+    assert losses[0] < float(tiny.loss(at, tiny.batch()))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_run_takes_it(tiny):
+    at = tiny.init(1)
+    spec = TrainSpec("levenberg_marquardt", steps=15, dtype="float64")
+    trials = run(linearize(tiny, at), "random", [4, 12], repeats=2, spec=spec, workers=1)
+    assert [t.dim for t in trials] == [4, 4, 12, 12]
+    mean = [sum(t.best_train_loss for t in trials if t.dim == d) for d in (4, 12)]
+    assert mean[1] < mean[0]
 
 
 def test_only_networks_are_linearised():

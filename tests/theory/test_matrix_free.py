@@ -62,6 +62,21 @@ def test_negative_curvature_counts_as_flat_and_is_reported():
     assert abs(estimate.mean - exact) <= 4 * estimate.standard_error + estimate.bias
 
 
+@pytest.mark.parametrize("tiny_value", [0.0, 1e-14, -1e-14])
+def test_flat_directions_cost_nothing_however_far_the_start_lies_along_them(tiny_value):
+    """Eigenvalues near zero need no cut-off: the answer is continuous there."""
+    lam, delta = np.logspace(-2, 0, 60), np.full(60, 0.3)
+    wide = np.concatenate([lam, np.full(140, tiny_value)])
+    far = np.concatenate([delta, np.full(140, 5.0)])
+    explicit = quadratic_threshold(lam, delta, 0.05)
+    assert quadratic_threshold(np.maximum(wide, 0), far, 0.05) == pytest.approx(explicit, rel=1e-6)
+    operator = Operator.diagonal(torch.from_numpy(wide))
+    well = MatrixFreeWell.of(operator, torch.from_numpy(far), probes=200, steps=200)
+    found = well.threshold(0.05)
+    assert abs(found.mean - explicit) <= 4 * found.standard_error
+    assert well.negative_mass < 1e-10
+
+
 def test_probes_are_checked():
     with pytest.raises(InputError, match="probes"):
         MatrixFreeWell.of(Operator.diagonal(torch.ones(3)), torch.ones(3), probes=1)
