@@ -135,7 +135,7 @@ def test_minilm_on_sst2_end_to_end(data_dir, tmp_path):
 
     method, store = RandomAffine(map="partition"), tmp_path / "runs.db"
     spec = TrainSpec(lr=2.0, steps=2, batch_size=64, eval_every=1)
-    trials = subspan.run(problem, method, dims=[10, 100], spec=spec, seed=0, store=store)
+    trials = subspan.run(problem, method, dims=[10, 100], repeats=1, spec=spec, seed=0, store=store)
     assert [t.dim for t in trials] == [10, 100]
     assert trials[1].best_train_loss < untrained
 
@@ -145,7 +145,7 @@ def test_minilm_on_sst2_end_to_end(data_dir, tmp_path):
 
     found = subspan.threshold(problem, method, goal, spec=spec, seed=0, store=store, max_trials=3)
     assert found.trials == 3
-    assert found.low <= found.high
+    assert found.high is None or found.low <= found.high  # None: above all that was tried
 
     table = subspan.compare(
         problem,
