@@ -25,8 +25,8 @@ def test_a_stronger_optimizer_below_the_usual_one_blames_the_optimizer():
     assert found.cause == "optimiser"
     assert found.verdict.startswith(
         f"Badly optimised: loss<=0.1 takes d = {found.stronger.value} "
-        f"[{found.stronger.low}, {found.stronger.high}] with levenberg_marquardt (60 steps), "
-        f"d = {found.usual.value} "
+        f"[{found.stronger.low}, {found.stronger.high}] with levenberg_marquardt (60 steps) "
+        f"and d = {found.usual.value} "
     )
     assert "The gap is the optimiser's" in str(found)
     assert found.to_json()["stronger"]["value"] == found.stronger.value

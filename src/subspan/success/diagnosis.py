@@ -61,7 +61,7 @@ class Diagnosis:
     def verdict(self) -> str:
         """The diagnosis in one sentence, with both intervals."""
         better, usual = _described(self.stronger_spec), _described(self.usual_spec)
-        numbers = f"{_needs(self.stronger)} with {better}, {_needs(self.usual)} with {usual}"
+        numbers = f"{_needs(self.stronger)} with {better} and {_needs(self.usual)} with {usual}"
         goal = self.usual.goal
         if self.cause == "optimiser":
             return (
