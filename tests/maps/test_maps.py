@@ -66,6 +66,12 @@ def test_gaussian_is_the_same_whole_and_in_chunks():
     assert (integer_columns(7, 1001, 10, 20) == integer_columns(7, 1001, 0, 30)[10:20]).all()
 
 
+def test_a_gaussian_map_that_stays_where_it_is_is_not_drawn_again():
+    a = GaussianMap(3, 50, 0)
+    assert a.to("cpu", torch.float32) is a
+    assert a.to(dtype=torch.float64).dtype == torch.float64
+
+
 def test_gaussian_dimensions_are_nested():
     small = maps.make("gaussian", dim=4, ambient_dim=99, seed=0).dense()
     large = maps.make("gaussian", dim=9, ambient_dim=99, seed=0).dense()

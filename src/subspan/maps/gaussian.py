@@ -164,12 +164,15 @@ class GaussianMap(LinearMap):
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Self:
         """Return this map on another device or in another dtype: the same bits, cast."""
+        device, dtype = torch.device(device or self.device), dtype or self.dtype
+        if (device, dtype) == (self.device, self.dtype):
+            return self
         return type(self)(
             self.dim,
             self.ambient_dim,
             self.seed,
-            device=device or self.device,
-            dtype=dtype or self.dtype,
+            device=device,
+            dtype=dtype,
             dense_bytes=self.dense_bytes,
         )
 
