@@ -1,4 +1,4 @@
-"""`subspan predict`: what it prints, the figure, and errors."""
+"""`subspan predict` and `subspan threshold --diagnose`: what they print, the figure, and errors."""
 
 from __future__ import annotations
 
@@ -107,3 +107,34 @@ def test_bad_input_is_one_line_and_exit_code_2(cli: Any, line: str, text: str) -
     assert text in err
     assert len([part for part in err.splitlines() if part.startswith("error: ")]) == 1
     assert "Traceback" not in err
+
+
+def test_diagnose_measures_twice_and_words_the_verdict(cli: Any, tmp_path: Path) -> None:
+    line = (
+        'threshold quadratic --goal "loss<=0.1" --optimizer adam --lr 0.02 --steps 12 --diagnose '
+        f"--workers 1 --store {tmp_path / 'runs.db'}"
+    )
+    code, out, err = cli(line + " --json")
+    assert code == 0, err
+    answer = json.loads(out)
+    found = answer["diagnosis"]
+    assert found["usual"]["value"] == answer["value"]
+    assert found["cause"] == "optimiser"
+    assert found["stronger"]["high"] < answer["low"]
+    code, out, err = cli(line)
+    assert code == 0, err
+    assert found["verdict"] in out
+    assert "the same with exact least squares" in out
+    assert len(re.findall(r"^  d\* ", out, re.M)) == 2
+    plain = json.loads(cli(line.replace(" --diagnose", "") + " --json")[1])
+    assert "diagnosis" not in plain
+    assert plain["value"] == answer["value"]
+
+
+def test_a_diagnosis_needs_two_trainings(cli: Any) -> None:
+    code, out, err = cli('threshold quadratic --goal "loss<=0.1" --diagnose')
+    assert (code, out) == (2, "")
+    assert "stronger: expected a training other than the usual one" in err
+    code, out, err = cli('threshold quadratic --goal "loss<=1" --optimizer levenberg_marquardt')
+    assert (code, out) == (2, "")
+    assert "Use optimizer='exact'" in err
