@@ -65,7 +65,7 @@ def training_path(
         point of lowest loss.
     """
     wanted = sorted(set(levels), reverse=True)
-    walk = _Walk(problem, start, seed, indices, lr, momentum, batch_size, steps, check_every)
+    walk = _Walk(problem, start, seed, indices, steps, lr, momentum, batch_size, check_every)
     for attempt in range(_ATTEMPTS):
         best = previous = walk.start
         found: dict[float, PathPoint] = {}
@@ -87,11 +87,7 @@ def level_at_goal(
     seed: int,
     *,
     indices: torch.Tensor | None = None,
-    lr: float = 0.05,
-    momentum: float = 0.9,
-    batch_size: int = 128,
     steps: int = 6000,
-    check_every: int = 20,
 ) -> float:
     """Return the training loss at which the run of `training_path` first meets a goal.
 
@@ -104,11 +100,7 @@ def level_at_goal(
         goal: any goal; it is judged on its whole split.
         seed: of the batches.
         indices: rows of the training set to use; None: all.
-        lr: learning rate.
-        momentum: of the SGD.
-        batch_size: rows per step.
         steps: at most.
-        check_every: steps between checks.
 
     Raises:
         InputError: the problem has no such metric, w₀ meets the goal already, or the run never
@@ -124,7 +116,7 @@ def level_at_goal(
         raise invalid("goal", expected=expected, got=str(goal))
     if goal.met_by(initial):
         raise invalid("goal", expected="one that the initial weights do not meet", got=str(goal))
-    walk = _Walk(problem, start, seed, indices, lr, momentum, batch_size, steps, check_every)
+    walk = _Walk(problem, start, seed, indices, steps)
     best = initial
     for attempt in range(_ATTEMPTS):
         previous = walk.start
@@ -168,11 +160,11 @@ class _Walk:
     w0: torch.Tensor
     seed: int
     indices: torch.Tensor | None
-    lr: float
-    momentum: float
-    batch_size: int
     steps: int
-    check_every: int
+    lr: float = 0.05
+    momentum: float = 0.9
+    batch_size: int = 128
+    check_every: int = 20
     diverged: bool = False
 
     @functools.cached_property
