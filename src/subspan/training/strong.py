@@ -3,7 +3,8 @@
 Levenberg–Marquardt (Levenberg 1944, Marquardt 1963; Martens 2010 for networks) on the full
 training set: each step solves (AᵀGA + μI) δ = −Aᵀ∇L by conjugate gradients, with G the Gauss–Newton
 matrix of the loss, and μ follows the ratio of actual to predicted decrease. No matrix is formed:
-a product costs one forward-mode and one reverse-mode pass.
+a product costs one forward-mode and one reverse-mode pass, with the activations of all rows in
+memory. At most `cg_steps` products a step: made for d up to a few hundred.
 """
 
 from __future__ import annotations
