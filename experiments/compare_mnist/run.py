@@ -58,7 +58,7 @@ def methods(snapshots: int, dim: int) -> dict[str, ss.subspaces.Method]:
         OFFICIAL: ss.LotterySubspace(dim, coordinates="unit"),
         "lottery-subspace": ss.LotterySubspace(max(snapshots, dim)),
         "lottery-ticket (one-shot)": ss.LotteryTicket(2),
-        "lottery-ticket (5 rounds, rewound to 64)": ss.LotteryTicket(2, 5, rewind=64),
+        "lottery-ticket (5 rounds, rewound to 64)": ss.LotteryTicket(1, 5, rewind=64),
         "random-mask": ss.RandomMask(),
     }
 
