@@ -35,7 +35,7 @@ GOLDEN = {
     "orthonormal": "239879b6c1fff0794949c008f723788d",
     "sparse": "fc9ff514c02d81d32879cc03fb2b139c",
     "partition": "c67cc18d801336586a348e11ba080e68",
-    "hadamard": "be94ff01311598047ca7fba8a6e623f2",
+    "hadamard": "91cc1f8e28bb673a5234c962c3edc5fa",
 }
 
 
@@ -103,6 +103,22 @@ def test_partition_is_balanced(dim):
     a = maps.make("partition", dim=dim, ambient_dim=1000, seed=0)
     counts = torch.bincount(a.coordinate.long(), minlength=dim)
     assert set(counts.tolist()) <= {1000 // dim, -(-1000 // dim)}
+
+
+def test_the_golden_checksum_of_one_transform_over_many_weights():
+    # dim=5 of 1,000 above is the other case: two transforms of all weights.
+    made = maps.make("hadamard", dim=5, ambient_dim=5000, seed=42)
+    assert made.mixer.signs is None
+    assert made.checksum() == "a22c3dace371535c5d2fc9ac544c28dc"
+
+
+@pytest.mark.parametrize("ambient_dim", [1, 2, 3, 7, 16, 300, 1000])
+def test_hadamard_on_all_weights_is_orthogonal(ambient_dim):
+    made = maps.make(
+        "hadamard", dim=ambient_dim, ambient_dim=ambient_dim, seed=3, dtype=torch.float64
+    )
+    dense = made.dense()
+    torch.testing.assert_close(dense.T @ dense, torch.eye(ambient_dim).double())
 
 
 def test_hadamard_entries_are_spread_over_all_weights():

@@ -48,6 +48,40 @@ def test_measured_threshold_agrees_with_the_exact_formula(spectrum, kind):
     assert abs(found.value - exact) < abs(found.value - paper)
 
 
+@pytest.mark.parametrize("name", ["orthonormal", "sparse", "hadamard"])
+def test_every_map_that_is_made_to_be_uniform_agrees_too(name):
+    # `partition` is not: its subspace keeps to the axes, which are those of this well.
+    lam = SPECTRA["log-uniform"]
+    start = displacement("isotropic", lam)
+    level = 0.003
+    problem = ss.problems.load("quadratic", eigenvalues=lam, displacement=start)
+    found = ss.threshold(
+        problem, ss.RandomAffine(name), ss.LossBelow(level), delta=0.5, ratio=1.05, max_trials=80,
+        workers=1,
+    )  # fmt: skip
+    exact = quadratic_threshold(lam, start, level, formula="exact")
+    assert abs(found.value - exact) <= transition_width(problem, level, round(exact))
+
+
+def test_hadamard_is_uniform_where_it_spreads_one_transform_over_many_weights():
+    ambient = 4096
+    lam = np.arange(1, ambient + 1.0) ** -1.5
+    z = normals(2, "test", count=ambient)
+    start, level = 3 * z / np.linalg.norm(z), 4.5e-4
+    exact = quadratic_threshold(lam, start, level, formula="exact")
+    assert 64 < exact < 128  # n = 1024 groups of four weights
+    problem = ss.problems.load("quadratic", eigenvalues=lam, displacement=start)
+    hits = {
+        name: sum(
+            r.best_train_loss <= level
+            for r in ss.run(problem, name, [round(exact)], repeats=40, seed=3, workers=1)
+        )
+        for name in ("random:hadamard", "random:gaussian")
+    }
+    assert 8 <= hits["random:gaussian"] <= 32
+    assert abs(hits["random:hadamard"] - hits["random:gaussian"]) <= 16
+
+
 def test_a_start_inside_the_sub_level_set_needs_no_dimension():
     problem = ss.problems.load("quadratic", eigenvalues=np.ones(20), displacement=np.full(20, 0.01))
     found = ss.threshold(problem, ss.RandomAffine("gaussian"), ss.LossBelow(0.1), workers=1)

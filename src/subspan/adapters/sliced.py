@@ -19,9 +19,9 @@ from torch.autograd import forward_ad
 from subspan import maps
 from subspan.canonical import chunked_digest
 from subspan.errors import invalid, unknown
-from subspan.maps import hadamard
 from subspan.maps.base import LinearMap, check_dims
 from subspan.maps.gaussian import DENSE_BYTES, GaussianMap
+from subspan.maps.hadamard import Mixer
 from subspan.maps.partition import deals
 from subspan.maps.segments import SegmentSum
 from subspan.maps.sparse import SparseMap
@@ -103,12 +103,10 @@ class IndexedMap(SlicedMap):
         check_dims(dim, ambient_dim)
         self.name, self.dim, self.ambient_dim = name, dim, ambient_dim
         self.device = torch.device("cpu")
-        self._blocks: list[int] = []
+        self._mixer = Mixer(dim, ambient_dim, seed) if name == "hadamard" else None
         inner, spread_seed = dim, seed
-        if name == "hadamard":
-            self._blocks = hadamard.inner_blocks(dim, ambient_dim)
-            self._positions = torch.from_numpy(hadamard.inner_positions(seed, dim, self._blocks))
-            inner, spread_seed = sum(self._blocks), hadamard.spread_seed(seed)
+        if self._mixer is not None:
+            inner, spread_seed = self._mixer.size, self._mixer.spread_seed
         self._inner = inner
         index = np.empty(ambient_dim, np.int16 if 2 * inner <= 2**15 else np.int32)
         counts = np.zeros(inner, np.int64)
@@ -129,16 +127,14 @@ class IndexedMap(SlicedMap):
 
     def expand(self, theta: torch.Tensor) -> torch.Tensor:
         """Return the table in plain operations."""
-        x = hadamard.mix(theta, self._blocks, self._positions) if self._blocks else theta
+        x = theta if self._mixer is None else self._mixer.mix(theta)
         x = x * self._scale_as(x)
         return torch.cat([x, -x], -1)
 
     def contract(self, table: torch.Tensor) -> torch.Tensor:
         """Return the adjoint of `expand`, (2 n,) → (d,)."""
         x = (table[..., : self._inner] - table[..., self._inner :]) * self._scale_as(table)
-        if self._blocks:
-            x = hadamard.transform(x, self._blocks)[..., self._positions]
-        return x
+        return x if self._mixer is None else self._mixer.unmix(x)
 
     def _scale_as(self, x: torch.Tensor) -> torch.Tensor:
         return self._scale if x.dtype == torch.float32 else self._exact_scale
@@ -157,9 +153,9 @@ class IndexedMap(SlicedMap):
             return self
         new = copy.copy(self)
         new.device = device
-        for name in ("_index", "_scale", "_exact_scale", "_positions"):
-            if hasattr(self, name):
-                setattr(new, name, getattr(self, name).to(device))
+        for name in ("_index", "_scale", "_exact_scale"):
+            setattr(new, name, getattr(self, name).to(device))
+        new._mixer = None if self._mixer is None else self._mixer.to(device)
         return new
 
     def checksum(self) -> str:
@@ -172,9 +168,7 @@ class IndexedMap(SlicedMap):
                 (np.dtype("<i4"), shape, (i % self._inner for i in self._indices())),
                 (np.dtype("<f4"), shape, (entries[i] for i in self._indices())),
             )
-            self._checksum = (
-                hadamard.checksum(self._blocks, self._positions, spread) if self._blocks else spread
-            )
+            self._checksum = spread if self._mixer is None else self._mixer.checksum(spread)
         return self._checksum
 
     def _indices(self) -> Iterator[np.ndarray]:

@@ -1,21 +1,29 @@
-"""`HadamardMap`: a randomised Walsh–Hadamard transform spread over all weights in O(D).
+"""`HadamardMap`: randomised Walsh–Hadamard transforms spread over all weights.
 
-A = P · H · E: E puts θ ∈ R^d into R^n, H is the orthonormal Walsh–Hadamard transform of R^n, and
-P is a `PartitionMap` from R^n to R^D. Each factor has orthonormal columns, so A has too, exactly,
-for every d ≤ D; and every entry has magnitude (n n_j)^(-1/2) ≈ D^(-1/2), as a Gaussian column's
-would on average. n is the power of two at or above 8 d (at least 1024, at most D), so the
-transform costs O(d log d) and the rest is one gather. In the spirit of Fastfood (Le, Sarlós,
+A = P · H · E. E puts θ ∈ R^d at d random places of R^n, H is orthonormal, and P is a `PartitionMap`
+from R^n to R^D. Each factor has orthonormal columns, so A has too, exactly, for every d ≤ D. Two
+cases:
+
+- n is a power of two, at least 8 d and 1024, if D is no smaller: H is the Walsh–Hadamard
+  transform. It costs O(d log d) and the rest is one gather.
+- otherwise n = D: H is the transform of the first 2^k places, random signs, and the transform of
+  the last 2^k, with 2^k the largest power of two up to D; P is a signed permutation. O(D log D).
+
+The factor of eight keeps the subspace from showing that P deals weights out in groups: with n = d
+it would be a partition's own, which on an ill-conditioned well in the axes of the weights needs up
+to twice the dimensions of a uniformly random subspace. In the spirit of Fastfood (Le, Sarlós,
 Smola, 2013), without its padding of D to a power of two and with exact column norms.
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Self
 
 import numpy as np
 import torch
 
-from subspan.canonical import digest
+from subspan.canonical import digest, tensor_digest
 from subspan.maps.base import LinearMap, check_dims
 from subspan.maps.partition import PartitionMap
 from subspan.maps.walsh import walsh_hadamard
@@ -25,52 +33,76 @@ _EXPANSION = 8
 _SMALLEST = 1024
 
 
-def inner_blocks(dim: int, ambient_dim: int) -> list[int]:
-    """Return the orders of the Walsh–Hadamard blocks: one, or for large d D's binary digits."""
-    order = min(
-        1 << (ambient_dim.bit_length() - 1),
-        max(_SMALLEST, 1 << (_EXPANSION * dim - 1).bit_length()),
-    )
-    if dim <= order:
-        return [order]
-    return [1 << b for b in reversed(range(ambient_dim.bit_length())) if ambient_dim >> b & 1]
+def transform(
+    x: torch.Tensor, signs: torch.Tensor | None, *, transpose: bool = False
+) -> torch.Tensor:
+    """Return H x or Hᵀ x along the last axis, (..., n) → (..., n); signs (..., n) or None."""
+    if signs is None:
+        return walsh_hadamard(x)
+    size = x.shape[-1]
+    block = 1 << (size.bit_length() - 1)
+    if transpose:
+        x = torch.cat([x[..., : size - block], walsh_hadamard(x[..., size - block :])], -1) * signs
+        return torch.cat([walsh_hadamard(x[..., :block]), x[..., block:]], -1)
+    x = torch.cat([walsh_hadamard(x[..., :block]), x[..., block:]], -1) * signs
+    return torch.cat([x[..., : size - block], walsh_hadamard(x[..., size - block :])], -1)
 
 
-def inner_positions(seed: int, dim: int, blocks: list[int]) -> np.ndarray:
-    """Return where E puts each coordinate in R^n, shape (d,), increasing."""
-    if len(blocks) == 1:
-        return np.arange(dim)
-    # Spread θ over all blocks, else the last ones would stay empty.
-    keys = words(seed, "map", "hadamard", start=0, count=sum(blocks))
-    return np.sort(np.argsort(keys, kind="stable")[:dim])
+class Mixer:
+    """H E: R^d → R^n of a seed. Immutable.
 
+    Args:
+        dim: d.
+        ambient_dim: D.
+        seed: of the map.
 
-def spread_seed(seed: int) -> int:
-    """Return the seed of P."""
-    return derive(seed, "map", "hadamard")
+    Attributes:
+        size: n.
+        positions: where E puts each coordinate, (d,), increasing.
+        signs: those within H, (n,), or None where H is one transform.
+        spread_seed: the seed of P.
+    """
 
+    def __init__(self, dim: int, ambient_dim: int, seed: int) -> None:
+        order = max(_SMALLEST, 1 << (_EXPANSION * dim - 1).bit_length())
+        self.size = order if order <= ambient_dim else ambient_dim
+        keys = words(seed, "map", "hadamard", start=0, count=self.size)
+        self.positions = torch.from_numpy(np.sort(np.argsort(keys, kind="stable")[:dim]))
+        self.signs: torch.Tensor | None = None
+        if self.size != order:
+            # The order of keys is that of their high bits; the low one is free.
+            bits = (keys & np.uint64(1)).astype(np.float32)
+            self.signs = torch.from_numpy(1 - 2 * bits)
+        self.spread_seed = derive(seed, "map", "hadamard")
 
-def mix(theta: torch.Tensor, blocks: list[int], positions: torch.Tensor) -> torch.Tensor:
-    """Return H E θ, (..., d) → (..., n); differentiable."""
-    inner = theta.new_zeros(*theta.shape[:-1], sum(blocks))
-    inner[..., positions] = theta
-    return transform(inner, blocks)
+    def mix(self, theta: torch.Tensor) -> torch.Tensor:
+        """Return H E θ, (..., d) → (..., n); differentiable."""
+        inner = theta.new_zeros(*theta.shape[:-1], self.size)
+        inner[..., self.positions] = theta
+        return transform(inner, self._signs_as(theta))
 
+    def unmix(self, inner: torch.Tensor) -> torch.Tensor:
+        """Return Eᵀ Hᵀ x, (..., n) → (..., d); differentiable."""
+        return transform(inner, self._signs_as(inner), transpose=True)[..., self.positions]
 
-def transform(inner: torch.Tensor, blocks: list[int]) -> torch.Tensor:
-    """Return H x, (..., n) → (..., n): each block by its own transform."""
-    if len(blocks) == 1:
-        return walsh_hadamard(inner)
-    return torch.cat([walsh_hadamard(part) for part in inner.split(blocks, -1)], -1)
+    def _signs_as(self, x: torch.Tensor) -> torch.Tensor | None:
+        return None if self.signs is None else self.signs.to(x.dtype)
 
+    def to(self, device: torch.device) -> Mixer:
+        """Return this mixer on another device."""
+        new = copy.copy(self)
+        new.positions = self.positions.to(device)
+        new.signs = None if self.signs is None else self.signs.to(device)
+        return new
 
-def checksum(blocks: list[int], positions: torch.Tensor, spread: str) -> str:
-    """Return the checksum of a map from that of its P."""
-    return digest(["hadamard", blocks, positions.tolist(), spread])
+    def checksum(self, spread: str) -> str:
+        """Return the checksum of the map from that of its P."""
+        signs = None if self.signs is None else tensor_digest(self.signs.cpu())
+        return digest(["hadamard", self.size, self.positions.tolist(), signs, spread])
 
 
 class HadamardMap(LinearMap):
-    """A with exactly orthonormal, dense columns of ±(n n_j)^(-1/2). O(D + d log d) per use."""
+    """A with exactly orthonormal columns. O(D + d log d) per use, or O(D log D) for d > D/8."""
 
     def __init__(
         self,
@@ -82,41 +114,31 @@ class HadamardMap(LinearMap):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         check_dims(dim, ambient_dim)
-        blocks = inner_blocks(dim, ambient_dim)
-        inner = sum(blocks)
-        spread = PartitionMap(inner, ambient_dim, spread_seed(seed), device=device, dtype=dtype)
-        self._init(dim, blocks, torch.from_numpy(inner_positions(seed, dim, blocks)), spread)
+        mixer = Mixer(dim, ambient_dim, seed)
+        spread = PartitionMap(
+            mixer.size, ambient_dim, mixer.spread_seed, device=device, dtype=dtype
+        )
+        self._init(dim, mixer, spread)
 
-    def _init(
-        self, dim: int, blocks: list[int], positions: torch.Tensor, spread: PartitionMap
-    ) -> None:
+    def _init(self, dim: int, mixer: Mixer, spread: PartitionMap) -> None:
         self.dim, self.ambient_dim = dim, spread.ambient_dim
         self.device, self.dtype = spread.device, spread.dtype
-        self.blocks, self.spread = blocks, spread
-        self.positions = positions.to(self.device)
-
-    def mix(self, theta: torch.Tensor) -> torch.Tensor:
-        """Return H E θ, (..., d) → (..., n)."""
-        return mix(theta, self.blocks, self.positions)
-
-    def unmix(self, inner: torch.Tensor) -> torch.Tensor:
-        """Return Eᵀ Hᵀ x, (..., n) → (..., d)."""
-        return transform(inner, self.blocks)[..., self.positions]
+        self.mixer, self.spread = mixer.to(self.device), spread
 
     def _forward(self, theta: torch.Tensor) -> torch.Tensor:
-        return self.spread._forward(self.mix(theta))
+        return self.spread._forward(self.mixer.mix(theta))
 
     def _adjoint(self, v: torch.Tensor) -> torch.Tensor:
-        return self.unmix(self.spread._adjoint(v))
+        return self.mixer.unmix(self.spread._adjoint(v))
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Self:
         """Return this map on another device or in another dtype: the same bits, cast."""
         new = type(self).__new__(type(self))
-        new._init(self.dim, self.blocks, self.positions, self.spread.to(device, dtype))
+        new._init(self.dim, self.mixer, self.spread.to(device, dtype))
         return new
 
     def checksum(self) -> str:
-        """Return a hash of the blocks, the positions of θ and the partition."""
-        return checksum(self.blocks, self.positions, self.spread.checksum())
+        """Return a hash of n, the places of θ, the signs and the partition."""
+        return self.mixer.checksum(self.spread.checksum())

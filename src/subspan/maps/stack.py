@@ -13,10 +13,9 @@ from collections.abc import Sequence
 import torch
 
 from subspan.maps.base import LinearMap
-from subspan.maps.hadamard import HadamardMap
+from subspan.maps.hadamard import HadamardMap, transform
 from subspan.maps.partition import PartitionMap
 from subspan.maps.segments import SegmentSum
-from subspan.maps.walsh import walsh_hadamard
 
 
 class MapStack(abc.ABC):
@@ -35,7 +34,7 @@ def stack(maps: Sequence[LinearMap]) -> MapStack:
     """Return the fastest stack that serves all the maps."""
     if all(isinstance(m, PartitionMap) for m in maps):
         return _PartitionStack([m for m in maps if isinstance(m, PartitionMap)])
-    if all(isinstance(m, HadamardMap) and len(m.blocks) == 1 for m in maps):
+    if all(isinstance(m, HadamardMap) for m in maps):
         return _HadamardStack([m for m in maps if isinstance(m, HadamardMap)])
     return _LoopStack(maps)
 
@@ -72,32 +71,44 @@ class _PartitionStack(MapStack):
 
 
 class _HadamardStack(MapStack):
-    """E puts each θ into its own row-major stretch of an inner vector; equal orders go together."""
+    """E puts each θ into its own row-major stretch of an inner vector; equal sizes go together."""
 
     def __init__(self, maps: Sequence[HadamardMap]) -> None:
         self._spread = _PartitionStack([m.spread for m in maps])
-        orders = [m.blocks[0] for m in maps]
-        starts = torch.tensor([0, *orders]).cumsum(0)
+        sizes = [m.mixer.size for m in maps]
+        starts = torch.tensor([0, *sizes]).cumsum(0)
         self._inner = int(starts[-1])
         self._positions = torch.cat(
-            [m.positions + int(s) for m, s in zip(maps, starts[:-1], strict=True)]
+            [m.mixer.positions + int(s) for m, s in zip(maps, starts[:-1], strict=True)]
         )
-        self._groups = [  # runs of equal order
-            (int(starts[i]), int(starts[j]), orders[i]) for i, j in _runs(orders)
+        # A size has signs or has not: below D it is one transform, at D two with signs between.
+        signs = [None if m.mixer.signs is None else m.mixer.signs.to(m.dtype) for m in maps]
+        self._groups = [
+            (int(starts[i]), int(starts[j]), sizes[i], _rows(signs[i:j]))
+            for i, j in _runs([(n, s is None) for n, s in zip(sizes, signs, strict=True)])
         ]
 
-    def _transform(self, inner: torch.Tensor) -> torch.Tensor:
-        parts = [walsh_hadamard(inner[a:b].view(-1, n)).flatten() for a, b, n in self._groups]
+    def _transform(self, inner: torch.Tensor, transpose: bool) -> torch.Tensor:
+        parts = [
+            transform(inner[a:b].view(-1, n), signs, transpose=transpose).flatten()
+            for a, b, n, signs in self._groups
+        ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def forward(self, theta: torch.Tensor) -> torch.Tensor:
         inner = theta.new_zeros(self._inner).index_copy_(0, self._positions, theta)
-        return self._spread.forward(self._transform(inner))
+        return self._spread.forward(self._transform(inner, False))
 
     def adjoint(self, v: torch.Tensor) -> torch.Tensor:
-        return self._transform(self._spread.adjoint(v)).index_select(0, self._positions)
+        inner = self._transform(self._spread.adjoint(v), True)
+        return inner.index_select(0, self._positions)
 
 
-def _runs(values: Sequence[int]) -> list[tuple[int, int]]:
+def _rows(signs: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    known = [s for s in signs if s is not None]
+    return torch.stack(known) if known else None
+
+
+def _runs(values: Sequence[object]) -> list[tuple[int, int]]:
     edges = [0] + [i for i in range(1, len(values)) if values[i] != values[i - 1]] + [len(values)]
     return list(itertools.pairwise(edges))
