@@ -146,6 +146,17 @@ def test_figures_are_drawn_in_three_formats(cli: Any, tmp_path: Path) -> None:
         assert f"{stem}.png" in out
 
 
+def test_a_figure_that_cannot_be_written_is_refused_before_training(
+    cli: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    line = f'threshold quadratic --goal "loss<=0.1" --figure {tmp_path}/file/stem'
+    code, out, err = cli(line)
+    assert (code, out) == (2, "")
+    assert "--figure: expected a folder that can be written" in err
+    assert "trials" not in err
+
+
 def test_demo_says_what_was_found_and_where(
     cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,3 +44,10 @@ def test_percentages_are_told_from_fractions():
         parse_goal("accuracy>=95")
     with pytest.raises(InputError, match=r"Write 0\.95 for 95 %"):
         check_confidence(95)
+
+
+@pytest.mark.parametrize("level", [0.1, 1.0, 0.7057016987936401, 0.1234561, 1e-12, 3e7])
+def test_the_text_of_a_goal_parses_to_it(level):
+    assert parse_goal(str(LossBelow(level))).level == level
+    assert str(LossBelow(0.1)) == "loss<=0.1"
+    assert str(AccuracyAbove(1)) == "accuracy>=1"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 
 class SubspanError(Exception):
     """Base of every error that `subspan` raises on purpose."""
@@ -28,6 +30,20 @@ def unknown(kind: str, name: str, known: list[str]) -> InputError:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     remedy = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
     return InputError(f"{kind}: unknown name {name!r}. {remedy}")
+
+
+def whole(name: str, value: object, *, low: int | None = None) -> int:
+    """Return an integer, NumPy's too, as an int.
+
+    Raises:
+        InputError: it is none, or below `low`.
+    """
+    least = "" if low is None else f", {low} or more"
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise invalid(name, expected=f"an integer{least}", got=repr(value))
+    if low is not None and value < low:
+        raise invalid(name, expected=f"an integer{least}", got=value)
+    return int(value)
 
 
 def check_confidence(confidence: float) -> None:

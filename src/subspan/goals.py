@@ -38,7 +38,7 @@ class LossBelow:
         return value <= self.level
 
     def __str__(self) -> str:
-        return f"{'test:' if self.split == 'test' else ''}loss<={self.level:g}"
+        return f"{'test:' if self.split == 'test' else ''}loss<={_exact(self.level)}"
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,16 @@ class AccuracyAbove:
         return value >= self.level
 
     def __str__(self) -> str:
-        return f"{'test:' if self.split == 'test' else ''}accuracy>={self.level:g}"
+        return f"{'test:' if self.split == 'test' else ''}accuracy>={_exact(self.level)}"
 
 
 Goal = LossBelow | AccuracyAbove
+
+
+def _exact(level: float) -> str:
+    """Write a level so that it parses to itself; a trial is told from others by this text."""
+    short = f"{level:g}"
+    return short if float(short) == level else repr(float(level))
 
 
 def _check(level: float, split: str, low: float, high: float) -> None:

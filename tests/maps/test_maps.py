@@ -178,3 +178,10 @@ def test_every_map_takes_its_own_dtype_only(name):
         a.adjoint(torch.zeros(20, dtype=torch.int64))
     with pytest.raises(InputError, match="a tensor, got list"):
         a([0.0] * 4)
+
+
+def test_unknown_options_are_refused():
+    with pytest.raises(InputError, match="map 'partition': expected no options, got 'nnz'"):
+        maps.make("partition", dim=2, ambient_dim=10, seed=0, nnz=3)
+    with pytest.raises(InputError, match=r"expected options out of \['nnz'\]"):
+        maps.make("sparse", dim=2, ambient_dim=10, seed=0, nzz=3)

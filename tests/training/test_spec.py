@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from subspan.canonical import digest
@@ -44,6 +45,11 @@ def test_levenberg_marquardt_takes_the_whole_training_set():
         ({"batch_size": "full"}, "None takes the full training set"),
         ({"momentum": 1.0}, r"momentum: expected a number in \[0, 1\)"),
         ({"betas": (0.9, 1.0)}, "betas"),
+        ({"betas": 0.9}, "betas"),
+        ({"betas": (0.9, 0.99, 0.999)}, "betas"),
+        ({"eps": float("nan")}, "eps"),
+        ({"eps": -1.0}, "eps"),
+        ({"momentum": "a"}, "momentum"),
         ({"epochs": 1, "steps": 1}, "one of the two"),
         ({"stop_at": "loss=1"}, "goal"),
     ],
@@ -51,3 +57,10 @@ def test_levenberg_marquardt_takes_the_whole_training_set():
 def test_bad_fields(fields, message):
     with pytest.raises(InputError, match=message):
         TrainSpec(**fields)
+
+
+def test_equal_numbers_make_equal_trials():
+    written = TrainSpec(epochs=50.0, lr=1, batch_size=np.int64(32))
+    assert digest(written.to_json()) == digest(
+        TrainSpec(epochs=50, lr=1.0, batch_size=32).to_json()
+    )

@@ -1,6 +1,7 @@
 import os
 import signal
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -28,6 +29,22 @@ def test_records_do_not_depend_on_workers_or_order():
     assert results(alone) == results([*spread[3:], *spread[:3]])
     assert [(r.dim, r.trial.repeat) for r in alone] == [(d, r) for d in (4, 30) for r in range(3)]
     assert alone[0].provenance["threads"] == spread[0].provenance["threads"] == 1
+
+
+def test_numpy_integers_are_integers():
+    problem = load("digits-mlp", subset=200)
+    written = run(problem, "random", np.geomspace(4, 30, 2).astype(int), 1, SPEC, np.int64(3))
+    plain = run(problem, "random", [4, 30], 1, SPEC, 3, workers=1)
+    assert results(written) == results(plain)
+
+
+def test_records_say_what_their_seed_stands_for():
+    problem = load("digits-mlp", subset=200)
+    one, other = run(problem, "random", [4], 2, SPEC, workers=1)
+    (again,) = run(problem, "random", [4], 1, SPEC, workers=1)
+    assert one.provenance["subspace"] == again.provenance["subspace"]
+    assert one.provenance["subspace"] != other.provenance["subspace"]
+    assert one.provenance["subspan"]
 
 
 def test_a_problem_of_ones_own_with_closures_runs_in_workers():
@@ -74,8 +91,8 @@ def test_runner_keeps_its_workers_and_learns_methods():
         ({"dims": [0]}, "dim: expected a training dimension in 1 … 2410"),
         ({"dims": [2411]}, "got 2411"),
         ({"dims": []}, "at least one"),
-        ({"dims": [8.5]}, r"dim: expected an integer, got 8\.5"),
-        ({"dims": [True]}, "dim: expected an integer, got True"),
+        ({"dims": [8.5]}, r"dims: expected an integer, got 8\.5"),
+        ({"dims": [True]}, "dims: expected an integer, got True"),
         ({"dims": 8}, "dims: expected a list of integers, got 8"),
         ({"seed": 2**70}, "at most 63 bits"),
         ({"repeats": 0}, "repeats: expected an integer, 1 or more, got 0"),

@@ -164,3 +164,31 @@ def test_folder_without_permission(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(StoreError, match="can be written"):
         Store(tmp_path / "runs.db")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs tmpfs")
+def test_unmerged_trials_in_a_read_only_folder_are_not_left_out_in_silence(tmp_path):
+    with Store(tmp_path / "runs.db") as store:
+        store.add(example_record())
+        parts = {p.name: p.read_bytes() for p in tmp_path.glob("runs.db*")}
+    assert parts["runs.db-wal"]  # as a killed process leaves them
+    folder = mounted(tmp_path / "ro", "size=1m")
+    try:
+        for name in ("runs.db", "runs.db-wal"):
+            (folder / name).write_bytes(parts[name])
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        with pytest.raises(StoreError, match="not merged yet"):
+            Store(folder / "runs.db", readonly=True)
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+def test_a_damaged_record_is_a_clear_error(tmp_path):
+    path = tmp_path / "runs.db"
+    with Store(path) as store:
+        store.add(example_record())
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE trials SET record = substr(record, 1, 40)")
+    db.close()
+    with Store(path) as store, pytest.raises(StoreError, match="one that is damaged"):
+        list(store.records())

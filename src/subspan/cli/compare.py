@@ -46,6 +46,7 @@ def command(
     from subspan.comparison import compare
     from subspan.subspaces.registry import parse_methods
 
+    options.check_figure(figure)
     chosen = parse_methods(methods, map=study.map_name)
     sizes = options.integers("dims", dims)
     loaded, spec = study.load(problem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from subspan.errors import invalid
+from subspan.errors import StoreError, invalid
 
 if TYPE_CHECKING:
     from subspan.problems.base import AbstractProblem
@@ -160,6 +161,21 @@ def with_study(command: Callable[..., None]) -> Callable[..., None]:
     expanded.__annotations__ = {p.name: p.annotation for p in parameters}
     expanded.__doc__ = command.__doc__
     return expanded
+
+
+def check_figure(stem: Path | None) -> None:
+    """Make the folder of a figure and see that it can be written, before hours of training."""
+    if stem is None:
+        return
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=stem.parent):
+            pass
+    except OSError as error:
+        raise StoreError(
+            f"--figure: expected a folder that can be written, got {stem.parent} "
+            f"({error.strerror}). Choose another."
+        ) from error
 
 
 def integer(option: str, text: str) -> int:

@@ -49,6 +49,7 @@ def command(
     from subspan.theory import cone_threshold, polar_certified_miss_dim, predict_threshold
     from subspan.theory.gordon import certified_miss_dim
 
+    options.check_figure(figure)
     wanted = subspan.parse_goal(goal)
     loaded = options.load_problem(problem, data_dir, subset)
     if loaded.ambient_dim < _SMALL:

@@ -10,6 +10,7 @@ import typer
 
 from subspan.cli import options
 from subspan.cli.console import print_json, print_pairs, print_table, watch
+from subspan.errors import check_confidence
 
 if TYPE_CHECKING:
     from subspan.success import SuccessSurface
@@ -31,6 +32,8 @@ def command(
     """Measure the success probability over training dimension and goal, on a grid."""
     import subspan
 
+    options.check_figure(figure)
+    check_confidence(study.confidence)
     wanted = [subspan.parse_goal(text) for text in goals.split(",")]
     sizes = options.integers("dims", dims)
     chosen = options.make_method(method, study.map_name)

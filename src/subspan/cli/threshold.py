@@ -44,6 +44,7 @@ def command(
     """Measure d*, the fewest random degrees of freedom in which training reaches a goal."""
     import subspan
 
+    options.check_figure(figure)
     wanted = subspan.parse_goal(goal)
     chosen = options.make_method(method, study.map_name)
     loaded, spec = study.load(problem)

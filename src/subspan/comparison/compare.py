@@ -10,7 +10,7 @@ from typing import Any
 from subspan.comparison import table as tables
 from subspan.comparison.paired import holm, mean_interval, paired_test
 from subspan.comparison.table import ComparisonRow, ComparisonTable
-from subspan.errors import InputError, check_confidence, invalid, unknown
+from subspan.errors import InputError, check_confidence, invalid, unknown, whole
 from subspan.goals import Goal, parse_goal
 from subspan.maps.base import check_dims
 from subspan.problems.base import AbstractProblem
@@ -20,8 +20,7 @@ from subspan.subspaces.registry import parse_method
 from subspan.success.estimate import ThresholdEstimate, fit_threshold
 from subspan.training.outcome import Outcome
 from subspan.training.spec import TrainSpec
-from subspan.trials.run import execute
-from subspan.trials.runner import Progress
+from subspan.trials.runner import Progress, TrialRunner
 from subspan.trials.store import Store, open_store
 from subspan.trials.trial import TrialRecord
 
@@ -74,15 +73,14 @@ def compare(
         StoreError: the store cannot be used.
     """
     check_confidence(confidence)
-    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
-        raise invalid("repeats", expected="an integer, 1 or more", got=repr(repeats))
+    repeats = whole("repeats", repeats, low=1)
     if not len(dims):
         raise invalid("dims", expected="at least one training dimension", got="none")
     if metric is not None and metric not in METRICS:
         raise unknown("metric", metric, list(METRICS))
     wanted = [parse_goal(goal) for goal in goals]
     chosen, null = _labelled(methods)
-    sizes = sorted({int(dim) for dim in dims})
+    sizes = sorted({whole("dims", dim) for dim in dims})
     for dim in sizes:
         check_dims(dim, problem.ambient_dim)
     specs = _specs(problem, chosen, spec or problem.default_spec, matched)
@@ -95,16 +93,11 @@ def compare(
             def train(
                 dims: Sequence[int], method: Method = method, own_spec: TrainSpec = specs[label]
             ) -> list[TrialRecord]:
-                return execute(
-                    problem,
-                    method,
-                    [(dim, repeat) for dim in dims for repeat in range(repeats)],
-                    spec=own_spec,
-                    seed=seed,
-                    store=opened,
-                    workers=workers,
-                    progress=progress,
-                )
+                plan = [(dim, repeat) for dim in dims for repeat in range(repeats)]
+                with TrialRunner(
+                    problem, store=opened, workers=workers, progress=progress
+                ) as runner:
+                    return runner.run(method, plan, spec=own_spec, seed=seed)
 
             possible = [dim for dim in sizes if dim <= limits[label]]
             gaps = {d: f"at most {limits[label]} for this method" for d in sizes[len(possible) :]}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from subspan.errors import unknown
+from subspan.errors import invalid, unknown
 from subspan.maps.base import LinearMap
 from subspan.maps.columns import ColumnsMap
 from subspan.maps.composed import ComposedMap
@@ -57,11 +58,29 @@ def make(
         **options: of the map.
 
     Raises:
-        InputError: the name is unknown or a dimension out of range.
+        InputError: the name or an option is unknown, or a dimension out of range.
+    """
+    check_options(name, options)
+    return MAPS[name](dim, ambient_dim, seed, device=device, dtype=dtype, **options)
+
+
+def check_options(name: str, options: dict[str, Any]) -> None:
+    """Refuse an option that a map does not have.
+
+    Raises:
+        InputError: the name is unknown, or the map has no such option.
     """
     if name not in MAPS:
         raise unknown("map", name, names())
-    return MAPS[name](dim, ambient_dim, seed, device=device, dtype=dtype, **options)
+    common = {"dim", "ambient_dim", "seed", "device", "dtype"}
+    own = [p for p in inspect.signature(MAPS[name]).parameters if p not in common]
+    for option in options:
+        if option not in own:
+            raise invalid(
+                f"map {name!r}",
+                expected=f"options out of {own}" if own else "no options",
+                got=repr(option),
+            )
 
 
 __all__ = [

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from subspan import maps
-from subspan.errors import unknown
 from subspan.problems.base import AbstractProblem
 from subspan.subspaces.base import Draw, Method, Subspace
 
@@ -39,8 +38,7 @@ class RandomAffine(Method):
     """
 
     def __init__(self, map: str = "hadamard", **options: Any) -> None:
-        if map not in maps.names():
-            raise unknown("map", map, maps.names())
+        maps.check_options(map, options)
         self.map, self.options = map, options
 
     def config(self) -> dict[str, Any]:

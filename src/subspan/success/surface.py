@@ -135,7 +135,9 @@ def refuse_undetermined(undetermined: int, goal: Goal) -> None:
 
 
 def success_surface(
-    trials: Sequence[TrialRecord], goals: Iterable[Goal | str], confidence: float = 0.95
+    trials: Sequence[TrialRecord],
+    goals: Iterable[Goal | str] | Goal | str,
+    confidence: float = 0.95,
 ) -> SuccessSurface:
     """Measure the success probability over training dimension and goal from finished trials.
 
@@ -144,7 +146,7 @@ def success_surface(
     Args:
         trials: records of one problem, method and training spec (`stop_at` may differ); a draw
             seen in several records counts once.
-        goals: goals or their texts; a single text will do.
+        goals: goals or their texts, or a single one.
         confidence: of the Clopper–Pearson intervals.
 
     Returns:
@@ -153,7 +155,7 @@ def success_surface(
     Raises:
         InputError: no trials or goals, a mixture of experiments, or a goal that does not parse.
     """
-    wanted = [parse_goal(g) for g in ([goals] if isinstance(goals, str) else goals)]
+    wanted = [parse_goal(g) for g in ([goals] if isinstance(goals, Goal | str) else goals)]
     if not wanted:
         raise invalid("goals", expected="at least one goal", got="none")
     shared = experiment(trials)

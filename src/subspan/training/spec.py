@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Literal
 
 from subspan.canonical import without_defaults
@@ -40,7 +43,7 @@ class TrainSpec:
         eps: for both Adams, added to the root of the second moment.
         schedule: `"constant"`, `"cosine"` or `"linear"` (both decay to 0 at the last step).
         eval_every: steps between evaluations on the full train and test sets; None: once an
-            epoch. The last step is always evaluated; the start is where the offset was trained.
+            epoch. The last step is always evaluated, step 0 only where a search trained the offset.
         stop_at: a goal (or its text) at which a trial ends early; None trains to the end.
         dtype: `"float32"` or `"float64"`.
 
@@ -78,23 +81,38 @@ class TrainSpec:
             raise invalid(
                 "epochs, steps", expected="one of the two", got="both", remedy="Drop one."
             )
-        for name in ("lr", "epochs"):
-            value = getattr(self, name)
-            if (value is not None or name == "lr") and not _positive(value, int | float):
-                raise invalid(name, expected="a positive number", got=repr(value))
+        # Numbers take one form, so that 50 and 50.0 make the same trial.
+        self._number("lr", "a positive number", lambda v: 0 < v < math.inf)
+        if self.epochs is not None:
+            self._number("epochs", "a positive number", lambda v: 0 < v < math.inf)
+            if float(self.epochs).is_integer():
+                object.__setattr__(self, "epochs", int(self.epochs))
+        self._number("momentum", "a number in [0, 1)", lambda v: 0 <= v < 1)
+        self._number("eps", "a number, 0 or more", lambda v: 0 <= v < math.inf)
         for name in ("steps", "batch_size", "eval_every"):
             value = getattr(self, name)
-            if value is not None and not _positive(value, int):
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
                 whole = name == "batch_size" and value in ("full", -1)
                 remedy = "None takes the full training set each step." if whole else ""
                 raise invalid(name, expected="a positive integer", got=repr(value), remedy=remedy)
-        if not 0 <= self.momentum < 1:
-            raise invalid("momentum", expected="a number in [0, 1)", got=repr(self.momentum))
-        if not all(0 <= beta < 1 for beta in self.betas):
+            object.__setattr__(self, name, int(value))
+        try:
+            first, second = (float(beta) for beta in self.betas)
+        except (TypeError, ValueError):
+            first = second = math.nan
+        if not (0 <= first < 1 and 0 <= second < 1):
             raise invalid("betas", expected="two numbers in [0, 1)", got=repr(self.betas))
-        object.__setattr__(self, "betas", tuple(self.betas))
+        object.__setattr__(self, "betas", (first, second))
         if self.stop_at is not None:
             object.__setattr__(self, "stop_at", parse_goal(self.stop_at))
+
+    def _number(self, name: str, expected: str, fits: Callable[[float], bool]) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, Real) or not fits(float(value)):
+            raise invalid(name, expected=expected, got=repr(value))
+        object.__setattr__(self, name, float(value))
 
     def replace(self, **changes: Any) -> TrainSpec:
         """Return a copy with fields changed; giving `steps` clears `epochs` and the reverse."""
@@ -126,8 +144,3 @@ class TrainSpec:
     def from_json(cls, data: dict[str, Any]) -> TrainSpec:
         """Build a spec from `to_json`'s output."""
         return cls(**{**data, "betas": tuple(data["betas"])})
-
-
-def _positive(value: object, kind: Any) -> bool:
-    is_number = isinstance(value, kind) and not isinstance(value, bool)
-    return is_number and 0 < value < float("inf")  # type: ignore[operator]

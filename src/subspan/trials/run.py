@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from subspan.errors import invalid
+from subspan.errors import invalid, whole
 from subspan.problems.base import AbstractProblem
 from subspan.subspaces.base import Method
 from subspan.subspaces.registry import parse_method
@@ -50,29 +50,12 @@ def run(
         InputError: an argument is out of range.
         StoreError: the store cannot be used.
     """
-    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
-        raise invalid("repeats", expected="an integer, 1 or more", got=repr(repeats))
+    repeats = whole("repeats", repeats, low=1)
     if not isinstance(dims, Iterable):
         raise invalid("dims", expected="a list of integers", got=repr(dims), remedy="Use [8].")
-    wanted = list(dict.fromkeys(dims))  # a dim named twice is one dim
+    wanted = list(dict.fromkeys(whole("dims", d) for d in dims))  # a dim named twice is one dim
     if not wanted:
         raise invalid("dims", expected="at least one training dimension", got="none")
     plan = [(dim, repeat) for dim in wanted for repeat in range(repeats)]
     with TrialRunner(problem, store=store, workers=workers, progress=progress) as runner:
         return runner.run(parse_method(method), plan, spec=spec or problem.default_spec, seed=seed)
-
-
-def execute(
-    problem: AbstractProblem,
-    method: Method,
-    plan: Sequence[tuple[int, int]],
-    *,
-    spec: TrainSpec,
-    seed: int,
-    store: Store | str | Path | None = None,
-    workers: int | None = None,
-    progress: Progress | None = None,
-) -> list[TrialRecord]:
-    """Run planned (dim, repeat) pairs once; see `TrialRunner`, which keeps its workers."""
-    with TrialRunner(problem, store=store, workers=workers, progress=progress) as runner:
-        return runner.run(method, plan, spec=spec, seed=seed)

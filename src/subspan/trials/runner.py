@@ -10,11 +10,12 @@ from typing import Any, Self
 
 import torch
 
-from subspan.errors import invalid
+from subspan.canonical import digest, tensor_digest
+from subspan.errors import invalid, whole
 from subspan.maps.base import check_dims
 from subspan.problems.base import AbstractProblem
 from subspan.problems.module import Problem
-from subspan.subspaces.base import Draw, Method
+from subspan.subspaces.base import Draw, Method, Subspace
 from subspan.training.ensemble import train
 from subspan.training.spec import TrainSpec
 from subspan.trials.provenance import environment
@@ -68,6 +69,7 @@ class TrialRunner:
         self._workers = 1
         if problem.device.type == "cpu" and can_fork():
             self._workers = workers or available_cores()
+        environment(problem.device)  # found once, before workers are forked
         self._stack = contextlib.ExitStack()
         self.store = self._stack.enter_context(open_store(store))
         self._methods: list[Method] = []
@@ -89,8 +91,9 @@ class TrialRunner:
         Raises:
             InputError: a dimension is out of range, or the spec does not fit the problem.
         """
-        if isinstance(seed, bool) or not isinstance(seed, int) or not -(2**63) <= seed < 2**63:
-            raise invalid("seed", expected="an integer of at most 63 bits", got=repr(seed))
+        seed = whole("seed", seed)
+        if not -(2**63) <= seed < 2**63:
+            raise invalid("seed", expected="an integer of at most 63 bits", got=seed)
         for dim, repeat in plan:
             check_dims(dim, self.problem.ambient_dim)
             if not isinstance(repeat, int) or repeat < 0:
@@ -201,11 +204,16 @@ class TrialRunner:
                     wall_time=search_share + result.wall_time,
                     search_steps=subspace.search_steps,
                     search_bits=subspace.search_bits,
-                    provenance=provenance,
+                    provenance={**provenance, "subspace": _checksum(subspace)},
                 )
             )
             for d, subspace, result in zip(draws, subspaces, results, strict=True)
         ]
+
+
+def _checksum(subspace: Subspace) -> str:
+    """Return a digest of what a seed stands for: the offset's bits and the map's checksum."""
+    return digest([tensor_digest(subspace.offset), subspace.map.checksum()])
 
 
 def ensemble_size(problem: AbstractProblem) -> int:

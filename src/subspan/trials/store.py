@@ -80,7 +80,7 @@ class Store:
             for key in keys:
                 row = self._db.execute("SELECT record FROM trials WHERE key = ?", (key,)).fetchone()
                 if row is not None:
-                    found[key] = record_from_json(json.loads(row[0]))
+                    found[key] = self._record(row[0])
         return found
 
     def records(self, problem: str | None = None) -> Iterator[TrialRecord]:
@@ -89,7 +89,16 @@ class Store:
         order = "ORDER BY problem, method, dim, repeat, seed, key"
         with self._clear_errors("read"):
             rows = self._db.execute(f"SELECT record FROM trials {where} {order}", values).fetchall()
-        return (record_from_json(json.loads(text)) for (text,) in rows)
+        return (self._record(text) for (text,) in rows)
+
+    def _record(self, text: str) -> TrialRecord:
+        try:
+            return record_from_json(json.loads(text))
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"store: expected records of trials in {self.path}, got one that is damaged "
+                f"({error}). Restore the file, or run again into another."
+            ) from error
 
     def __len__(self) -> int:
         with self._clear_errors("read"):
@@ -122,6 +131,7 @@ class Store:
                 db = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)
                 db.execute("SELECT count(*) FROM sqlite_master")
             except sqlite3.OperationalError:  # WAL needs a folder it can write, unless immutable
+                self._refuse_unmerged()
                 db = sqlite3.connect(f"{uri}&immutable=1", uri=True)
             return db
         if not self.path.parent.is_dir():
@@ -129,6 +139,16 @@ class Store:
                 f"store: expected a file in a folder that exists, got {self.path}. Make the folder."
             )
         return sqlite3.connect(self.path, timeout=_BUSY_SECONDS)
+
+    def _refuse_unmerged(self) -> None:
+        """An immutable file is read without what a killed process left beside it."""
+        log = self.path.with_name(f"{self.path.name}-wal") if self.path is not None else None
+        if log is not None and log.exists() and log.stat().st_size:
+            raise StoreError(
+                f"store: expected a folder that can be written, since {log.name} beside "
+                f"{self.path} holds trials that are not merged yet. Copy both files to a folder "
+                "that can be written."
+            )
 
     def _check_and_migrate(self) -> None:
         version = self._pragma("user_version")
