@@ -16,7 +16,8 @@ from torch import nn
 from subspan.adapters.attach import base_digest, candidate_weights
 from subspan.canonical import digest, tensor_digest
 from subspan.errors import InputError, invalid
-from subspan.problems.module import OutputLoss, Problem
+from subspan.problems.losses import OutputLoss, loss_name
+from subspan.problems.module import Problem
 from subspan.training.spec import TrainSpec
 
 Inputs = torch.Tensor | Mapping[str, torch.Tensor]
@@ -67,11 +68,10 @@ def fine_tuning(
             "Call requires_grad_(True) on what is to be trained."
         )
     splits = [_stacked(split, fields) for split in (train, test) if split is not None]
-    loss_name = loss if isinstance(loss, str) else getattr(loss, "__qualname__", repr(loss))
     identity = {
         "name": name,
         "kind": "fine-tuning",
-        "loss": loss_name,
+        "loss": loss_name(loss),
         "module": digest([repr(module), sorted(start)]),
         "base": base_digest(weights),
         "inputs": fields,

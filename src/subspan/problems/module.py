@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call
 
 from subspan.canonical import digest, tensor_digest
-from subspan.errors import InputError, invalid, unknown
+from subspan.errors import invalid, unknown
 from subspan.problems.base import AbstractProblem, Batch, Evaluation
+from subspan.problems.checks import (
+    Data,
+    batched,
+    check_fit,
+    check_targets,
+    checked_split,
+    refuse_dropout,
+    refused,
+)
 from subspan.problems.layout import Layout
+from subspan.problems.losses import LOSSES, OutputLoss, loss_name, without_addresses
 from subspan.problems.traced import TracedGrads
 from subspan.streams import scoped_torch_rng
 from subspan.training.spec import TrainSpec
 
-Data = tuple[torch.Tensor, torch.Tensor]
-OutputLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
-
-def _cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy with the classes before the rows: the same numbers, four times as fast on a
-    CPU, whose log-softmax runs along rows instead of across a few classes."""
-    if outputs.ndim != 2:
-        return nn.functional.cross_entropy(outputs, targets)
-    return nn.functional.cross_entropy(outputs.T[None], targets[None])
-
-
-LOSSES: dict[str, OutputLoss] = {
-    "cross_entropy": _cross_entropy,
-    "mse": nn.functional.mse_loss,
-}
 _EVAL_ROWS = 512
+_IDENTITY_ROWS = 16
 
 
 class Problem(AbstractProblem):
@@ -48,13 +45,18 @@ class Problem(AbstractProblem):
 
     Args:
         make_module: returns a fresh module. Its own random initialisation is used, drawn
-            reproducibly from the seed that `init` is given.
+            reproducibly from the seed that `init` is given. Parameters with `requires_grad=False`
+            are constants, no part of w: they keep the values that `make_module` gives them when
+            the problem is made, drawn from a fixed seed.
         train: inputs (n, ...) and targets (n, ...). Class labels are integers.
         test: the same for the test split; None: the problem has none.
         loss: `"cross_entropy"`, `"mse"`, or a function of (outputs, targets) that returns the
-            mean over rows. Accuracy is reported where the targets are class labels.
-        name: for records and files. Trials are told apart by it, by the loss, the module's
-            structure and a digest of the data.
+            mean over rows. Accuracy is reported where the targets are class labels, which are
+            integers (n,).
+        name: for records and files. Trials are told apart by it, by the loss's name, the module's
+            structure and constants, the initial weights of seed 0, the loss of the first 16 rows
+            there to four digits, and a digest of the data. Give another name where problems
+            differ in code that none of these shows.
         default_spec: a `TrainSpec` that trains the problem well.
         init: returns initial weights as named tensors from a seed, in place of `make_module`'s
             own initialisation.
@@ -96,42 +98,34 @@ class Problem(AbstractProblem):
         self.device, self.dtype = torch.device("cpu"), torch.float32
         if isinstance(loss, str) and loss not in LOSSES:
             raise unknown("loss", loss, list(LOSSES))
-        loss_name = loss if isinstance(loss, str) else getattr(loss, "__qualname__", repr(loss))
         self._loss_of_outputs = LOSSES[loss] if isinstance(loss, str) else loss
-        self._splits = {"train": _checked(train, "train", self.dtype)}
+        self._splits = {"train": checked_split(train, "train", self.dtype)}
         if test is not None:
-            self._splits["test"] = _checked(test, "test", self.dtype)
-        for split, (_, targets) in self._splits.items():
-            if loss == "cross_entropy" and targets.is_floating_point() and targets.ndim == 1:
-                raise invalid(
-                    f"{split} labels",
-                    expected="integers for cross_entropy",
-                    got="floating-point numbers",
-                    remedy="Use labels.long().",
-                )
+            self._splits["test"] = checked_split(test, "test", self.dtype)
+        check_targets(self._splits, loss)
         with scoped_torch_rng(0, "module"):
             module = make_module()
         self.batch_norm = _use_batch_statistics(module)
-        _refuse_dropout(module, dropout)
-        self._classes = self._check_fit(module)
-        self.module = module.eval().requires_grad_(False)
-        self.layout = Layout.of(dict(module.named_parameters()))
-        if not self.layout.ambient_dim:
-            raise invalid("make_module", expected="a module with parameters", got="none")
+        refuse_dropout(module, dropout)
+        parameters = dict(module.named_parameters())
+        self.layout = Layout.of({n: p for n, p in parameters.items() if p.requires_grad})
         self.ambient_dim = self.layout.ambient_dim
+        if not self.ambient_dim:
+            raise invalid(
+                "make_module",
+                expected="a module with parameters to train",
+                got="frozen ones alone (requires_grad=False)" if parameters else "none",
+            )
+        whole = {split: self.batch(None, split) for split in self._splits}
+        self._classes = check_fit(module, loss, self._loss_of_outputs, whole)
+        self.module = module
         self.train_size = len(self._splits["train"][0])
         self.default_spec = default_spec or TrainSpec(epochs=5, schedule="cosine")
         self._eval_rows = eval_rows or (None if self.batch_norm else _EVAL_ROWS)
         self._convolutional = any(isinstance(m, nn.modules.conv._ConvNd) for m in module.modules())
         self._vectorize = vectorize
         self._traced = TracedGrads(self.loss)
-        self.identity = identity or {
-            "name": name,
-            "kind": "module",
-            "loss": loss_name,
-            "module": digest([repr(module), self.layout.names, self.layout.shapes]),
-            "data": tensor_digest(*(t for split in self._splits.values() for t in split)),
-        }
+        self.identity = identity or self._own_identity(loss, eval_rows)
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{len(x):,} {name}" for name, (x, _) in self._splits.items())
@@ -170,7 +164,17 @@ class Problem(AbstractProblem):
                 expected=f"shape (..., {self.ambient_dim})",
                 got=f"shape {tuple(weights.shape)}",
             )
-        result: torch.Tensor = functional_call(self.module, self.layout.split(weights), (x,))
+        try:
+            result: torch.Tensor = functional_call(self.module, self.layout.split(weights), (x,))
+        except ValueError as error:
+            if not self.batch_norm or len(x) > 1:
+                raise
+            raise invalid(
+                "batch_size",
+                expected="two rows or more in every batch, over which BatchNorm normalises",
+                got="one",
+                remedy="Raise batch_size, or eval_rows if it leaves the last row alone.",
+            ) from error
         return result
 
     def loss_of_outputs(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -185,8 +189,12 @@ class Problem(AbstractProblem):
     def grads(self, weights: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return losses (K,) and gradients (K, D) of weights (K, D), a batch for each row."""
         assert batch is not None
-        if self.vectorized:
+        if not self.vectorized:
+            return self._one_by_one(weights, batch)
+        with batched(lambda: self._one_by_one(weights[:1], (batch[0][:1], batch[1][:1]))):
             return self._traced(weights, batch)
+
+    def _one_by_one(self, weights: torch.Tensor, batch: Data) -> tuple[torch.Tensor, torch.Tensor]:
         losses, gradients = [], []
         for row, x, y in zip(weights, *batch, strict=True):
             leaf = row.detach().requires_grad_()
@@ -237,7 +245,8 @@ class Problem(AbstractProblem):
             return loss[None], hits[None]
         # Each trial gets its own view of x: a shared one would join the trials' products into
         # one, whose last bits depend on how many trials there are.
-        return torch.func.vmap(one)(weights, x.expand(len(weights), *x.shape))
+        with batched(lambda: one(weights[0], x)):
+            return torch.func.vmap(one)(weights, x.expand(len(weights), *x.shape))
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -257,6 +266,36 @@ class Problem(AbstractProblem):
         new._traced = TracedGrads(new.loss)
         return new
 
+    @torch.no_grad()
+    def _own_identity(self, loss: str | OutputLoss, eval_rows: int | None) -> dict[str, Any]:
+        """Return what trials know the problem by where no identity is given.
+
+        Code cannot be hashed: a loss or a `forward` shows by the loss of the first rows at the
+        initial weights of seed 0, to the four digits that machines agree on.
+        """
+        named = itertools.chain(self.module.named_parameters(), self.module.named_buffers())
+        constants = {name: t for name, t in named if name not in self.layout.names}
+        start = self.init(0)
+        rows = self.batch(torch.arange(min(_IDENTITY_ROWS, self.train_size)))
+        shape = f"rows of shape {tuple(rows[0].shape[1:])}"
+        with refused("train", "inputs that the module and the loss take", shape, "They"):
+            value = float(self.loss(start, rows))
+        own: dict[str, Any] = {
+            "name": self.name,
+            "kind": "module",
+            "loss": loss_name(loss),
+            "module": digest(
+                [without_addresses(self.module), self.layout.names, self.layout.shapes]
+            ),
+            "constants": digest([[n, str(t.dtype), _bits(t)] for n, t in constants.items()]),
+            "init": tensor_digest(start),
+            "loss_at_init": f"{value:.3e}",
+            "data": tensor_digest(*(t for split in self._splits.values() for t in split)),
+        }
+        if eval_rows and self.batch_norm:
+            own["eval_rows"] = eval_rows
+        return own
+
     def _split(self, split: str) -> Data:
         self._check_split(split)
         if split not in self._splits:
@@ -273,77 +312,15 @@ class Problem(AbstractProblem):
     def _is_image(self, split: str) -> bool:
         return self._splits[split][0].ndim == 4
 
-    def _check_fit(self, module: nn.Module) -> int:
-        """Run two rows through the module; return the number of classes, 0 if not classifying."""
-        x, y = (t[:2] for t in self.batch())
-        before = {name: buffer.clone() for name, buffer in module.named_buffers()}
-        try:
-            with torch.no_grad(), scoped_torch_rng(0, "module"):
-                out = module.train()(x)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            raise invalid(
-                "train",
-                expected="inputs that the module takes",
-                got=f"rows of shape {tuple(x.shape[1:])}",
-                remedy=f"The module said: {str(error).splitlines()[0]}",
-            ) from error
-        for name, buffer in module.named_buffers():
-            if name not in before or not torch.equal(buffer, before[name]):
-                raise invalid(
-                    "make_module",
-                    expected="a module whose buffers do not change in training",
-                    got=f"buffer {name!r}, which changes",
-                    remedy="Make it constant; only BatchNorm may keep a running state.",
-                )
-        if y.is_floating_point():
-            return 0
-        if out.ndim != 2:
-            raise invalid(
-                "make_module",
-                expected="outputs (n, classes) for integer labels",
-                got=f"outputs of shape {tuple(out.shape)}",
-            )
-        for name, (_, labels) in self._splits.items():
-            low, high = int(labels.min()), int(labels.max())
-            if low < 0 or high >= out.shape[1]:
-                raise invalid(
-                    f"{name} labels",
-                    expected=f"integers in 0 … {out.shape[1] - 1}, the module's outputs",
-                    got=f"{low} … {high}",
-                    remedy="Relabel from 0, or give the module more outputs.",
-                )
-        return out.shape[1]
-
-
-def _checked(data: Data, name: str, dtype: torch.dtype) -> Data:
-    try:
-        x, y = (torch.as_tensor(t) for t in data)
-    except (TypeError, ValueError) as error:
-        raise invalid(name, expected="a pair (inputs, targets)", got=type(data).__name__) from error
-    if x.ndim < 2 or len(x) != len(y) or not len(x):
-        raise invalid(
-            name,
-            expected="inputs (n, ...) and as many targets, n ≥ 1",
-            got=f"shapes {tuple(x.shape)} and {tuple(y.shape)}",
-            remedy="Give each row of inputs its target.",
-        )
-    for what, tensor in (("inputs", x), ("targets", y)):
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            bad = int((~torch.isfinite(tensor)).flatten(1).any(1).sum() if tensor.ndim > 1 else 1)
-            raise invalid(
-                f"{name} {what}",
-                expected="finite numbers",
-                got=f"NaN or infinity in {bad} rows",
-                remedy="Clean or drop those rows.",
-            )
-    x = x.to(dtype) if x.is_floating_point() else x
-    y = y.to(dtype) if y.is_floating_point() else y.to(torch.int64)
-    return (x.movedim(-3, -1).contiguous() if x.ndim == 4 else x), y
-
 
 def _rows(tensor: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
     """Return `tensor[indices]`; on a CPU ten times faster than by indexing."""
     return tensor.index_select(0, indices.flatten()).unflatten(0, indices.shape)
+
+
+def _bits(tensor: torch.Tensor) -> str:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return tensor_digest(np.array(tensor.shape), flat.view(torch.uint8))
 
 
 def _moved(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
@@ -357,16 +334,3 @@ def _use_batch_statistics(module: nn.Module) -> bool:
         norm.track_running_stats = False
         norm.running_mean = norm.running_var = norm.num_batches_tracked = None
     return bool(norms)
-
-
-def _refuse_dropout(module: nn.Module, policy: str) -> None:
-    active = [
-        name
-        for name, m in module.named_modules()
-        if isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0
-    ]
-    if active and policy != "off":
-        raise InputError(
-            f"make_module: expected no active dropout, got it in {', '.join(active[:3])}. The loss "
-            "must be a function of the weights: set p=0, or pass dropout='off'."
-        )

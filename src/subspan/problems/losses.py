@@ -1,0 +1,45 @@
+"""The losses by name, and what a trial's key calls a loss of the user's own."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+OutputLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def _cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy with the classes before the rows: the same numbers, four times as fast on a
+    CPU, whose log-softmax runs along rows instead of across a few classes."""
+    if outputs.ndim != 2 or targets.ndim != 1:
+        return nn.functional.cross_entropy(outputs, targets)
+    return nn.functional.cross_entropy(outputs.T[None], targets[None])
+
+
+LOSSES: dict[str, OutputLoss] = {
+    "cross_entropy": _cross_entropy,
+    "mse": nn.functional.mse_loss,
+}
+REGRESSION = frozenset({"mse"})  # those that compare each output with a target of its own
+
+
+def loss_name(loss: str | OutputLoss) -> str:
+    """Return a name of a loss that is the same in every run: a function's qualified name, that of
+    the function in a `functools.partial`, else the type's, with the `repr` of a module."""
+    if isinstance(loss, str):
+        return loss
+    if isinstance(loss, functools.partial):
+        return loss_name(loss.func)
+    if isinstance(loss, nn.Module):
+        return f"{type(loss).__qualname__} {without_addresses(loss)}"
+    return str(getattr(loss, "__qualname__", type(loss).__qualname__))
+
+
+def without_addresses(value: Any) -> str:
+    """Return the `repr` of a value less the memory addresses in it, which differ between runs."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
