@@ -1,10 +1,14 @@
-"""Does the map matter? d* of digits-mlp at one goal with every map.
+"""Does the map matter? d* with every map, of digits-mlp and of an ill-conditioned well.
 
-python experiments/maps/run.py
+The well's axes are those of the weights, and its success is decided by least squares (d where half
+the subspaces hit). The exact formula stands beside it.
+
+    python experiments/maps/run.py
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -13,28 +17,41 @@ import subspan as ss
 HERE = Path(__file__).parent
 
 
+CASES = (
+    ("digits-mlp", "loss<=1", 0.1, 1.15),
+    ("digits-mlp", "loss<=0.1", 0.1, 1.15),
+    ("quadratic", "loss<=0.1", 0.5, 1.1),
+    ("quadratic", "loss<=0.01", 0.5, 1.1),
+)
+
+
 def main() -> None:
-    problem = ss.problems.load("digits-mlp")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, help="processes; one per core")
+    args = parser.parse_args()
     rows = []
     for name in ss.maps.names():
-        for goal in ("loss<=0.1", "loss<=1"):
+        for problem, goal, delta, ratio in CASES:
             found = ss.threshold(
-                problem,
+                ss.problems.load(problem),
                 ss.RandomAffine(name),
                 goal,
                 seed=0,
-                ratio=1.15,
+                delta=delta,
+                ratio=ratio,
                 store=HERE / "runs.db",
-                max_dim=600,
+                max_dim=600 if problem == "digits-mlp" else None,
+                workers=args.workers,
             )
-            rows.append(
-                {
-                    "map": name,
-                    "goal": goal,
-                    **{k: getattr(found, k) for k in ("value", "low", "high", "status", "trials")},
-                }
-            )
+            numbers = {k: getattr(found, k) for k in ("value", "low", "high", "status", "trials")}
+            rows.append({"map": name, "problem": problem, "goal": goal, "delta": delta, **numbers})
             print(json.dumps(rows[-1]), flush=True)
+    well = ss.problems.load("quadratic")
+    for goal in ("loss<=0.1", "loss<=0.01"):
+        exact = ss.theory.quadratic_threshold(
+            well.eigenvalues.numpy(), well.displacement.numpy(), ss.parse_goal(goal).level
+        )
+        rows.append({"map": "exact formula", "problem": "quadratic", "goal": goal, "value": exact})
     (HERE / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 

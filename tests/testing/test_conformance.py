@@ -21,12 +21,24 @@ class Wrong(maps.PartitionMap):
         return super()._forward(theta) * (2.0 if self.flaw == "norm" else 1)
 
     def checksum(self):
-        return "same" if self.flaw == "checksum" else super().checksum()
+        spoilt = {"checksum": "0" * 32, "digits": "same"}
+        return spoilt.get(self.flaw) or super().checksum()
+
+    def __call__(self, theta):
+        if self.flaw == "memory":  # autograd keeps the matrix
+            return theta @ self.dense().T
+        return super().__call__(theta)
 
 
 @pytest.mark.parametrize(
     ("flaw", "law"),
-    [("adjoint", "Aᵀ"), ("norm", "Aᵀ"), ("checksum", "another seed")],
+    [
+        ("adjoint", "Aᵀ"),
+        ("norm", "Aᵀ"),
+        ("checksum", "another seed"),
+        ("digits", "32 hex digits"),
+        ("memory", "autograd stores nothing"),
+    ],
 )
 def test_check_map_fails_on_a_wrong_map(flaw, law):
     kind = type("Spoilt", (Wrong,), {"flaw": flaw})

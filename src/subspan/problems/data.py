@@ -148,7 +148,7 @@ def _decode(source: Source, folder: Path | None) -> Images:
     except ImportError as error:
         raise InputError(
             f"data: expected the `datasets` library to read {source.hub}, got none. "
-            "Install it with: pip install 'subspan[data]'."
+            "In a checkout: pip install '.[data]'; else pip install 'subspan[data]'."
         ) from error
     try:
         if folder is not None:

@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from subspan import maps
-from subspan.errors import invalid, unknown
-from subspan.maps.coordinate import CoordinateMap
 from subspan.problems.base import AbstractProblem
 from subspan.subspaces.base import Draw, Method, Subspace
+from subspan.subspaces.full_space import FullSpace, check_steps
 from subspan.subspaces.random_affine import RandomAffine, random_map
-from subspan.training.ensemble import train
-from subspan.training.spec import TrainSpec
 
 
 class BurnIn(Method):
@@ -40,12 +37,10 @@ class BurnIn(Method):
         batch_size: int = 128,
         **options: Any,
     ) -> None:
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-            raise invalid("burn-in steps", expected="an integer, 0 or more", got=repr(steps))
-        if map not in maps.names():
-            raise unknown("map", map, maps.names())
+        check_steps("burn-in steps", steps, 0)
+        maps.check_options(map, options)
         self.steps, self.map, self.options = steps, map, options
-        self.lr, self.momentum, self.batch_size = lr, momentum, batch_size
+        self.search = FullSpace(lr, momentum, batch_size)
 
     def config(self) -> dict[str, Any]:
         """Return plain JSON data that fixes the method; that of `RandomAffine` where t = 0."""
@@ -55,17 +50,14 @@ class BurnIn(Method):
             "name": "burn-in",
             "steps": self.steps,
             "map": self.map,
-            "lr": self.lr,
-            "momentum": self.momentum,
-            "batch_size": self.batch_size,
+            **self.search.config(),
             **self.options,
         }
 
     def subspaces(self, problem: AbstractProblem, draws: Sequence[Draw]) -> list[Subspace]:
         """Return one subspace per draw; the burn-ins run as one ensemble."""
         starts = [problem.init(d.init_seed) for d in draws]
-        if self.steps:
-            starts = self._burn(problem, starts, [d.search_seed for d in draws])
+        starts = self.search.train(problem, starts, [d.search_seed for d in draws], self.steps)
         bits = 32 * problem.ambient_dim if self.steps else 0  # the offset is no longer a seed
         return [
             Subspace(start, random_map(self.map, self.options, problem, draw), self.steps, bits)
@@ -75,19 +67,6 @@ class BurnIn(Method):
     def search_steps(self, problem: AbstractProblem) -> int:
         """Return t."""
         return self.steps
-
-    def _burn(self, problem: AbstractProblem, starts: list[Any], seeds: list[int]) -> list[Any]:
-        spec = TrainSpec(
-            optimizer="sgd",
-            lr=self.lr,
-            momentum=self.momentum,
-            steps=self.steps,
-            batch_size=self.batch_size,
-        )
-        full = CoordinateMap.identity(problem.ambient_dim, dtype=problem.dtype).to(problem.device)
-        subspaces = [Subspace(start, full) for start in starts]
-        results = train(problem, subspaces, spec, seeds, evaluate=False)
-        return [start + r.theta for start, r in zip(starts, results, strict=True)]
 
     def __repr__(self) -> str:
         return f"BurnIn(steps={self.steps}, map={self.map!r})"

@@ -8,6 +8,7 @@ import torch
 
 from subspan.maps.base import LinearMap
 from subspan.streams import normals
+from subspan.testing.laws import close, law
 
 MakeMap = Callable[[int, int, int], LinearMap]
 _TOLERANCE = 1e-10  # in float64, on numbers of order one
@@ -35,14 +36,14 @@ def check_map(
         column_tolerance: on column norms and on AᵀA; the entries of a map are float32 numbers.
     """
     a = make(dim, ambient_dim, 0)
-    _law(a.dim == dim and a.ambient_dim == ambient_dim, "dim and ambient_dim are as asked for")
-    _law(a.dtype == torch.float64, "the map is in float64")
+    law(a.dim == dim and a.ambient_dim == ambient_dim, "dim and ambient_dim are as asked for")
+    law(a.dtype == torch.float64, "the map is in float64")
     theta = _normals("theta", 3, dim)
     v = _normals("v", 3, ambient_dim)
     dense = a.dense()
-    _law(dense.shape == (ambient_dim, dim), "dense() has shape (D, d)")
+    law(dense.shape == (ambient_dim, dim), "dense() has shape (D, d)")
     image, pulled = a(theta), a.adjoint(v)
-    _law(image.shape == v.shape and pulled.shape == theta.shape, "(..., d) → (..., D) and back")
+    law(image.shape == v.shape and pulled.shape == theta.shape, "(..., d) → (..., D) and back")
     _close(image, theta @ dense.T, "A(θ) = dense() @ θ")
     _close(pulled, v @ dense, "Aᵀ(v) = dense()ᵀ @ v")
     _close((image * v).sum(), (theta * pulled).sum(), "⟨Aθ, v⟩ = ⟨θ, Aᵀv⟩")
@@ -59,26 +60,39 @@ def check_map(
     tangent = torch.func.jvp(a, (theta,), (2 * theta,))[1]
     _close(tangent, 2 * image, "jvp is the map")
 
+    held: list[torch.Tensor] = []
+
+    def keep(saved: torch.Tensor) -> torch.Tensor:
+        held.append(saved)
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+        a(theta.clone().requires_grad_())
+        a.adjoint(v.clone().requires_grad_())
+    law(not held, "autograd stores nothing: a linear map's backward needs nothing of the forward")
+
     norms = dense.norm(dim=0)
     if unit_columns:
         worst = float((norms - 1).abs().max())
-        _law(worst < column_tolerance, f"unit columns (off by {worst:.1e})")
+        law(worst < column_tolerance, f"unit columns (off by {worst:.1e})")
     if orthonormal:
         worst = float((dense.T @ dense - torch.eye(dim, dtype=dense.dtype)).abs().max())
-        _law(worst < column_tolerance, f"orthonormal columns (off by {worst:.1e})")
+        law(worst < column_tolerance, f"orthonormal columns (off by {worst:.1e})")
     if full_rank:
-        _law(int(torch.linalg.matrix_rank(dense)) == dim, "rank d")
+        law(int(torch.linalg.matrix_rank(dense)) == dim, "rank d")
 
     again, other = make(dim, ambient_dim, 0), make(dim, ambient_dim, 1)
-    _law(torch.equal(again.dense(), dense), "the same seed gives the same bits")
-    _law(again.checksum() == a.checksum(), "the same seed gives the same checksum")
+    law(torch.equal(again.dense(), dense), "the same seed gives the same bits")
+    law(again.checksum() == a.checksum(), "the same seed gives the same checksum")
+    digits = len(a.checksum()) == 32 and set(a.checksum()) <= set("0123456789abcdef")
+    law(digits, "a checksum is 32 hex digits")
     if ambient_dim > 4:
-        _law(other.checksum() != a.checksum(), "another seed gives another checksum")
+        law(other.checksum() != a.checksum(), "another seed gives another checksum")
     single = a.to(dtype=torch.float32)
-    _law(single.dtype == torch.float32, "to(dtype) casts")
-    _law(single.checksum() == a.checksum(), "the checksum does not depend on the dtype")
+    law(single.dtype == torch.float32, "to(dtype) casts")
+    law(single.checksum() == a.checksum(), "the checksum does not depend on the dtype")
     worst = float((single.dense().double() - dense).abs().max())
-    _law(
+    law(
         worst < 1e-5 * float(dense.abs().max()),
         f"to(dtype) casts the same map (off by {worst:.1e})",
     )
@@ -89,12 +103,5 @@ def _normals(name: str, *shape: int) -> torch.Tensor:
     return torch.from_numpy(normals(0, "conformance", name, count=count)).reshape(shape)
 
 
-def _law(holds: bool, law: str) -> None:
-    if not holds:
-        raise AssertionError(f"law broken: {law}")
-
-
-def _close(one: torch.Tensor, other: torch.Tensor, law: str) -> None:
-    scale = max(1.0, float(other.abs().max()))
-    worst = float((one - other).abs().max())
-    _law(worst <= _TOLERANCE * scale, f"{law} (off by {worst:.1e})")
+def _close(one: torch.Tensor, other: torch.Tensor, text: str) -> None:
+    close(one, other, text, _TOLERANCE)

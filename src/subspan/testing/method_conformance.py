@@ -14,6 +14,7 @@ from subspan.problems.base import AbstractProblem
 from subspan.subspaces.base import Draw, Method, Subspace
 from subspan.subspaces.full_space import cache
 from subspan.subspaces.saved import principal_angles
+from subspan.testing.laws import law
 
 Reference = Callable[[Draw], tuple[torch.Tensor, torch.Tensor]]
 _TOLERANCE = 1e-6  # in float64: searches are trained in ensembles of another size
@@ -44,40 +45,40 @@ def check_method(
     problem = problem.to(dtype=torch.float64)
     method = make()
     config = method.config()
-    _law(json.loads(canonical_json(config)) == config, "config round-trips through JSON")
-    _law(isinstance(config.get("name"), str), 'config has a "name"')
-    _law(make().config() == config, "equal methods have equal configs")
+    law(json.loads(canonical_json(config)) == config, "config round-trips through JSON")
+    law(isinstance(config.get("name"), str), 'config has a "name"')
+    law(make().config() == config, "equal methods have equal configs")
     draws = [Draw(dim, 0, repeat) for dim in dims for repeat in (0, 1)]
     made = _fresh(method, problem, draws)
-    _law(len(made) == len(draws), "one subspace per draw")
+    law(len(made) == len(draws), "one subspace per draw")
     again = _fresh(make(), problem, draws)
     other_seed = _fresh(make(), problem, [Draw(dims[0], 1, 0)])[0]
     for draw, subspace, twin in zip(draws, made, again, strict=True):
-        _law(_identical(subspace, twin), "the same draw gives the same subspace, to the bit")
+        law(_identical(subspace, twin), "the same draw gives the same subspace, to the bit")
         _check_one(method, problem, draw, subspace)
         if mask:
             _check_mask(draw, subspace)
         if through_init:
             start = problem.init(draw.init_seed)
-            _law(torch.equal(subspace.offset, start), "the offset is the initial weights")
+            law(torch.equal(subspace.offset, start), "the offset is the initial weights")
         if reference is not None:
             _check_reference(subspace, *reference(draw))
-    _law(not _identical(made[0], made[1]), "another repeat gives another subspace")
-    _law(not _identical(made[0], other_seed), "another seed gives another subspace")
+    law(not _identical(made[0], made[1]), "another repeat gives another subspace")
+    law(not _identical(made[0], other_seed), "another seed gives another subspace")
     alone = _fresh(make(), problem, draws[-1:])[0]
-    _law(_same_span(alone, made[-1]), "a draw alone gives what it gives among others")
+    law(_same_span(alone, made[-1]), "a draw alone gives what it gives among others")
     if nested:
         for small, large in zip(made[::2], made[2::2], strict=False):
             inside = float(principal_angles(small.map, large.map).max())
-            _law(inside < _TOLERANCE, f"spans are nested (off by {inside:.1e} rad)")
+            law(inside < _TOLERANCE, f"spans are nested (off by {inside:.1e} rad)")
             basis = torch.linalg.qr(large.map.dense())[0]
             apart = small.offset - large.offset
             apart = apart - basis @ (basis.T @ apart)
-            _law(
+            law(
                 float(apart.norm()) < _TOLERANCE, "the larger one goes through the smaller's offset"
             )
     limit = method.max_dim(problem)
-    _law(max(dims) <= limit <= problem.ambient_dim, "max_dim covers what it can make, up to D")
+    law(max(dims) <= limit <= problem.ambient_dim, "max_dim covers what it can make, up to D")
     if limit < problem.ambient_dim:
         try:
             method.subspaces(problem, [Draw(limit + 1, 0, 0)])
@@ -95,34 +96,34 @@ def _fresh(method: Method, problem: AbstractProblem, draws: Sequence[Draw]) -> l
 def _check_one(method: Method, problem: AbstractProblem, draw: Draw, subspace: Subspace) -> None:
     chosen, offset = subspace.map, subspace.offset
     size = problem.ambient_dim
-    _law(chosen.dim == draw.dim and chosen.ambient_dim == size, "the map is R^d → R^D")
-    _law(offset.shape == (size,), "the offset has shape (D,)")
-    _law(bool(torch.isfinite(offset).all()), "the offset is finite")
-    _law(chosen.dtype == offset.dtype == problem.dtype, "offset and map have the problem's dtype")
-    _law(int(torch.linalg.matrix_rank(chosen.dense())) == draw.dim, "the span has dimension d")
+    law(chosen.dim == draw.dim and chosen.ambient_dim == size, "the map is R^d → R^D")
+    law(offset.shape == (size,), "the offset has shape (D,)")
+    law(bool(torch.isfinite(offset).all()), "the offset is finite")
+    law(chosen.dtype == offset.dtype == problem.dtype, "offset and map have the problem's dtype")
+    law(int(torch.linalg.matrix_rank(chosen.dense())) == draw.dim, "the span has dimension d")
     told = method.search_steps(problem)
-    _law(subspace.search_steps == told, "search_steps says beforehand what a search costs")
-    _law(subspace.search_bits >= 0, "search_bits is a count")
+    law(subspace.search_steps == told, "search_steps says beforehand what a search costs")
+    law(subspace.search_bits >= 0, "search_bits is a count")
 
 
 def _check_mask(draw: Draw, subspace: Subspace) -> None:
     chosen = subspace.map
     if not isinstance(chosen, CoordinateMap):
         raise AssertionError("law broken: a mask has a coordinate map")
-    _law(len(chosen.indices.unique()) == draw.dim, "a mask keeps exactly d weights")
+    law(len(chosen.indices.unique()) == draw.dim, "a mask keeps exactly d weights")
     pruned = torch.ones(len(subspace.offset), dtype=torch.bool)
     pruned[chosen.indices] = False
-    _law(not bool(subspace.offset[pruned].any()), "pruned weights are zero")
+    law(not bool(subspace.offset[pruned].any()), "pruned weights are zero")
 
 
 def _check_reference(subspace: Subspace, offset: torch.Tensor, basis: torch.Tensor) -> None:
     worst = float((subspace.offset - offset).abs().max())
-    _law(worst < _TOLERANCE, f"the offset is the reference's (off by {worst:.1e})")
+    law(worst < _TOLERANCE, f"the offset is the reference's (off by {worst:.1e})")
     own = torch.linalg.qr(subspace.map.dense())[0]
     theirs = torch.linalg.qr(basis.to(own.dtype))[0]
     gap = float(torch.linalg.matrix_norm(own - theirs @ (theirs.T @ own), 2))
-    _law(own.shape == theirs.shape, "the dimension is the reference's")
-    _law(gap < _TOLERANCE, f"the span is the reference's (off by {gap:.1e})")
+    law(own.shape == theirs.shape, "the dimension is the reference's")
+    law(gap < _TOLERANCE, f"the span is the reference's (off by {gap:.1e})")
 
 
 def _identical(one: Subspace, other: Subspace) -> bool:
@@ -133,8 +134,3 @@ def _same_span(one: Subspace, other: Subspace) -> bool:
     if float((one.offset - other.offset).abs().max()) > _TOLERANCE:
         return False
     return float(principal_angles(one.map, other.map).max()) < 1e-3
-
-
-def _law(holds: bool, law: str) -> None:
-    if not holds:
-        raise AssertionError(f"law broken: {law}")

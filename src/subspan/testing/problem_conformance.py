@@ -8,6 +8,9 @@ import torch
 
 from subspan.canonical import canonical_json
 from subspan.problems.base import AbstractProblem, Batch
+from subspan.testing.laws import close, law
+
+_TOLERANCE = 1e-9  # in float64, on numbers of order one
 
 
 def check_problem(problem: AbstractProblem, *, rows: int = 16, trials: int = 3) -> None:
@@ -19,32 +22,32 @@ def check_problem(problem: AbstractProblem, *, rows: int = 16, trials: int = 3) 
         trials: K, weights handled at once.
     """
     problem = problem.to(dtype=torch.float64)
-    _law(bool(canonical_json(problem.identity)), "identity is plain JSON")
+    law(bool(canonical_json(problem.identity)), "identity is plain JSON")
     w = torch.stack([problem.init(seed) for seed in range(trials)])
-    _law(w.shape == (trials, problem.ambient_dim), "init has shape (D,)")
-    _law(w.dtype == torch.float64, "to(dtype) reaches init")
-    _law(torch.equal(problem.init(0), w[0]), "init is a function of its seed")
+    law(w.shape == (trials, problem.ambient_dim), "init has shape (D,)")
+    law(w.dtype == torch.float64, "to(dtype) reaches init")
+    law(torch.equal(problem.init(0), w[0]), "init is a function of its seed")
     batches = [_batch(problem, rows, k) for k in range(trials)]
     stacked = None if batches[0] is None else _batch(problem, rows, *range(trials))
     losses, gradients = problem.grads(w, stacked)
-    _law(losses.shape == (trials,) and gradients.shape == w.shape, "grads gives (K,) and (K, D)")
+    law(losses.shape == (trials,) and gradients.shape == w.shape, "grads gives (K,) and (K, D)")
     for k in range(trials):
         leaf = w[k].clone().requires_grad_()
         value = problem.loss(leaf, batches[k])
-        _law(value.shape == (), "loss is a scalar")
+        law(value.shape == (), "loss is a scalar")
         (gradient,) = torch.autograd.grad(value, leaf)
         _close(losses[k], value.detach(), "grads returns the losses")
         _close(gradients[k], gradient, "grads equals a loop of autograd")
         again = problem.loss(w[k], batches[k])
-        _law(torch.equal(again, value.detach()), "loss is pure")
+        law(torch.equal(again, value.detach()), "loss is pure")
     for split in ("train", "test"):
         many = problem.evaluate_many(w, split)
-        _law(len(many) == trials, "evaluate_many gives K evaluations")
+        law(len(many) == trials, "evaluate_many gives K evaluations")
         for k in range(trials):
             alone = problem.evaluate(w[k], split)
             for one, other in zip(many[k], alone, strict=True):
                 same = math.isclose(one, other, rel_tol=1e-9) or (one != one and other != other)
-                _law(same, "evaluate equals evaluate_many")
+                law(same, "evaluate equals evaluate_many")
     whole = problem.loss(w[0], problem.batch())
     found = torch.tensor(problem.evaluate(w[0]).loss, dtype=torch.float64)
     _close(found, whole.double(), "evaluate over the training set equals loss on all of it")
@@ -58,11 +61,5 @@ def _batch(problem: AbstractProblem, rows: int, *trials: int) -> Batch:
     return problem.batch(picks[0] if len(picks) == 1 else torch.stack(picks))
 
 
-def _law(holds: bool, law: str) -> None:
-    if not holds:
-        raise AssertionError(f"law broken: {law}")
-
-
-def _close(one: torch.Tensor, other: torch.Tensor, law: str) -> None:
-    worst = float((one - other).abs().max())
-    _law(worst <= 1e-9 * max(1.0, float(other.abs().max())), f"{law} (off by {worst:.1e})")
+def _close(one: torch.Tensor, other: torch.Tensor, text: str) -> None:
+    close(one, other, text, _TOLERANCE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from subspan.testing.laws import law
 from subspan.training.outcome import CurvePoint, Outcome
 from subspan.trials.store import Store
 from subspan.trials.trial import Trial, TrialRecord
@@ -29,23 +30,18 @@ def check_store(reopen: Callable[[], Store]) -> None:
     """
     store = reopen()
     record = example_record()
-    _law(len(store) == 0 and not store.get([record.key]), "a new store is empty")
-    _law(store.add(record), "a new record is added")
-    _law(not store.add(record), "a known key adds nothing")
+    law(len(store) == 0 and not store.get([record.key]), "a new store is empty")
+    law(store.add(record), "a new record is added")
+    law(not store.add(record), "a known key adds nothing")
     store.add(example_record(dim=4, repeat=1))
     store.add(example_record(dim=4, repeat=0))
     store.add(example_record(problem="other"))
     for opened in (store, reopen()):
-        _law(len(opened) == 4, "records are there, also after opening again")
-        _law(
+        law(len(opened) == 4, "records are there, also after opening again")
+        law(
             repr(opened.get([record.key])) == repr({record.key: record}),
             "a record comes back equal",
         )
         order = [(r.trial.problem["name"], r.dim, r.trial.repeat) for r in opened.records()]
-        _law(order == sorted(order), "records come by problem, method, dim and repeat")
-        _law(len(list(opened.records("other"))) == 1, "records of one problem")
-
-
-def _law(holds: bool, law: str) -> None:
-    if not holds:
-        raise AssertionError(f"law broken: {law}")
+        law(order == sorted(order), "records come by problem, method, dim and repeat")
+        law(len(list(opened.records("other"))) == 1, "records of one problem")
