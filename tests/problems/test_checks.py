@@ -68,6 +68,8 @@ class HalfFrozen(nn.Sequential):
 
 
 class CallableLoss:
+    __hash__ = None  # as of a dataclass
+
     def __call__(self, outputs, targets):
         return cross_entropy(outputs, targets)
 

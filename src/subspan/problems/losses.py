@@ -25,7 +25,7 @@ LOSSES: dict[str, OutputLoss] = {
     "cross_entropy": _cross_entropy,
     "mse": nn.functional.mse_loss,
 }
-REGRESSION = frozenset({"mse"})  # those that compare each output with a target of its own
+REGRESSION = ("mse",)  # those that compare each output with a target of its own
 
 
 def loss_name(loss: str | OutputLoss) -> str:
