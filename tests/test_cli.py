@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import subspan
-from subspan.cli import app, demo, main
+from subspan.cli import app, console, demo, main
 from subspan.cli.console import cell, print_json, print_table, watch
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -350,6 +350,18 @@ def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> 
         progress(1, None, "looking")
         progress(2, 4, "[not markup]")
     assert capsys.readouterr().out == ""
+
+
+def test_a_log_file_gets_lines_of_progress(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "_SECONDS_BETWEEN_LINES", -1.0)
+    with watch(None) as progress:
+        progress(1, 4, "d=8 finished")
+        progress(2, 4, "d=16 finished")
+    done = capsys.readouterr()
+    assert done.out == ""
+    assert done.err == "1/4 trials, d=8 finished\n2/4 trials, d=16 finished\n"
 
 
 # --- documentation ------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             complain(str(interrupted))
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except KeyboardInterrupt:
-            complain("Interrupted. Nothing had been started.")
+            complain("Interrupted. No trial was under way.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except BrokenPipeError:  # the reader, e.g. `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,10 +7,13 @@ import json
 import math
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import PurePath
 from typing import Any
+
+_SECONDS_BETWEEN_LINES = 30.0
 
 Progress = Callable[[int, "int | None", str], None]
 
@@ -78,6 +81,8 @@ def cell(value: object) -> str:
 def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
     """Show progress on standard error, and turn Ctrl-C into `Interrupted`.
 
+    On a terminal it is a bar; in a log file, a line every half minute.
+
     Args:
         store: where records go; None if they are kept in memory alone.
         what: what is counted.
@@ -90,6 +95,7 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
     from rich.console import Console
 
     console = Console(stderr=True)
+    said = time.monotonic()
     display = bars.Progress(
         bars.SpinnerColumn(),
         bars.TextColumn("{task.description}", markup=False),
@@ -99,17 +105,22 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
         console=console,
         redirect_stdout=False,
         redirect_stderr=False,
-        transient=not console.is_terminal,
+        disable=not console.is_terminal,
     )
     earlier, latest = 0, 0  # trials of finished rounds, and of the round that runs
     planned: int | None = None
 
     def update(now: int, total: int | None, message: str) -> None:
-        nonlocal earlier, latest, planned
+        nonlocal earlier, latest, planned, said
         if now < latest or latest == planned:  # the library counts each round of trials anew
             earlier += latest
         latest, planned = now, total
         of = "" if total is None else f"/{earlier + total}"
+        if not console.is_terminal:
+            if time.monotonic() - said > _SECONDS_BETWEEN_LINES:
+                said = time.monotonic()
+                complain(f"{earlier + now}{of} {what}, {message}")
+            return
         display.update(
             task,
             completed=earlier + now,

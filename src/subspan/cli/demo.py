@@ -25,7 +25,7 @@ def command(
     """Measure d* of a small network on handwritten digits, and draw the phase transition."""
     import subspan
 
-    out.mkdir(parents=True, exist_ok=True)
+    options.check_folder("--out", out)
     store = out / "runs.db"
     problem = subspan.problems.load(PROBLEM)
     method = subspan.RandomAffine()

@@ -165,16 +165,20 @@ def with_study(command: Callable[..., None]) -> Callable[..., None]:
 
 def check_figure(stem: Path | None) -> None:
     """Make the folder of a figure and see that it can be written, before hours of training."""
-    if stem is None:
-        return
+    if stem is not None:
+        check_folder("--figure", stem.parent)
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Make a folder, and see that it can be written."""
     try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=stem.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise StoreError(
-            f"--figure: expected a folder that can be written, got {stem.parent} "
-            f"({error.strerror}). Choose another."
+            f"{option}: expected a folder that can be written, got {folder} ({error.strerror}). "
+            "Choose another."
         ) from error
 
 

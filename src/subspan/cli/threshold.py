@@ -26,9 +26,11 @@ def command(
         float, typer.Option(help="d* is where the success probability reaches 1 - delta.")
     ] = 0.1,
     ratio: Annotated[
-        float | None, typer.Option(help="Stop when the interval's high/low is at most this.")
+        float | None, typer.Option(help="Stop when the interval's high/low is at most this (1.5).")
     ] = None,
-    max_trials: Annotated[int | None, typer.Option(help="Stop after this many trials.")] = None,
+    max_trials: Annotated[
+        int | None, typer.Option(help="Stop after this many trials (200).")
+    ] = None,
     json: options.Json = False,
     figure: options.FigureStem = None,
     diagnose: Annotated[
