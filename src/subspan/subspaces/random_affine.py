@@ -32,8 +32,9 @@ class RandomAffine(Method):
 
     Args:
         map: name of a map. The default, `"hadamard"`, has exactly orthonormal dense columns at
-            O(D) cost; `"gaussian"` is the paper's, at O(d D). Their thresholds agree
-            (`experiments/maps`).
+            O(D) cost; `"gaussian"` is the paper's, at O(d D). Their thresholds agree, on wells
+            too; `"partition"`, the fastest, keeps to the axes of the weights, and needs more
+            dims where the curvature does (`experiments/maps`).
         **options: of the map, e.g. `nnz` of `"sparse"`.
     """
 
