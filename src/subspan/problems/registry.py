@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from functools import partial
@@ -142,7 +143,11 @@ def load(name: str, **options: Any) -> AbstractProblem:
         return PROBLEMS[name](**options)
     except TypeError as error:
         if match := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
+            own = sorted({"data_dir", "subset"} & set(inspect.signature(PROBLEMS[name]).parameters))
             raise invalid(
-                "option", expected=f"one that {name!r} has", got=repr(match[1])
+                "option",
+                expected=f"one that {name!r} has",
+                got=repr(match[1]),
+                remedy=f"On the command line it has {' and '.join(own) or 'none'}.",
             ) from error
         raise
