@@ -62,8 +62,12 @@ def test_json_and_text_say_the_same(cli: Any, store: Path, tmp_path: Path) -> No
 
     code, out, err = cli(f'predict {QUICK} --goal "loss<=1" --store {store}')
     assert code == 0, err
-    for name, value in (("curvature", answer["value"]), ("cone", cone["value"])):
-        assert re.search(rf"^  {name} +d\* ≈ {round(value)}  \[", out, re.M), out
+    for name, found in (("curvature", answer), ("cone", cone)):
+        assert found["value"] < found["at_90_percent"]
+        line = (
+            rf"^  {name} +centre {found['value']:.0f} \[.*\], 90 % at {found['at_90_percent']:.0f} "
+        )
+        assert re.search(line, out, re.M), out
     assert re.search(r"^  measured .*adam, .*, 6 trials$", out, re.M), out
     assert all(note in out for note in answer["notes"])
     radii = ", ".join(f"{v:.4g}" for v in cone["by_radius"])

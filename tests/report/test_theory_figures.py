@@ -55,6 +55,9 @@ def test_prediction_data_holds_every_threshold_on_one_axis():
     for value in (found.polar / 1.3, 100, 196, found.measured.estimate.value):
         assert found.grid[0] < value < found.grid[-1]
     assert found.grid[-1] <= 1.1 * DIM
+    for d, center in zip(found.at_90, (100, 196), strict=True):
+        assert d == pytest.approx(center + 1.2816 * np.sqrt(2 * center), rel=1e-4)
+    assert np.interp(found.at_90[0], found.grid, found.cone_curve) == pytest.approx(0.9, abs=0.01)
 
 
 def test_prediction_data_without_a_prediction_or_a_measurement():
@@ -71,12 +74,13 @@ def test_the_prediction_figure_names_what_it_draws():
     figure = draw_prediction(prediction_data(prediction(), cone(), measured()))
     texts = legend(figure)
     assert texts[:2] == ["Gordon: certifies no miss", "polar Gordon, if convex: misses for d ≤ 57"]
-    assert "cone, lower bound: d* ≈ 100 [91, 109]" in texts
-    assert "curvature: d* ≈ 196 [181, 211]" in texts
+    assert "cone bound: centre 100 [91, 109], 90 % at 118" in texts
+    curvature = "curvature: centre 196 [181, 211], 90 % at 221"
+    assert curvature in texts
     assert any(text.startswith(f"measured: d* = {measured().value:,} ") for text in texts)
     assert "success rate, 95 % interval" in texts
     lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
-    assert lines["curvature: d* ≈ 196 [181, 211]"].get_xdata()[0] == 196
+    assert lines[curvature].get_xdata()[0] == 196
 
 
 def test_gordons_certified_miss_is_shaded_where_there_is_one():

@@ -102,6 +102,8 @@ def test_width_and_transition_follow_from_the_values():
     assert estimate.width**2 == pytest.approx(75)
     assert estimate.polar_width == pytest.approx(5)
     assert float(estimate.transition.probability(25)) == pytest.approx(0.5)
+    assert float(estimate.transition.probability(estimate.at_delta())) == pytest.approx(0.9)
+    assert float(estimate.transition.probability(estimate.at_delta(0.3))) == pytest.approx(0.7)
 
 
 def test_bad_input_is_named(tiny):

@@ -27,6 +27,7 @@ def test_a_quadratic_centred_at_its_minimum_gives_the_formula(well, formula):
     assert abs(found.value - exact) <= 4 * estimate.standard_error + estimate.bias
     assert found.status == "ok"
     assert found.low < exact < found.high
+    assert found.value < found.at_delta(0.3) < found.at_delta() < 200
     assert found.at_goal.well_drop == pytest.approx(found.at_goal.true_drop)
 
 
@@ -53,6 +54,7 @@ def test_it_says_when_the_quadratic_picture_cannot_hold(tiny):
     assert "at or above the initial loss" in inside.at_goal.notes[0]
     lost = predict_threshold(tiny, "loss<=0.01", train_steps=20)
     assert lost.value is None
+    assert lost.at_delta() is None
     assert lost.status == "not reached"
     flat = predict_threshold(tiny, "loss<=0.8", probes=2, lanczos_steps=20)
     assert flat.value == 0

@@ -50,6 +50,10 @@ def test_dim_at_inverts_probability():
     assert float(transition.probability(transition.dim_at(0.9))) == pytest.approx(0.9)
     assert Transition(5.0, 0.0).probability([4.9, 5.0]).tolist() == [0.0, 1.0]
     assert Transition(1.0, 8.0).dim_at(0.1) == 0.0
+    assert transition.threshold(1000) == transition.dim_at(0.9)
+    assert transition.threshold(105) == 105
+    with pytest.raises(InputError, match="delta"):
+        transition.threshold(1000, 0)
     with pytest.raises(InputError, match="probability"):
         transition.dim_at(1.0)
     with pytest.raises(InputError, match="squared_distances"):

@@ -70,7 +70,7 @@ def command(
         print_json(
             {
                 **_plain(prediction),
-                "cone": {**cone.to_json(), "at_90_percent": cone.transition.dim_at(0.9)},
+                "cone": {**cone.to_json(), "at_90_percent": cone.at_delta()},
                 "certified_miss": certified,
                 "measured": None if measured is None else measured.to_json(),
                 "figures": drawn,
@@ -80,9 +80,9 @@ def command(
     at = prediction.at_goal
     print(f"{problem}, {wanted}, D = {loaded.ambient_dim:,}")
     print_pairs(
-        ("curvature", f"{_band(prediction)}  {prediction.curvature} well, {prediction.status}"),
+        ("curvature", f"{_centre(prediction)}  {prediction.curvature} well, {prediction.status}"),
         *(("", f"  ({note})") for note in at.notes),
-        ("cone", f"{_band(cone)}  estimates the geometric lower bound; {cone.status}"),
+        ("cone", f"{_centre(cone)}  estimates the geometric lower bound; {cone.status}"),
         ("", f"  (by starting radius: {', '.join(f'{v:.4g}' for v in cone.by_radius)})"),
         (
             "certified",
@@ -134,6 +134,7 @@ def _plain(prediction: Prediction) -> dict[str, Any]:
         "value": prediction.value,
         "low": prediction.low,
         "high": prediction.high,
+        "at_90_percent": prediction.at_delta(),
         "status": prediction.status,
         "notes": list(at.notes),
         "ambient_dim": prediction.ambient_dim,
@@ -152,7 +153,14 @@ def _training(measured: ThresholdEstimate) -> str:
 
 
 def _band(estimate: Any) -> str:
-    def whole(value: float | None) -> str:
-        return cell(None if value is None else round(value))
+    return f"d* ≈ {_whole(estimate.value)}  [{_whole(estimate.low)}, {_whole(estimate.high)}]"
 
-    return f"d* ≈ {whole(estimate.value)}  [{whole(estimate.low)}, {whole(estimate.high)}]"
+
+def _centre(estimate: Prediction | ConeEstimate) -> str:
+    """Say the transition's centre, with its band, and the d of 90 % success."""
+    low, high = _whole(estimate.low), _whole(estimate.high)
+    return f"centre {_whole(estimate.value)} [{low}, {high}], 90 % at {_whole(estimate.at_delta())}"
+
+
+def _whole(value: float | None) -> str:
+    return cell(None if value is None else round(value))

@@ -39,8 +39,9 @@ class PredictionData:
         goal: in words.
         grid: dims, shape (m,).
         cone_curve: success probability that the cone predicts, (m,).
-        cone: d*_cone and its interval (value, low, high).
-        curvature: predicted d* and its band, or None where the run never reached the goal.
+        cone: centre of the cone's transition and its interval (value, low, high).
+        curvature: the same from curvature, or None where the run never reached the goal.
+        at_90: d of 90 % success from cone and curvature: what a measured threshold is.
         gordon: largest d that Gordon's theorem certifies to miss (0: none).
         polar: largest d certified by its polar form, which assumes a convex cone.
         measured: the measured success curve, or None.
@@ -52,6 +53,7 @@ class PredictionData:
     cone_curve: np.ndarray
     cone: tuple[float, float, float]
     curvature: tuple[float, float, float] | None
+    at_90: tuple[float, float | None]
     gordon: int
     polar: int
     measured: SuccessCurveData | None
@@ -77,6 +79,7 @@ def prediction_data(
         cone.transition.probability(grid),
         (cone.mean, cone.low or 0.0, cone.high or float(dim)),
         curvature,
+        (cone.at_delta(), prediction.at_delta()),
         certified_miss_dim(cone.width, dim),
         polar_certified_miss_dim(cone.polar_width),
         curve,
@@ -103,19 +106,19 @@ def draw_prediction(data: PredictionData) -> Figure:
                 axes.axvspan(left, miss, color=base.GREY, alpha=shade, linewidth=0, label=label)
             else:  # nothing to shade, but it is part of the answer
                 axes.plot([], [], " ", label=label)
-        value, low, high = data.cone
+        _, low, high = data.cone
         axes.axvspan(low, high, color=base.GREEN, alpha=0.15, linewidth=0)
-        label = f"cone, lower bound: d* ≈ {value:.0f} [{low:.0f}, {high:.0f}]"
+        label = f"cone bound: {_marks(data.cone, data.at_90[0])}"
         axes.plot(data.grid, data.cone_curve, color=base.GREEN, linewidth=1.8, label=label)
         if data.curvature is not None:
             value, low, high = data.curvature
             axes.axvspan(low, high, color=base.ORANGE, alpha=0.2, linewidth=0)
-            label = f"curvature: d* ≈ {value:.0f} [{low:.0f}, {high:.0f}]"
+            label = f"curvature: {_marks(data.curvature, data.at_90[1])}"
             axes.axvline(value, color=base.ORANGE, linewidth=1.8, label=label)
         if data.measured is not None:
             _draw_measured(axes, data.measured)
         axes.legend(  # below the axes: every corner inside may hold a curve
-            loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, columnspacing=1.5
+            loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, columnspacing=1.0
         )
         known = "Predicted and measured thresholds" if data.measured else "Predicted thresholds"
         axes.set_title(f"{known}: {data.goal}", pad=8, fontweight="bold")
@@ -125,6 +128,12 @@ def draw_prediction(data: PredictionData) -> Figure:
             note = base.provenance(found.experiment, data.ambient_dim, f"{found.trials} trials")
         base.add_provenance(figure, note)
     return figure
+
+
+def _marks(center: tuple[float, float, float], at_90: float | None) -> str:
+    value, low, high = center
+    end = "" if at_90 is None else f", 90 % at {at_90:.0f}"
+    return f"centre {value:.0f} [{low:.0f}, {high:.0f}]{end}"
 
 
 def _draw_measured(axes: Axes, seen: SuccessCurveData) -> None:

@@ -39,6 +39,9 @@ LossAndGradient = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 class ConeEstimate(MeanEstimate):
     """The mean of D·sin²(angle) over directions, with what the search saw.
 
+    `value` is the centre of the transition, where half of the subspaces hit; `at_delta` gives the
+    d at 1 − δ, which is what `threshold` measures.
+
     Status is `"ok"`; `"radii disagree"` where the mean over directions differs by more than 5 %
     between starting radii (more steps are needed); `"not reached"` where no radius led a direction
     into S(ε) (the level may be out of the network's reach): such directions are left out.
@@ -68,6 +71,14 @@ class ConeEstimate(MeanEstimate):
     def transition(self) -> Transition:
         """The predicted success curve, with the largest spread that a convex cone can have."""
         return Transition.from_stat_dim(self.ambient_dim - self.mean, self.ambient_dim)
+
+    def at_delta(self, delta: float = 0.1) -> float:
+        """Return the d of success probability 1 − δ, which a measured threshold is; see `value`.
+
+        The `value` is the centre of the transition (P = ½). The spread is the largest that a
+        convex cone of this centre can have, so the distance between the two is at most this.
+        """
+        return self.transition.threshold(self.ambient_dim, delta)
 
 
 def cone_threshold(

@@ -23,6 +23,7 @@ from subspan.theory.curvature import HasOutputs, gauss_newton, hessian, subset_r
 from subspan.theory.matrix_free import MatrixFreeWell
 from subspan.theory.mean import MeanEstimate
 from subspan.theory.path import PathPoint, level_at_goal, mean_loss, training_path
+from subspan.theory.statistical_dimension import Transition
 from subspan.theory.wells import Formula
 
 Curvature = Literal["gauss-newton", "hessian"]
@@ -37,8 +38,9 @@ class LevelPrediction:
 
     Args:
         level: ε.
-        estimate: d*, with the error band of probes and Lanczos steps. The error of the quadratic
-            picture itself is not in it. Value None where the run never came below ε.
+        estimate: d* (the transition's centre), with the error band of probes and Lanczos steps.
+            The error of the quadratic picture itself is not in it. Value None where the run never
+            came below ε.
         center_loss: loss at the centre of the well.
         distance: ‖w₀ − w*‖.
         well_drop: ½ (w₀−w*)ᵀ H (w₀−w*): the loss the well ascribes to w₀ above its centre.
@@ -89,8 +91,19 @@ class Prediction:
 
     @property
     def value(self) -> float | None:
-        """Predicted d* at the goal; None where the run never reached it."""
+        """Centre of the transition (P_s = ½) at the goal; None where the run never reached it."""
         return None if self.at_goal.estimate is None else self.at_goal.estimate.value
+
+    def at_delta(self, delta: float = 0.1) -> float | None:
+        """Return the d of success probability 1 − δ, which is what `threshold` measures.
+
+        The centre plus the largest spread that a convex cone of this centre can have
+        (`Transition.from_stat_dim`): above the well's own. None where `value` is.
+        """
+        if self.value is None:
+            return None
+        transition = Transition.from_stat_dim(self.ambient_dim - self.value, self.ambient_dim)
+        return transition.threshold(self.ambient_dim, delta)
 
     @property
     def low(self) -> float | None:

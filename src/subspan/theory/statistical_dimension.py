@@ -86,3 +86,9 @@ class Transition:
         if not 0 < probability < 1:
             raise invalid("probability", expected="a number in (0, 1)", got=repr(probability))
         return max(0.0, self.center + self.spread * float(ndtri(probability)))
+
+    def threshold(self, ambient_dim: int, delta: float = 0.1) -> float:
+        """Return the d at which P(hit) = 1 − δ, at most D: what `threshold` measures."""
+        if not 0 < delta < 1:
+            raise invalid("delta", expected="a number in (0, 1)", got=repr(delta))
+        return min(float(ambient_dim), self.dim_at(1 - delta))
