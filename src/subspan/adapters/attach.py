@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from subspan.adapters.root import Root
+from subspan.adapters import buffers
+from subspan.adapters.checks import check_module
+from subspan.adapters.digests import base_digest, kept_digest
+from subspan.adapters.root import Rest, Root
 from subspan.adapters.selection import Weight, select
 from subspan.adapters.shift import shift
 from subspan.adapters.sites import ROOT, SITE, dress
 from subspan.adapters.sliced import SlicedMap, make_sliced, traced
-from subspan.canonical import canonical_json, chunked_digest, digest
+from subspan.canonical import canonical_json, digest
 from subspan.errors import InputError, invalid, unknown
-
-Rest = Literal["freeze", "keep"]
 
 
 class Handle:
@@ -48,13 +48,16 @@ class Handle:
         self.module, self.weights, self.seed, self.rest = module, weights, seed, rest
         self.map, self.dim, self.ambient_dim = sliced.name, sliced.dim, sliced.ambient_dim
         self.key, self.options, self._sliced = key, options, sliced
+        self.before: buffers.Snapshot = {}  # the module's buffers, which `detach` puts back
         self.shapes = [tuple(w.value.shape) for w in weights]
         sizes = [w.value.numel() for w in weights]
         self._starts = [sum(sizes[:i]) for i in range(len(sizes))]
         owners = list(dict.fromkeys(w.sites[0][0] for w in weights))
         self._layers = [owners.index(w.sites[0][0]) for w in weights]
         self.layer_count = len(owners)
-        self._kept: tuple[torch.Tensor, torch.Tensor, tuple[bool, ...], torch.Tensor] | None = None
+        self._kept: tuple[torch.Tensor, torch.Tensor, tuple[object, ...], torch.Tensor] | None = (
+            None
+        )
 
     @property
     def theta(self) -> nn.Parameter:
@@ -90,7 +93,12 @@ class Handle:
         """
         if traced() or theta.device.type != "cpu":
             return self._sliced.table(theta)
-        mode = (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), theta.requires_grad)
+        mode = (
+            torch.is_grad_enabled(),
+            torch.is_inference_mode_enabled(),
+            theta.requires_grad,
+            theta.dtype,
+        )
         if self._kept is not None:
             of, value, at, table = self._kept
             if of is theta and at == mode and torch.equal(value, theta):
@@ -105,15 +113,10 @@ class Handle:
     def detach(self) -> nn.Module:
         """Take the subspace away: the module is as it was before `attach`, bit for bit.
 
-        Its buffers are put back too, e.g. the running statistics of BatchNorm. Returns the module.
+        Its buffers are put back too, e.g. the running statistics of BatchNorm; where there are
+        several subspaces, when the last one leaves. Returns the module.
         """
-        module = self._alive()
-        root = Root.of(module)
-        named = dict(module.named_buffers())
-        with torch.no_grad():
-            for name, value in root.buffers.items():
-                if name in named:
-                    named[name].copy_(value)
+        Root.of(self._alive()).put_back_buffers(self)
         return self._leave()
 
     def merge(self) -> nn.Module:
@@ -130,17 +133,20 @@ class Handle:
         return self._sliced.checksum()
 
     def base_digest(self) -> str:
-        """Return a hash of the weights at θ = 0: those in the subspace and those frozen beside it.
+        """Return a hash of what the subspace stands on, as it was when attached.
 
-        Names, shapes, dtypes and bytes count. With `rest="keep"` the others are the user's own.
+        That is its weights at θ = 0, those frozen beside it, and the buffers of the state_dict.
+        Names, shapes, dtypes and bytes count.
         """
-        weights = [*self.weights]
-        if self.rest == "freeze":
-            inside = {id(w.value) for w in self.weights}
-            others = [w for h in handles(self.module) if h is not self for w in h.weights]
-            others += Root.of(self.module).weights()
-            weights += [w for w in others if id(w.value) not in inside]
-        return base_digest(weights)
+        return base_digest(self.module, self.weights, self._others(), self.rest)
+
+    def kept_digest(self) -> str:
+        """Return a hash of the parameters kept beside the subspace, as they are now."""
+        return kept_digest(self._others(), self.rest)
+
+    def _others(self) -> list[Weight]:
+        others = [w for h in handles(self.module) if h is not self for w in h.weights]
+        return others + Root.of(self.module).weights()
 
     def header(self) -> str:
         """Return what fixes the subspace, as JSON: map, dim, seed, checksum and tensors."""
@@ -239,7 +245,7 @@ def attach(
     Raises:
         InputError: a name, pattern or dimension does not fit, or the module is wrapped already.
     """
-    _check_module(module)
+    check_module(module)
     if rest not in ("freeze", "keep"):
         raise unknown("rest", str(rest), ["freeze", "keep"])
     candidates = candidate_weights(module)
@@ -265,18 +271,20 @@ def enter(
     """Do what `attach` says with weights selected and the map made."""
     root = Root.of(module)
     device = chosen[0].value.device
+    exact: dict[str, Any] = {"dtype": torch.float32, "device": device}
     taken = {h.key for h in root.handles}
     key = next(
         k for i in range(len(taken) + 1) if (k := f"subspan_{i}" if i else "subspan") not in taken
     )
     handle = Handle(module, chosen, sliced.to(device), seed, rest, key, options)
+    handle.before = buffers.snapshot(module) if root.handles else root.start
     root.claim(chosen)
     if rest == "freeze":
         root.freeze(others)
     root.handles.append(handle)
-    module.register_parameter(f"{key}_theta", nn.Parameter(torch.zeros(sliced.dim, device=device)))
+    module.register_parameter(f"{key}_theta", nn.Parameter(torch.zeros(sliced.dim, **exact)))
     if per_layer_scale:
-        scales = nn.Parameter(torch.ones(handle.layer_count, device=device))
+        scales = nn.Parameter(torch.ones(handle.layer_count, **exact))
         module.register_parameter(f"{key}_scales", scales)
     for number, weight in enumerate(chosen):
         for owner, name in weight.sites:
@@ -299,49 +307,3 @@ def candidate_weights(module: nn.Module) -> list[Weight]:
     if ROOT in module.__dict__:
         return Root.of(module).weights()
     return Root(module).weights()
-
-
-def base_digest(weights: Sequence[Weight]) -> str:
-    """Return a hash of tensors' names, shapes, dtypes and bytes, independent of their order."""
-    parts = {}
-    for weight in weights:
-        value = weight.value.detach()
-        flat = value.cpu().contiguous().reshape(-1)
-        raw = flat.view(torch.uint8).numpy()
-        parts[weight.name] = [
-            str(value.dtype),
-            chunked_digest((raw.dtype, tuple(value.shape), [raw])),
-        ]
-    return digest(parts)
-
-
-_WRAPPERS: list[tuple[type | tuple[type, ...], str]] = [
-    ((DistributedDataParallel, DataParallel), "Attach to the module inside, then wrap it."),
-    (torch.jit.ScriptModule, "Attach to the module before scripting it."),
-]
-
-
-def _check_module(module: nn.Module) -> None:
-    if not isinstance(module, nn.Module):
-        raise invalid("module", expected="a torch.nn.Module", got=type(module).__name__)
-    for kind, remedy in _WRAPPERS:
-        if isinstance(module, kind):
-            raise invalid(
-                "module", expected="a plain module", got=type(module).__name__, remedy=remedy
-            )
-    if hasattr(module, "_orig_mod"):
-        raise invalid(
-            "module",
-            expected="a module that is not compiled yet",
-            got=type(module).__name__,
-            remedy="Attach first, then call torch.compile.",
-        )
-    for name, part in module.named_modules():
-        for key, value in part._parameters.items():
-            if isinstance(value, nn.UninitializedParameter):
-                raise invalid(
-                    f"{name}.{key}",
-                    expected="weights with a shape",
-                    got="a lazy parameter",
-                    remedy="Run one batch through the module first.",
-                )

@@ -22,7 +22,7 @@ import torch
 from subspan.canonical import canonical_json, digest, tensor_digest
 from subspan.errors import InputError, invalid
 
-FORMAT = 1
+FORMAT = 2
 THETA_DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -43,6 +43,7 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     "tensors": str,
     "rest": str,
     "base": str,
+    "kept": str,
     "version": str,
     "digest": str,
 }
@@ -113,9 +114,14 @@ def read(path: Path, longest_list: int) -> Content:
         "step" in values and (values["step"].shape != (1,) or values["step"].dtype != torch.float32)
     ):
         raise damaged(path, "an int8 theta with one step")
-    for name in ("theta", "step", "scales"):
-        value = values.get(name)
-        if value is not None and not torch.isfinite(value.float()).all():
+    if "scales" in values and values["scales"].dtype not in (torch.float32, torch.float64):
+        raise damaged(path, "scales of float32 or float64")
+    for name, value in values.items():
+        if name.startswith("buffer."):
+            continue
+        if name not in ("theta", "step", "scales"):
+            raise damaged(path, f"tensors of this format only, without {name!r}")
+        if not torch.isfinite(value).all():
             raise damaged(path, f"finite numbers in {name}")
     return Content(path, header, tensors, values)
 
@@ -128,10 +134,11 @@ def _header(path: Path, text: str) -> dict[str, Any]:
     if not isinstance(header, dict):
         raise damaged(path, "a JSON object as header")
     version = header.get("format")
-    if isinstance(version, int) and version > FORMAT:
+    if type(version) is int and 0 < version != FORMAT:
+        remedy = "Upgrade subspan." if version > FORMAT else "Load it there, merge and save anew."
         raise InputError(
             f"path: expected a file of format {FORMAT}, got format {version} in {path.name}, "
-            f"written by subspan {header.get('version')}. Upgrade subspan."
+            f"written by subspan {header.get('version')}. {remedy}"
         )
     for name, kind in FIELDS.items():
         value = header.get(name)

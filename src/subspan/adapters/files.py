@@ -2,8 +2,8 @@
 
 The file holds θ (and the scales), the module's buffers that training changed, and a JSON header:
 map, dim, seed, the map's checksum, the tensors in the subspace with their shapes, a hash of the
-weights at θ = 0, the library's version, and a digest over all of it. Nothing in it is executed, and
-what it declares is checked against the module before anything is made.
+weights at θ = 0 and the buffers, one of what is kept beside, the library's version, and a digest over
+all of it. Nothing in it is executed, and what it declares is checked against the module before anything is made.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ import torch
 from torch import nn
 
 from subspan.adapters import container
-from subspan.adapters.attach import Handle, base_digest, candidate_weights, enter, handles
-from subspan.adapters.root import Root, persistent_buffers
+from subspan.adapters.attach import Handle, candidate_weights, enter, handles
+from subspan.adapters.buffers import persistent_buffers
+from subspan.adapters.checks import check_module
+from subspan.adapters.digests import base_digest, kept_digest
+from subspan.adapters.root import Root
 from subspan.adapters.selection import Weight
 from subspan.adapters.sliced import SlicedMap, make_sliced
 from subspan.canonical import canonical_json
@@ -37,7 +40,8 @@ def save(handle: Handle, path: str | os.PathLike[str], *, dtype: ThetaDtype | No
         handle: of the subspace.
         path: where to.
         dtype: how to store θ: `"float32"`, `"bfloat16"` (a relative error of up to 2⁻⁸ in each
-            coordinate) or `"int8"` (rounded to 1/127 of the largest). None: as it is.
+            coordinate) or `"int8"` (rounded to 1/127 of the largest). None: as it is, float16 as
+            float32.
 
     Raises:
         InputError: θ is not finite, or the dtype unknown.
@@ -61,6 +65,7 @@ def save(handle: Handle, path: str | os.PathLike[str], *, dtype: ThetaDtype | No
         "checksum": handle.checksum(),
         "rest": handle.rest,
         "base": handle.base_digest(),
+        "kept": handle.kept_digest(),
         "version": library_version(),
     }
     container.write(Path(path), header, names, tensors)
@@ -72,9 +77,10 @@ def load(module: nn.Module, path: str | os.PathLike[str], *, force: bool = False
     A module that already carries the same subspace takes the file's θ.
 
     Args:
-        module: with the same weights as the module that was saved had at θ = 0.
+        module: with the same weights and buffers as the module that was saved had at θ = 0, and
+            with `rest="keep"` the parameters kept beside the subspace as they were when saved.
         path: of the file.
-        force: load onto other weights too, of the same names and shapes.
+        force: load onto other weights and buffers too, of the same names and shapes.
 
     Returns:
         The handle.
@@ -83,15 +89,17 @@ def load(module: nn.Module, path: str | os.PathLike[str], *, force: bool = False
         InputError: the file is damaged or not of this kind, the module's architecture or weights
             differ, or this library makes another map from the seed. The module is left as it was.
     """
+    check_module(module)
     path = Path(path)
     content = container.read(path, _longest_list(module))
     header = content.header
     handle = _present(module, header, content)
     if handle is None:
         chosen, others = _select(module, content.tensors)
-        hashed = chosen + (others if header["rest"] == "freeze" else [])
-        hidden = [w for h in handles(module) for w in h.weights]
-        _check_base(hashed + (hidden if header["rest"] == "freeze" else []), header, force)
+        beside = others + [w for h in handles(module) for w in h.weights]
+        if not force:
+            _check_base(header, base_digest(module, chosen, beside, header["rest"]))
+            _check_kept(header, kept_digest(beside, header["rest"]))
         sliced = _make_map(header, chosen)
         scales = content.values.get("scales")
         owners = len({id(w.sites[0][0]) for w in chosen})
@@ -109,12 +117,14 @@ def load(module: nn.Module, path: str | os.PathLike[str], *, force: bool = False
             header["options"],
         )
     else:
-        _check_base_of(handle, header, force)
+        if not force:
+            _check_base(header, handle.base_digest())
+            _check_kept(header, handle.kept_digest())
         buffers = _buffers(module, content)
     with torch.no_grad():
-        handle.theta.copy_(dequantized(content.values))
+        _put(handle.theta, dequantized(content.values))
         if handle.scales is not None:
-            handle.scales.copy_(content.values["scales"])
+            _put(handle.scales, content.values["scales"])
         for target, value in buffers:
             target.copy_(value)
     return handle
@@ -123,7 +133,7 @@ def load(module: nn.Module, path: str | os.PathLike[str], *, force: bool = False
 def quantized(theta: torch.Tensor, dtype: str) -> dict[str, torch.Tensor]:
     """Return θ as it is stored: `theta`, and `step` with int8."""
     if dtype != "int8":
-        return {"theta": theta.to(container.THETA_DTYPES[dtype])}
+        return {"theta": theta.to(container.THETA_DTYPES.get(dtype, torch.float32))}
     step = theta.abs().max().float() / 127
     whole = torch.round(theta / (step if step > 0 else 1.0))
     return {"theta": whole.to(torch.int8), "step": step.reshape(1)}
@@ -137,12 +147,12 @@ def dequantized(values: dict[str, torch.Tensor]) -> torch.Tensor:
 
 def changed_buffers(handle: Handle) -> dict[str, torch.Tensor]:
     """Return the module's buffers that are not what they were at `attach`, by `buffer.NAME`."""
-    before = Root.of(handle.module).buffers
-    now = dict(persistent_buffers(handle.module))
+    before = Root.of(handle.module).start
+    now = persistent_buffers(handle.module)
     return {
         f"buffer.{name}": now[name].detach().cpu()
         for name, old in before.items()
-        if name in now and not torch.equal(old.cpu(), now[name].detach().cpu())
+        if name in now and not _same(old.cpu(), now[name].detach().cpu())
     }
 
 
@@ -188,17 +198,34 @@ def _select(module: nn.Module, tensors: container.TensorList) -> tuple[list[Weig
     return chosen, [w for w in weights if id(w) not in inside]
 
 
-def _check_base(weights: list[Weight], header: dict[str, Any], force: bool) -> None:
-    if not force and base_digest(weights) != header["base"]:
+def _check_base(header: dict[str, Any], found: str) -> None:
+    if found != header["base"]:
         raise InputError(
-            "module: expected the base weights that the file was made on, got others of the same "
-            "shapes. Load the same pretrained weights in the same dtype first, or pass force=True."
+            "module: expected the base weights and buffers that the file was made on, got others "
+            "of the same shapes. Load the same pretrained weights in the same dtype first, or pass "
+            "force=True."
         )
 
 
-def _check_base_of(handle: Handle, header: dict[str, Any], force: bool) -> None:
-    if not force and handle.base_digest() != header["base"]:
-        _check_base([], header, False)
+def _check_kept(header: dict[str, Any], found: str) -> None:
+    if found != header["kept"]:
+        raise InputError(
+            "module: expected the parameters kept beside the subspace (rest='keep') as they were "
+            "when the file was saved, got others. They are not in the file: save them by a "
+            "state_dict and load them first, or pass force=True."
+        )
+
+
+def _put(target: torch.nn.Parameter, value: torch.Tensor) -> None:
+    """Set θ or the scales, in the file's precision where that is higher."""
+    if value.dtype.itemsize > target.dtype.itemsize:
+        target.grad, target.data = None, value.to(target.device)
+    else:
+        target.copy_(value)
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.dtype == other.dtype and torch.equal(one, other)
 
 
 def _make_map(header: dict[str, Any], chosen: list[Weight]) -> SlicedMap:
@@ -243,7 +270,7 @@ def _present(
 def _buffers(
     module: nn.Module, content: container.Content
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    own = dict(persistent_buffers(module))
+    own = persistent_buffers(module)
     found = []
     for key, value in content.values.items():
         name = key.removeprefix("buffer.")

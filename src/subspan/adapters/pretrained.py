@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from subspan.adapters.attach import base_digest, candidate_weights
+from subspan.adapters.attach import candidate_weights
+from subspan.adapters.checks import check_plain
+from subspan.adapters.digests import tensors_digest
 from subspan.canonical import digest, tensor_digest
 from subspan.errors import InputError, invalid
 from subspan.problems.losses import OutputLoss, loss_name
@@ -51,14 +53,16 @@ def fine_tuning(
         eval_rows: rows per evaluation batch.
 
     Raises:
-        InputError: inputs differ between the splits or cannot be stacked, or nothing is trainable.
+        InputError: inputs differ between the splits or cannot be stacked, nothing is trainable, or
+            a subspace is attached to the module.
     """
     fields = _fields(train[0], "train")
     if test is not None and _fields(test[0], "test") != fields:
         raise invalid(
             "test", expected=f"inputs {fields}, as in train", got=_fields(test[0], "test")
         )
-    weights = candidate_weights(module)
+    check_plain(module)
+    weights = {w.name: w.value for w in candidate_weights(module)}
     wrapper = _Stacked(copy.deepcopy(module), fields)
     _freeze(wrapper)
     start = {n: p.detach().clone() for n, p in wrapper.named_parameters()}
@@ -73,7 +77,8 @@ def fine_tuning(
         "kind": "fine-tuning",
         "loss": loss_name(loss),
         "module": digest([repr(module), sorted(start)]),
-        "base": base_digest(weights),
+        "base": tensors_digest(weights),
+        "buffers": tensors_digest(dict(module.named_buffers())),
         "inputs": fields,
         "data": tensor_digest(*(t for split in splits for t in split)),
     }

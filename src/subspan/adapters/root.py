@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
 
+from subspan.adapters import buffers
 from subspan.adapters.selection import Weight
 from subspan.adapters.sites import ROOT, SITE, dress
 from subspan.errors import InputError
@@ -14,12 +15,15 @@ from subspan.errors import InputError
 if TYPE_CHECKING:
     from subspan.adapters.attach import Handle
 
+Rest = Literal["freeze", "keep"]
+
 
 class Root:
     """The state of the module that `attach` was called on.
 
     Attributes:
         handles: of its subspaces, in the order they were attached.
+        start: its buffers when the first of them was attached.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -27,15 +31,14 @@ class Root:
         self.handles: list[Handle] = []
         self._frozen: list[Weight] = []
         self._orders: dict[nn.Module, list[str]] = {}
-        # What `detach` puts back, e.g. the running statistics of BatchNorm.
-        self.buffers: dict[str, torch.Tensor] = {}
+        self.start: buffers.Snapshot = {}
 
     @classmethod
     def of(cls, module: nn.Module) -> Root:
         """Return the module's root state, made now if it has none."""
         if ROOT not in module.__dict__:
             new = cls(module)
-            new.buffers = {n: b.detach().clone() for n, b in persistent_buffers(module)}
+            new.start = buffers.snapshot(module)
             module.__dict__[ROOT] = new
             dress(module)
         root: Root = module.__dict__[ROOT]
@@ -92,36 +95,47 @@ class Root:
         self.handles.remove(handle)
         if self.handles and self._frozen:
             self._frozen += weights
+            for owner, _ in (site for w in weights for site in w.sites):
+                gather(owner)
         elif self.handles:
             self._restore(weights)
         else:
-            self._restore(weights + self._frozen)
             del self._module.__dict__[ROOT]
             dress(self._module)
+            self._restore(weights + self._frozen)
+
+    def put_back_buffers(self, handle: Handle) -> None:
+        """Restore the buffers where `handle` is the last to leave, which others may still need."""
+        if self.handles == [handle]:
+            buffers.put_back(self._module, handle.before)
+        for later in self.handles[self.handles.index(handle) + 1 :][:1]:
+            later.before = handle.before  # it stands on what stood under this one
 
     def _restore(self, weights: list[Weight]) -> None:
         for weight in weights:
-            value = weight.value
-            if not isinstance(value, nn.Parameter):  # it was moved to another device or dtype
-                value = nn.Parameter(value, requires_grad=False)
-            value.requires_grad_(weight.trainable)
             for owner, name in weight.sites:
-                owner._buffers.pop(name)
+                value = owner._buffers.pop(name)
+                assert isinstance(value, nn.Parameter)
+                value.requires_grad = weight.trainable
                 owner._parameters[name] = value
         for owner in {o: None for w in weights for o, _ in w.sites}:
             order = [n for n in self._orders[owner] if n in owner._parameters]
             order += [n for n in owner._parameters if n not in order]
             owner._parameters = {n: owner._parameters[n] for n in order}
-            if isinstance(owner, nn.RNNBase):
-                owner._init_flat_weights()
+            gather(owner)
 
     def moved(self) -> None:
         """Follow the module to another device: the maps, and the ties among hidden tensors."""
         for handle in self.handles:
             handle.follow()
         for weight in [*self._frozen, *(w for h in self.handles for w in h.weights)]:
-            for owner, name in weight.sites[1:]:
-                owner._buffers[name] = weight.value
+            value = weight.value
+            if not isinstance(value, nn.Parameter):
+                value = nn.Parameter(value, requires_grad=False)
+            for owner, name in weight.sites:
+                owner._buffers[name] = value
+        for kept in {id(s): s for s in (self.start, *(h.before for h in self.handles))}.values():
+            buffers.follow(self._module, kept)
 
     def write_headers(self, destination: dict[str, torch.Tensor], prefix: str) -> None:
         """Add to a state_dict which subspaces it belongs to."""
@@ -145,16 +159,7 @@ class Root:
                 )
 
 
-def persistent_buffers(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
-    """Return the module's own buffers that stand in its state_dict, hidden tensors left out."""
-    found = []
-    for path, part in module.named_modules():
-        for name, value in part._buffers.items():
-            if (
-                value is not None
-                and name not in part._non_persistent_buffers_set
-                and name not in part.__dict__.get(SITE, {})
-                and not isinstance(value, nn.Parameter)
-            ):
-                found.append((f"{path}.{name}" if path else name, value))
-    return found
+def gather(owner: nn.Module) -> None:
+    """Let a recurrent layer gather its weights anew, once none of them lies in a subspace."""
+    if isinstance(owner, nn.RNNBase) and SITE not in owner.__dict__:
+        owner._init_flat_weights()
