@@ -41,6 +41,19 @@ def test_quadrature_is_exact_for_polynomials_of_degree_2m_minus_1():
     )
 
 
+@pytest.mark.parametrize("steps", [1, 4, 9])
+def test_gauss_and_gauss_radau_bracket_a_concave_function(steps):
+    lam, kappa = np.logspace(-6, 0, 200), 1e4
+    run = lanczos(Operator.diagonal(torch.from_numpy(lam)), torch.ones(200), steps)
+    exact = float((kappa * lam / (1 + kappa * lam)).sum())
+    (upper, above), (lower, below) = run.quadrature(), run.radau()
+    assert lower[0] == pytest.approx(0, abs=1e-11)
+    assert below @ np.maximum(lower, 0) == pytest.approx(lam.sum())
+    values = [w @ (kappa * np.maximum(n, 0) / (1 + kappa * np.maximum(n, 0)))
+              for n, w in ((lower, below), (upper, above))]  # fmt: skip
+    assert values[0] < exact < values[1]
+
+
 def test_top_eigenpairs_match_scipy():
     matrix = symmetric(150, 2)
     values, vectors, residuals = top_eigenpairs(Operator.dense(torch.from_numpy(matrix)), 5)

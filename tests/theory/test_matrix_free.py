@@ -62,6 +62,17 @@ def test_negative_curvature_counts_as_flat_and_is_reported():
     assert abs(estimate.mean - exact) <= 4 * estimate.standard_error + estimate.bias
 
 
+def test_the_drop_leaves_negative_curvature_out_as_the_threshold_does():
+    lam, delta = np.concatenate([np.full(50, 1.0), np.full(50, -0.9)]), np.ones(100)
+    measured = MatrixFreeWell.of(
+        Operator.diagonal(torch.from_numpy(lam)), torch.from_numpy(delta), probes=4, steps=10
+    )
+    assert measured.drop == pytest.approx(25)
+    assert measured.negative_displacement == pytest.approx(45 / 95)
+    assert measured.threshold(24.9).mean > 0
+    assert measured.threshold(25.1).mean == 0
+
+
 @pytest.mark.parametrize("tiny_value", [0.0, 1e-14, -1e-14])
 def test_flat_directions_cost_nothing_however_far_the_start_lies_along_them(tiny_value):
     """Eigenvalues near zero need no cut-off: the answer is continuous there."""
@@ -75,6 +86,26 @@ def test_flat_directions_cost_nothing_however_far_the_start_lies_along_them(tiny
     found = well.threshold(0.05)
     assert abs(found.mean - explicit) <= 4 * found.standard_error
     assert well.negative_mass < 1e-10
+
+
+@pytest.mark.parametrize("steps", [1, 2, 12])
+@pytest.mark.parametrize("name", ["eight decades", "slow power", "few stiff"])
+def test_the_interval_holds_the_exact_value_where_lanczos_cannot_resolve_the_spectrum(name, steps):
+    lam = {
+        "eight decades": np.logspace(-8, 0, 3000),
+        "slow power": 1 / np.arange(1, 3001),
+        "few stiff": np.where(np.arange(3000) < 40, 1.0, 1e-5 * np.arange(1, 3001)),
+    }[name]
+    operator = Operator.diagonal(torch.from_numpy(lam))
+    measured = MatrixFreeWell.of(operator, torch.ones(3000), probes=4, steps=steps)
+    for share in (0.3, 1e-2, 1e-5):
+        level = share * 0.5 * float(lam.sum())
+        for formula in ("exact", "paper"):
+            found = measured.threshold(level, formula)
+            assert (
+                found.low <= quadratic_threshold(lam, np.ones(3000), level, formula) <= found.high
+            )
+    assert measured.threshold(1e-5 * 0.5 * float(lam.sum())).bias > (1 if steps < 12 else 1e-9)
 
 
 def test_probes_are_checked():

@@ -90,3 +90,23 @@ def test_bad_input_is_named():
         quadratic_threshold([float("nan")], [1], 0.1)
     with pytest.raises(InputError, match=r"formula.*Did you mean 'exact'"):
         quadratic_threshold([1.0], [1.0], 0.1, "exakt")
+    for level in (-1.0, 0.0, float("nan"), float("inf")):
+        with pytest.raises(InputError, match="level: expected a finite number > 0"):
+            hitting_dims([1.0, 1.0], [1.0, 1.0], level, 2, 0)
+    with pytest.raises(InputError, match=r"displacement: expected shape \(2,\), got shape \(3,\)"):
+        hitting_dims([1, 1], [1, 1, 1], 0.1, 2, 0)
+    with pytest.raises(InputError, match="draws"):
+        hitting_dims([1.0], [1.0], 0.1, 0, 0)
+    assert quadratic_threshold([1.0], [1.0], np.float32(0.25)) == quadratic_threshold(
+        [1.0], [1.0], 0.25
+    )
+
+
+def test_the_paper_formula_is_tight_where_radii_are_small_along_the_displacement():
+    """r² = 1 in one half of the directions, 500 in the other, whose ε is not small: λR² = 1.2."""
+    lam, stiff = np.where(np.arange(100) < 50, 1.0, 0.002), np.arange(100) < 50
+    along, across = np.sqrt(12) * stiff, np.sqrt(12) * ~stiff  # R² = 600, on either half
+    exact, paper = (quadratic_threshold(lam, along, 0.5, f) for f in ("exact", "paper"))
+    assert paper == pytest.approx(exact, rel=0.002)
+    exact, paper = (quadratic_threshold(lam, across, 0.5, f) for f in ("exact", "paper"))
+    assert paper > 1.3 * exact

@@ -70,6 +70,30 @@ class Lanczos:
         values, vectors = self.eigh()
         return values, self.start_norm**2 * vectors[0] ** 2
 
+    def radau(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return Gauss–Radau nodes and weights, each (m + 1,), with one node at the bottom.
+
+        The prescribed node stands just below 0, or below the least Ritz value if that is negative
+        (Golub 1973). For H ⪰ 0 and f concave with derivatives of alternating sign, such as
+        κλ/(1 + κλ), Gauss quadrature is an upper bound and this a lower one. Where Lanczos ended
+        in an invariant subspace both are exact and this is `quadrature`.
+        """
+        values, vectors = self.eigh()
+        scale = float(np.abs(values).max())
+        if self.residual <= 1e-12 * scale:
+            return self.quadrature()
+        node = min(0.0, float(values[0])) - 1e-12 * scale
+        # the last entry of (T − node)⁻¹ e_m
+        corner = float(vectors[-1] ** 2 @ (1 / (values - node)))
+        extended = Lanczos(
+            np.append(self.alphas, node + self.residual**2 * corner),
+            np.append(self.betas, self.residual),
+            0.0,
+            self.start_norm,
+            None,
+        )
+        return extended.quadrature()
+
     def eigh(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the eigenvalues and eigenvectors of T, ascending."""
         matrix = np.diag(self.alphas) + np.diag(self.betas, 1) + np.diag(self.betas, -1)

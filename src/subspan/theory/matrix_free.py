@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from subspan.theory.mean import MeanEstimate
 from subspan.theory.wells import Formula, threshold_from_measures
 
 Measure = tuple[np.ndarray, np.ndarray]
+Rule = Callable[[Lanczos], Measure]
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,8 @@ class MatrixFreeWell:
     started at the displacement. Build with `MatrixFreeWell.of`.
 
     Policy for curvature that a well cannot have: negative Ritz values count as flat (zero). Near
-    zero needs no cut-off, since κλ/(2ε + κλ) is continuous there. `negative_mass` says how much
-    was dropped.
+    zero needs no cut-off, since κλ/(2ε + κλ) is continuous there. `negative_mass` and
+    `negative_displacement` say how much was dropped of the trace and of w̃ᵀHw̃.
 
     Attributes:
         ambient_dim: D.
@@ -68,16 +70,26 @@ class MatrixFreeWell:
     @property
     def negative_mass(self) -> float:
         """Σ|negative λ| / Σ|λ|, estimated over the probes; 0 for a true well."""
-        measures = [self._density(run, clip=False) for run in self.probes]
+        measures = self.density_measures()
         total = sum(float(np.abs(n) @ w) for n, w in measures)
         negative = sum(float(np.minimum(n, 0) @ w) for n, w in measures)
         return -negative / total if total > 0 else 0.0
 
     @property
     def drop(self) -> float:
-        """½ w̃ᵀHw̃: how far the well's minimum lies below w₀, by the well."""
-        nodes, weights = self.displacement.quadrature()
+        """½ w̃ᵀH₊w̃: how far the well's minimum lies below w₀, negative curvature taken as flat.
+
+        H₊ as in `threshold`, so that d* = 0 exactly where ε is at or above the drop.
+        """
+        nodes, weights = _clip(self.displacement.quadrature())
         return 0.5 * float(nodes @ weights)
+
+    @property
+    def negative_displacement(self) -> float:
+        """Share of w̃ᵀ|H|w̃ that lies along negative curvature, which the drop leaves out."""
+        nodes, weights = self.displacement.quadrature()
+        total = float(np.abs(nodes) @ weights)
+        return -float(np.minimum(nodes, 0) @ weights) / total if total > 0 else 0.0
 
     @property
     def distance(self) -> float:
@@ -86,28 +98,29 @@ class MatrixFreeWell:
 
     def density_measures(self) -> list[Measure]:
         """Return one (nodes, weights) per probe with Σ weight f(node) ≈ tr f(H), unclipped."""
-        return [self._density(run, clip=False) for run in self.probes]
+        return [self._scaled(run.quadrature()) for run in self.probes]
 
     def threshold(
         self, level: float, formula: Formula = "exact", *, confidence: float = 0.95
     ) -> MeanEstimate:
         """Return d* at ε = level above the well's minimum, see `wells.quadratic_threshold`.
 
-        The interval covers the probes' noise, and as `bias` the change of the value when the last
-        quarter of the Lanczos steps is left out.
+        The value is that of Gauss quadrature, which for H ⪰ 0 lies above the exact one but for the
+        probes' noise. The same with Gauss–Radau quadrature lies below: their difference is `bias`,
+        and the interval reaches from the lower, less its noise, to the upper, plus its noise.
         """
-        values = self._values(level, formula, 1.0)
-        shorter = self._values(level, formula, 0.75)
-        bias = abs(float(values.mean() - shorter.mean()))
-        estimate = MeanEstimate.of(values, confidence, bias=bias)
-        return _clamped(estimate, self.ambient_dim)
+        upper = MeanEstimate.of(self._values(level, formula, Lanczos.quadrature), confidence)
+        lower = MeanEstimate.of(self._values(level, formula, Lanczos.radau), confidence)
+        bias = max(0.0, upper.mean - lower.mean)
+        low = min(v for v in (upper.low, lower.low) if v is not None)
+        return _clamped(dataclasses.replace(upper, low=low, bias=bias), self.ambient_dim)
 
-    def _values(self, level: float, formula: Formula, share: float) -> np.ndarray:
-        displacement = _clip(_truncate(self.displacement, share).quadrature())
+    def _values(self, level: float, formula: Formula, rule: Rule) -> np.ndarray:
+        displacement = _clip(rule(self.displacement))
         return np.array(
             [
                 threshold_from_measures(
-                    self._density(_truncate(run, share), clip=True),
+                    _clip(self._scaled(rule(run))),
                     displacement,
                     level,
                     formula,
@@ -117,23 +130,13 @@ class MatrixFreeWell:
             ]
         )
 
-    def _density(self, run: Lanczos, *, clip: bool) -> Measure:
-        nodes, weights = run.quadrature()
-        measure = nodes, weights * (self.ambient_dim / weights.sum())
-        return _clip(measure) if clip else measure
+    def _scaled(self, measure: Measure) -> Measure:
+        nodes, weights = measure
+        return nodes, weights * (self.ambient_dim / weights.sum())
 
 
 def _clip(measure: Measure) -> Measure:
     return np.maximum(measure[0], 0.0), measure[1]
-
-
-def _truncate(run: Lanczos, share: float) -> Lanczos:
-    keep = max(1, round(share * len(run.alphas)))
-    if keep == len(run.alphas):
-        return run
-    return Lanczos(
-        run.alphas[:keep], run.betas[: keep - 1], float(run.betas[keep - 1]), run.start_norm, None
-    )
 
 
 def _clamped(estimate: MeanEstimate, ambient_dim: int) -> MeanEstimate:

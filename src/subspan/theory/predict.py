@@ -30,6 +30,7 @@ Curvature = Literal["gauss-newton", "hessian"]
 CENTER = 0.25
 _NEGATIVE_MASS = 0.05
 _DROP = 2.0
+_UNRESOLVED = 0.1  # share of d* that the Lanczos steps may leave open without a note
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class LevelPrediction:
             came below ε.
         center_loss: loss at the centre of the well.
         distance: ‖w₀ − w*‖.
-        well_drop: ½ (w₀−w*)ᵀ H (w₀−w*): the loss the well ascribes to w₀ above its centre.
+        well_drop: ½ (w₀−w*)ᵀ H₊ (w₀−w*), negative curvature counted as flat: the loss the well
+            ascribes to w₀ above its centre.
         true_drop: the loss that w₀ really has above the centre.
         negative_mass: share of negative curvature that was dropped.
         notes: reasons to doubt the quadratic picture here; empty if none.
@@ -200,6 +202,9 @@ def predict_threshold(
         estimate = well.threshold(level - point.loss, formula)
         drop = initial - point.loss
         notes = _doubts(well, drop, point.loss, level, center)
+        if estimate.bias > _UNRESOLVED * max(estimate.mean, 1.0):
+            bracket = f"{estimate.mean - estimate.bias:.0f} and {estimate.mean:.0f}"
+            notes += (f"{lanczos_steps} Lanczos steps leave d* between {bracket}: take more",)
         if level == wanted_goal.level:
             notes = (*translation, *notes)
         return LevelPrediction(
@@ -268,6 +273,11 @@ def _doubts(
         notes.append("the well puts w₀ inside S(ε), where it is not: d* = 0 means nothing")
     if well.negative_mass > _NEGATIVE_MASS:
         notes.append(f"{well.negative_mass:.0%} of the curvature is negative and counted as flat")
+    if well.negative_displacement > _NEGATIVE_MASS:
+        notes.append(
+            f"{well.negative_displacement:.0%} of the curvature along w₀ − w* is negative and "
+            "counted as flat"
+        )
     if not 1 / _DROP <= well.drop / drop <= _DROP:
         notes.append(
             f"w₀ lies beyond the well: it is {drop:.3g} above the centre, the well says "

@@ -6,12 +6,13 @@ L(w) = ½ Σ λᵢ (wᵢ − w*ᵢ)², level ε, radii rᵢ² = 2ε/λᵢ, displ
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Literal
 
 import numpy as np
 import torch
 
-from subspan.errors import invalid, unknown
+from subspan.errors import invalid, unknown, whole
 from subspan.streams import stream
 
 Formula = Literal["exact", "paper"]
@@ -42,9 +43,7 @@ def quadratic_threshold(
     Raises:
         InputError: shapes differ, numbers are not finite, ε ≤ 0 or the formula is unknown.
     """
-    lam, delta = _vector("eigenvalues", eigenvalues), _vector("displacement", displacement)
-    if lam.shape != delta.shape:
-        raise invalid("displacement", expected=f"shape {lam.shape}", got=f"shape {delta.shape}")
+    lam, delta = _well(eigenvalues, displacement)
     lam = np.maximum(lam, 0.0)
     return threshold_from_measures((lam, np.ones_like(lam)), (lam, delta**2), level, formula)
 
@@ -65,8 +64,7 @@ def threshold_from_measures(
         formula: as in `quadratic_threshold`.
         total: ‖w̃‖² for the paper's formula, if the weights do not sum to it.
     """
-    if not (isinstance(level, int | float) and 0 < level < math.inf):
-        raise invalid("level", expected="a finite number > 0", got=repr(level))
+    level = check_level(level)
     nodes, weights = displacement
     if nodes @ weights <= 2 * level:
         return 0.0
@@ -109,8 +107,12 @@ def hitting_dims(
 
     Returns:
         Hitting dimensions in 0 … D, shape (draws,).
+
+    Raises:
+        InputError: shapes differ, numbers are not finite, ε is not above 0 or draws below 1.
     """
-    lam, delta = _vector("eigenvalues", eigenvalues), _vector("displacement", displacement)
+    lam, delta = _well(eigenvalues, displacement)
+    level, draws = check_level(level), whole("draws", draws, low=1)
     root = np.sqrt(np.maximum(lam, 0.0))
     target = root * delta
     hits = np.empty(draws, dtype=np.int64)
@@ -121,6 +123,24 @@ def hitting_dims(
         residual = np.append(tail, 0.0)  # residual[d] = ‖b‖² − Σ_{j<d}(q_jᵀb)², without cancelling
         hits[draw] = int(np.argmax(residual <= 2 * level))
     return hits
+
+
+def check_level(level: float) -> float:
+    """Return ε as a float.
+
+    Raises:
+        InputError: it is not a finite number above 0.
+    """
+    if isinstance(level, bool) or not (isinstance(level, Real) and 0 < level < math.inf):
+        raise invalid("level", expected="a finite number > 0", got=repr(level))
+    return float(level)
+
+
+def _well(eigenvalues: ArrayLike, displacement: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    lam, delta = _vector("eigenvalues", eigenvalues), _vector("displacement", displacement)
+    if lam.shape != delta.shape:
+        raise invalid("displacement", expected=f"shape {lam.shape}", got=f"shape {delta.shape}")
+    return lam, delta
 
 
 def _vector(name: str, values: ArrayLike) -> np.ndarray:
