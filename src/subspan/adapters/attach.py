@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from subspan.adapters import buffers
 from subspan.adapters.checks import check_module
 from subspan.adapters.digests import base_digest, kept_digest
+from subspan.adapters.memory import check_memory
 from subspan.adapters.root import Rest, Root
-from subspan.adapters.selection import Weight, select
+from subspan.adapters.selection import Weight, padding_row, select
 from subspan.adapters.shift import shift
 from subspan.adapters.sites import ROOT, SITE, dress
 from subspan.adapters.sliced import SlicedMap, make_sliced, traced
 from subspan.canonical import canonical_json, digest
-from subspan.errors import InputError, invalid, unknown
+from subspan.errors import InputError, invalid, unknown, whole
 
 
 class Handle:
@@ -51,6 +53,7 @@ class Handle:
         self.before: buffers.Snapshot = {}  # the module's buffers, which `detach` puts back
         self.shapes = [tuple(w.value.shape) for w in weights]
         sizes = [w.value.numel() for w in weights]
+        self._still = [padding_row(w) for w in weights]
         self._starts = [sum(sizes[:i]) for i in range(len(sizes))]
         owners = list(dict.fromkeys(w.sites[0][0] for w in weights))
         self._layers = [owners.index(w.sites[0][0]) for w in weights]
@@ -80,7 +83,9 @@ class Handle:
         with torch.autocast(base.device.type, enabled=False):
             table = self._table(theta)
             scale = None if scales is None else scales[self._layers[number]]
-            result = shift(base, table, scale, self._sliced, self._starts[number])
+            result = shift(
+                base, table, scale, self._sliced, self._starts[number], self._still[number]
+            )
         if not torch.compiler.is_compiling():
             result._subspan_tie = (id(self), number)  # type: ignore[attr-defined]
         return result
@@ -124,8 +129,11 @@ class Handle:
         self._alive()
         with torch.no_grad():
             for number, weight in enumerate(self.weights):
-                base = weight.value
-                base.copy_(self.weight(number, base))
+                value = self.weight(number, weight.value)
+                for owner, name in weight.sites:  # in a deep copy, tied views are tensors apart
+                    hidden = owner._buffers[name]
+                    assert hidden is not None
+                    hidden.copy_(value)
         return self._leave()
 
     def checksum(self) -> str:
@@ -222,7 +230,8 @@ def attach(
     Afterwards every selected weight reads w = base + A θ, where base is its present value and θ,
     at first 0, is a parameter of the module; `module.parameters()` yields θ alone. Everything else
     about the module stays: its class name, methods, hooks, buffers, ties, train and eval mode.
-    Build optimisers, `DistributedDataParallel` and `torch.compile` after attaching.
+    Build optimisers, `DistributedDataParallel` and `torch.compile` after attaching. The row of an
+    embedding's `padding_idx` stays as it is.
 
     Args:
         module: any module, on one device. Parameters that ask for no gradient are not selected.
@@ -231,7 +240,8 @@ def attach(
             to four bytes per weight, for D up to 10⁹.
         seed: of the map.
         modules: shell patterns for names of parameters or of modules above them, e.g.
-            `["encoder.layer.*", "!*.LayerNorm"]`; `!` takes out. None: all.
+            `["encoder.layer.*", "!*.LayerNorm"]`; `!` takes out. None: all. Weights that are tied
+            must be tied within the module.
         per_layer_scale: train a scale λ for each layer as well, w = base + λ (A θ). Source:
             Aghajanyan et al. (2020), SAID; there d counts the scales, here they come on top.
         rest: what becomes of parameters that are not selected: `"freeze"` them, hidden from
@@ -248,8 +258,10 @@ def attach(
     check_module(module)
     if rest not in ("freeze", "keep"):
         raise unknown("rest", str(rest), ["freeze", "keep"])
-    candidates = candidate_weights(module)
-    chosen, others = select(candidates, modules)
+    dim, seed = whole("dim", dim), whole("seed", seed)
+    options = {k: int(v) if isinstance(v, np.integer) else v for k, v in options.items()}
+    chosen, others = select(candidate_weights(module), modules, attached=bool(handles(module)))
+    check_memory(module, chosen)
     devices = {str(w.value.device) for w in chosen}
     if len(devices) > 1:
         raise invalid("module", expected="its weights on one device", got=", ".join(devices))

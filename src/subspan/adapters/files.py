@@ -2,8 +2,9 @@
 
 The file holds θ (and the scales), the module's buffers that training changed, and a JSON header:
 map, dim, seed, the map's checksum, the tensors in the subspace with their shapes, a hash of the
-weights at θ = 0 and the buffers, one of what is kept beside, the library's version, and a digest over
-all of it. Nothing in it is executed, and what it declares is checked against the module before anything is made.
+weights at θ = 0 and the buffers, one of what is kept beside, the library's version, and a digest
+over all of it. Nothing in it is executed, and what it declares is checked against the module
+before anything is made.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from subspan.adapters.attach import Handle, candidate_weights, enter, handles
 from subspan.adapters.buffers import persistent_buffers
 from subspan.adapters.checks import check_module
 from subspan.adapters.digests import base_digest, kept_digest
+from subspan.adapters.memory import check_memory
 from subspan.adapters.root import Root
-from subspan.adapters.selection import Weight
+from subspan.adapters.selection import Weight, check_weight
 from subspan.adapters.sliced import SlicedMap, make_sliced
 from subspan.canonical import canonical_json
 from subspan.errors import InputError, invalid, unknown
@@ -100,6 +102,7 @@ def load(module: nn.Module, path: str | os.PathLike[str], *, force: bool = False
         if not force:
             _check_base(header, base_digest(module, chosen, beside, header["rest"]))
             _check_kept(header, kept_digest(beside, header["rest"]))
+        check_memory(module, chosen)
         sliced = _make_map(header, chosen)
         scales = content.values.get("scales")
         owners = len({id(w.sites[0][0]) for w in chosen})
@@ -187,6 +190,8 @@ def _select(module: nn.Module, tensors: container.TensorList) -> tuple[list[Weig
         elif tuple(by_name[name].value.shape) != shape:
             wrong.append(f"{name} has shape {tuple(by_name[name].value.shape)}, not {shape}")
     chosen = [] if wrong else [by_name[name] for name, _ in tensors]
+    for weight in chosen:
+        check_weight(weight)
     if wrong or len({id(w) for w in chosen}) != len(chosen) or not chosen:
         what = "; ".join(wrong[:3]) or "tensors that are tied or none"
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""

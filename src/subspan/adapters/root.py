@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
 
 from subspan.adapters import buffers
+from subspan.adapters.memory import place
 from subspan.adapters.selection import Weight
 from subspan.adapters.sites import ROOT, SITE, dress
 from subspan.errors import InputError
@@ -46,21 +48,21 @@ class Root:
 
     def weights(self) -> list[Weight]:
         """Return the module's tensors outside every subspace, ties counted once, in order."""
-        found: dict[int, Weight] = {}
-        hidden = {id(w.value): w for w in self._frozen}
+        found: dict[Hashable, Weight] = {}
+        hidden = {site: w for w in self._frozen for site in w.sites}
         for path, module in self._module.named_modules():
             own = (
                 {id(t) for t in module.__dict__[ROOT].numbers()} if ROOT in module.__dict__ else ()
             )
-            buffers = {k: b for k, b in module._buffers.items() if b is not None}
-            hidden_here = {k: b for k, b in buffers.items() if id(b) in hidden}
+            hidden_here = {k: b for k, b in module._buffers.items() if (module, k) in hidden}
             for name, value in {**module._parameters, **hidden_here}.items():
                 if value is None or id(value) in own:
                     continue
-                trainable = (
-                    hidden[id(value)].trainable if name in hidden_here else value.requires_grad
+                known = hidden.get((module, name))
+                one = value if known is None else known.value
+                weight = found.setdefault(
+                    place(one), Weight(one.requires_grad if known is None else known.trainable)
                 )
-                weight = found.setdefault(id(value), Weight(trainable))
                 weight.sites.append((module, name))
                 weight.names.append(f"{path}.{name}" if path else name)
         return list(found.values())
@@ -72,11 +74,12 @@ class Root:
     def hide(self, weights: list[Weight]) -> None:
         """Move tensors from the module's parameters to its buffers, asking for no gradient."""
         for weight in weights:
-            value = weight.value.requires_grad_(False)
             for owner, name in weight.sites:
                 self._orders.setdefault(owner, list(owner._parameters))
-                owner._parameters.pop(name, None)
-                owner._buffers[name] = value
+                value = owner._parameters.pop(name, None)
+                if value is not None:
+                    value.grad, value.requires_grad = None, False
+                    owner._buffers[name] = value
 
     def freeze(self, weights: list[Weight]) -> None:
         """Hide tensors that no subspace holds."""
@@ -133,7 +136,9 @@ class Root:
             if not isinstance(value, nn.Parameter):
                 value = nn.Parameter(value, requires_grad=False)
             for owner, name in weight.sites:
-                owner._buffers[name] = value
+                other = owner._buffers[name]
+                if not isinstance(other, nn.Parameter) or place(other) != place(value):
+                    owner._buffers[name] = value
         for kept in {id(s): s for s in (self.start, *(h.before for h in self.handles))}.values():
             buffers.follow(self._module, kept)
 

@@ -43,18 +43,23 @@ class Weight:
 
 
 def select(
-    weights: Sequence[Weight], patterns: Sequence[str] | None
+    weights: Sequence[Weight], patterns: Sequence[str] | None, *, attached: bool = False
 ) -> tuple[list[Weight], list[Weight]]:
     """Split weights into those for the subspace and the rest, by patterns.
 
     A pattern is a shell pattern that matches a tensor's name or the name of a module above it;
     one that begins with `!` takes out again. Weights that ask for no gradient are never selected.
+    `attached` says that the module has a subspace already, for the error where nothing is left.
 
     Raises:
         InputError: a pattern matches nothing, or nothing is left to train.
     """
     if isinstance(patterns, str):
         raise invalid("modules", expected="a list of name patterns", got=repr(patterns))
+    if patterns is not None and not patterns:
+        raise invalid(
+            "modules", expected="a name pattern or more", got="none", remedy="Leave it out for all."
+        )
     chosen = list(weights)
     if patterns is not None:
         wanted = [p for p in patterns if not p.startswith("!")]
@@ -70,13 +75,18 @@ def select(
             and not any(_matches(w, p) for p in unwanted)
         ]
     chosen = [w for w in chosen if w.trainable and w.value.numel()]
+    if not chosen and attached:
+        raise InputError(
+            "module: expected a parameter to select outside the subspaces that it has, got none. "
+            "Call handle.detach() first, or leave parameters out of the first by modules=[…]."
+        )
     if not chosen:
         raise InputError(
             "module: expected at least one parameter with requires_grad=True to select, got none. "
             "Call requires_grad_(True) on what is to be trained."
         )
     for weight in chosen:
-        _check(weight)
+        check_weight(weight)
     kept = {id(w) for w in chosen}
     return chosen, [w for w in weights if id(w) not in kept]
 
@@ -92,7 +102,20 @@ def _matches(weight: Weight, pattern: str) -> bool:
     )
 
 
-def _check(weight: Weight) -> None:
+def padding_row(weight: Weight) -> int | None:
+    """Return the row that an embedding holds still, its `padding_idx`."""
+    for owner, name in weight.sites:
+        if isinstance(owner, (nn.Embedding, nn.EmbeddingBag)) and name == "weight":
+            return owner.padding_idx
+    return None
+
+
+def check_weight(weight: Weight) -> None:
+    """Refuse a tensor that no subspace can hold.
+
+    Raises:
+        InputError: it is not of real floating point, or has no values.
+    """
     value = weight.value
     if not value.dtype.is_floating_point:
         raise invalid(

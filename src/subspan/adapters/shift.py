@@ -17,6 +17,7 @@ def shift(
     scale: torch.Tensor | None,
     sliced: SlicedMap,
     start: int,
+    still: int | None = None,
 ) -> torch.Tensor:
     """Return base + λ (A θ)[start : start + n], in base's shape, strides and dtype.
 
@@ -28,10 +29,11 @@ def shift(
         scale: λ, shape (), or None for 1.
         sliced: A.
         start: where the tensor begins in the flat weight vector.
+        still: row of base that is not shifted, if any.
     """
     if traced():
-        return _plain(base, table, scale, sliced, start)
-    result: torch.Tensor = _Shift.apply(table, scale, base, sliced, start)
+        return _plain(base, table, scale, sliced, start, still)
+    result: torch.Tensor = _Shift.apply(table, scale, base, sliced, start, still)
     return result
 
 
@@ -41,10 +43,12 @@ def _plain(
     scale: torch.Tensor | None,
     sliced: SlicedMap,
     start: int,
+    still: int | None,
 ) -> torch.Tensor:
     delta = sliced.read(table, start, start + base.numel()).view(base.shape)
     if scale is not None:
         delta = delta * scale
+    delta = _without(delta, still)
     return (base + delta).to(base.dtype)
 
 
@@ -57,11 +61,14 @@ class _Shift(torch.autograd.Function):
         base: torch.Tensor,
         sliced: SlicedMap,
         start: int,
+        still: int | None,
     ) -> torch.Tensor:
         ctx.save_for_backward(table, scale)
-        ctx.sliced, ctx.start = sliced, start
+        ctx.sliced, ctx.start, ctx.still = sliced, start, still
         out = torch.empty_like(base)
-        for first, source, target in _pieces(sliced.chunk, base, out):
+        if still is not None:
+            out[still] = base[still]
+        for first, source, target in _moving(sliced.chunk, still, base, out):
             delta = sliced.read(table, start + first, start + first + source.numel())
             if scale is not None:
                 delta = delta * scale
@@ -73,17 +80,19 @@ class _Shift(torch.autograd.Function):
         table, scale = ctx.saved_tensors
         v = grads[0].to_dense() if grads[0].layout != torch.strided else grads[0]
         if torch.is_grad_enabled():
-            return *_plain_backward(v, table, scale, ctx.sliced, ctx.start), None, None, None
+            v = _without(v, ctx.still)
+            pulls = _plain_backward(v, table, scale, ctx.sliced, ctx.start)
+            return *pulls, None, None, None, None
         pulled = torch.zeros_like(table)
         slope = None if scale is None else torch.zeros_like(scale)
-        for first, piece in _pieces(ctx.sliced.chunk, v):
+        for first, piece in _moving(ctx.sliced.chunk, ctx.still, v):
             flat = piece.reshape(-1).to(table.dtype)
             a = ctx.start + first
             if scale is not None and slope is not None:
                 slope += flat @ ctx.sliced.read(table, a, a + len(flat))
                 flat = flat * scale
             ctx.sliced.collect(flat, a, a + len(flat), pulled)
-        return pulled, slope, None, None, None
+        return pulled, slope, None, None, None, None
 
 
 def _plain_backward(
@@ -117,6 +126,25 @@ class _Collect(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         return ctx.sliced.read(grads[0], ctx.start, ctx.start + ctx.count), None, None, None
+
+
+def _without(values: torch.Tensor, row: int | None) -> torch.Tensor:
+    """Return values with zeros in a row, differentiable."""
+    if row is None:
+        return values
+    rows = torch.arange(len(values), device=values.device).view(-1, *[1] * (values.ndim - 1))
+    return torch.where(rows == row, 0.0, values)
+
+
+def _moving(chunk: int, still: int | None, *tensors: torch.Tensor) -> Iterator[tuple[Any, ...]]:
+    """Yield `_pieces` of all rows but one."""
+    if still is None:
+        yield from _pieces(chunk, *tensors)
+        return
+    yield from _pieces(chunk, *(t[:still] for t in tensors))
+    skipped = (still + 1) * math.prod(tensors[0].shape[1:])
+    for first, *parts in _pieces(chunk, *(t[still + 1 :] for t in tensors)):
+        yield skipped + first, *parts
 
 
 def _pieces(chunk: int, *tensors: torch.Tensor) -> Iterator[tuple[Any, ...]]:

@@ -124,7 +124,12 @@ def _load_from_state_dict(
     self: nn.Module, state_dict: dict[str, Any], prefix: str, *rest: Any
 ) -> None:
     if ROOT in self.__dict__:
-        missing = rest[2]
+        metadata, missing = rest[0], rest[2]
+        if metadata.get("assign_to_params_buffers", False):
+            raise InputError(
+                "load_state_dict: expected assign=False on a module with a subspace, got "
+                "assign=True. Load with assign=False, or before attaching."
+            )
         self.__dict__[ROOT].check_headers(state_dict, prefix, missing)
     plain_class(self)._load_from_state_dict(self, state_dict, prefix, *rest)
 
