@@ -108,15 +108,66 @@ def test_accelerate_prepares_and_accumulates():
     assert handle.theta.abs().max() > 0
 
 
-def test_a_subspace_over_loras_own_parameters(tmp_path):
+def lora() -> torch.nn.Module:
     peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(r=2, target_modules=["query", "value"], task_type="SEQ_CLS")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return peft.get_peft_model(bert(), config)
 
-    def lora() -> torch.nn.Module:
-        config = peft.LoraConfig(r=2, target_modules=["query", "value"], task_type="SEQ_CLS")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(1)
-            return peft.get_peft_model(bert(), config)
 
+def resumed(folder, callback: bool, steps: int = 4):
+    from subspan.adapters.huggingface import save_callback
+
+    model = lora()
+    handle = attach(model, 20)
+    callbacks = [save_callback(model)] if callback else []
+    run = trainer(model, folder, steps, callbacks=callbacks)
+    run.train(resume_from_checkpoint=str(folder.parent / "whole" / "checkpoint-2"))
+    return handle
+
+
+def test_trainer_resumes_a_subspace_over_lora(tmp_path):
+    from subspan.adapters.huggingface import save_callback
+
+    model = lora()
+    handle = attach(model, 20)
+    trainer(model, tmp_path / "whole", 4, callbacks=[save_callback(model)]).train()
+    at_two = load(lora(), tmp_path / "whole" / "checkpoint-2" / "subspan.safetensors").theta
+    assert at_two.abs().max() > 0
+    assert torch.equal(resumed(tmp_path / "whole", True, steps=2).theta, at_two)
+    assert torch.equal(resumed(tmp_path / "whole", True).theta, handle.theta)
+    with pytest.raises(subspan.InputError, match="Train with save_callback from the start"):
+        resumed(tmp_path / "elsewhere", True)
+    with pytest.warns(UserWarning, match="it holds no subspace, so θ stays as it is"):
+        resumed(tmp_path / "without", False, steps=2)
+
+
+def test_the_best_checkpoint_of_a_subspace_over_lora_is_read(tmp_path):
+    from subspan.adapters.huggingface import save_callback
+
+    model = lora()
+    attach(model, 20)
+    callback = save_callback(model)
+    run = trainer(model, tmp_path, 4, callbacks=[callback])
+    run.train()
+    run.args.load_best_model_at_end = True
+    run.state.best_model_checkpoint = str(tmp_path / "checkpoint-2")
+    run._load_best_model()
+    callback.on_train_end(run.args, run.state, run.control)
+    best = load(lora(), tmp_path / "checkpoint-2" / "subspan.safetensors").theta
+    assert torch.equal(handles(model)[0].theta, best)
+
+
+def test_save_pretrained_while_attached_warns(tmp_path):
+    model = bert()
+    handle = attach(model, 20)
+    with pytest.warns(UserWarning, match=r"Call handle\.merge\(\) first"):
+        model.save_pretrained(tmp_path)
+    assert handles(model) == [handle]
+
+
+def test_a_subspace_over_loras_own_parameters(tmp_path):
     model = lora()
     trained = {n: p.numel() for n, p in model.named_parameters() if p.requires_grad}
     before = state(model)

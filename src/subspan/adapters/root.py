@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Literal
 
@@ -26,6 +27,7 @@ class Root:
     Attributes:
         handles: of its subspaces, in the order they were attached.
         start: its buffers when the first of them was attached.
+        skipped: whether the last state_dict loaded held no subspace, as those that `peft` writes.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -34,6 +36,7 @@ class Root:
         self._frozen: list[Weight] = []
         self._orders: dict[nn.Module, list[str]] = {}
         self.start: buffers.Snapshot = {}
+        self.skipped = False
 
     @classmethod
     def of(cls, module: nn.Module) -> Root:
@@ -151,17 +154,25 @@ class Root:
         self, state_dict: dict[str, torch.Tensor], prefix: str, missing: list[str]
     ) -> None:
         """Refuse a state_dict of another subspace before anything is copied."""
+        self.skipped = False
         for handle in self.handles:
             key = f"{prefix}{handle.key}_header"
             header = state_dict.pop(key, None)
             if header is None:
                 missing.append(key)
+                self.skipped = True
             elif bytes(header.cpu().tolist()) != bytes(handle.header_tensor().tolist()):
                 raise InputError(
                     f"state_dict: expected the subspace {handle.header()}, got "
                     f"{bytes(header.cpu().tolist()).decode(errors='replace')}. "
                     "Attach the module with the same dim, map, seed and modules."
                 )
+        if self.skipped:
+            warnings.warn(
+                "state_dict: it holds no subspace, so θ stays as it is. Load θ by subspan.load, or "
+                "under Trainer by subspan.adapters.huggingface.save_callback.",
+                stacklevel=2,
+            )
 
 
 def gather(owner: nn.Module) -> None:

@@ -9,6 +9,7 @@ and `state_dict` treat them as ever.
 from __future__ import annotations
 
 import functools
+import warnings
 from typing import Any
 
 import torch
@@ -54,6 +55,8 @@ def subclass(plain: type[nn.Module], names: tuple[str, ...], is_root: bool) -> t
             "_save_to_state_dict": _save_to_state_dict,
             "_load_from_state_dict": _load_from_state_dict,
         }
+        if hasattr(plain, "save_pretrained"):
+            body["save_pretrained"] = _save_pretrained
     if issubclass(plain, nn.RNNBase):
         body |= {
             "_flat_weights": property(_flat_weights, _ignore),
@@ -132,6 +135,16 @@ def _load_from_state_dict(
             )
         self.__dict__[ROOT].check_headers(state_dict, prefix, missing)
     plain_class(self)._load_from_state_dict(self, state_dict, prefix, *rest)
+
+
+def _save_pretrained(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    if ROOT in self.__dict__:
+        warnings.warn(
+            "save_pretrained: it writes the weights at θ = 0, so that from_pretrained reads the "
+            "untuned model. Call handle.merge() first, or subspan.save(handle, …) beside it.",
+            stacklevel=2,
+        )
+    return plain_class(self).save_pretrained(self, *args, **kwargs)  # type: ignore[attr-defined]
 
 
 # A recurrent layer keeps a list of its weights, and of references to see whether they changed.
