@@ -85,11 +85,38 @@ def test_minibatches_and_subsets(tiny):
 def test_status_tells_what_went_wrong():
     goal, nan = LossBelow(0.1), float("nan")
     agree = np.array([[10.0, 12.0, 14.0], [10.1, 12.1, 14.1]])
-    assert _estimate(agree, 100, goal, 0.95).status == "ok"
-    assert _estimate(agree, 100, goal, 0.95).values == (10.0, 12.0, 14.0)
-    assert _estimate(agree * [[1], [1.2]], 100, goal, 0.95).status == "radii disagree"
+
+    def judged(values, cosine=0.0, height=1.0):
+        stationarity = np.full_like(values, cosine), height * values
+        return _estimate(values, 100, goal, 0.95, stationarity)
+
+    assert judged(agree).status == "ok"
+    assert judged(agree).values == (10.0, 12.0, 14.0)
+    assert judged(agree).residual == 0
+    assert judged(agree * [[1], [1.2]]).status == "radii disagree"
     lost = np.array([[10.0, 12.0, nan], [10.0, 12.0, nan]])
-    assert _estimate(lost, 100, goal, 0.95).status == "not reached"
+    assert judged(lost).status == "not reached"
+    assert judged(agree, cosine=-0.2).status == "not converged"
+    assert judged(agree, height=0.8).status == "not converged"
+    assert judged(agree, height=0.8).residual == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("share", "directions"), [(0.7, 3), (0.3, 8)])
+def test_at_the_default_steps_a_search_that_stalls_does_not_say_ok(share, directions):
+    """λ = i^-1.5: both radii stall together, up to a third above the exact distance."""
+    lam = np.arange(1, 301) ** -1.5
+    delta = stream(1, "power1.5").standard_normal(300)
+    problem = Quadratic(lam, 3 * delta / np.linalg.norm(delta))
+    delta = problem.displacement.numpy()
+    level = share * 0.5 * float(lam @ delta**2)
+    found = cone_threshold(problem, f"loss<={level}", directions=directions)
+    g = np.stack([normals(0, "cone", k, count=300) for k in range(directions)])
+    exact = 300 * distances_to_cone(g, lam, delta, level) / (g * g).sum(1)
+    if found.ok:
+        assert found.mean == pytest.approx(exact.mean(), rel=0.05)
+    else:
+        assert found.status in ("not converged", "radii disagree")
+        assert found.mean > 1.05 * exact.mean()
 
 
 def test_same_seed_same_estimate(tiny):

@@ -31,6 +31,7 @@ from subspan.theory.statistical_dimension import Transition
 
 RADII = (2.0, 6.0)
 _AGREE = 0.05
+_STATIONARY = 0.1
 
 LossAndGradient = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
@@ -43,18 +44,24 @@ class ConeEstimate(MeanEstimate):
     d at 1 − δ, which is what `threshold` measures.
 
     Status is `"ok"`; `"radii disagree"` where the mean over directions differs by more than 5 %
-    between starting radii (more steps are needed); `"not reached"` where no radius led a direction
-    into S(ε) (the level may be out of the network's reach): such directions are left out.
+    between starting radii; `"not converged"` where `residual` is above 0.1, so that the value may
+    be far too high (both ask for more steps); `"not reached"` where no radius led a direction into
+    S(ε) (the level may be out of the network's reach): such directions are left out.
 
     Args:
         values: D·sin²(angle) per direction, the least over starting radii.
         by_radius: mean over directions, per starting radius; NaN where none reached S(ε).
         ambient_dim: D.
+        residual: how far the best points are from stationary, mean over directions. At a minimum of
+            the angle the ray from w₀ touches S(ε), so ∇L ⟂ w − w₀, and what g lacks to the ray is
+            parallel to ∇L, so ⟨∇L, g⟩²/‖∇L‖² is the value. Of the cosine in the first and the
+            difference in the second, as a share of the mean value, the larger counts.
     """
 
     values: tuple[float, ...] = ()
     by_radius: tuple[float, ...] = ()
     ambient_dim: int = 0
+    residual: float = 0.0
 
     @property
     def width(self) -> float:
@@ -146,17 +153,38 @@ def cone_threshold(
         step = _minibatches(problem, indices, batch_size, seed)
     count = len(radii)
     first = torch.cat([radius * norms for radius in radii])
-    search = _Search(starts.repeat(count, 1), g.repeat(count, 1), first, goal.level, steps)
+    search = _Search(
+        starts.repeat(count, 1), g.repeat(count, 1), first, goal.level, steps, directions
+    )
     found = search.run(step, full if step is not full else None)
     tangents = found.double().cpu().numpy().reshape(count, directions)  # tan² or inf
     inside = full(starts)[0].cpu().numpy() <= goal.level
     tangents[:, inside] = 0.0
     with np.errstate(invalid="ignore"):
         values = dim * np.where(np.isinf(tangents), np.nan, tangents / (1 + tangents))
-    return _estimate(values, dim, goal, confidence)
+    cosines, heights = search.stationarity(full)
+    cosines[:, inside], heights[:, inside] = 0.0, 0.0
+    return _estimate(values, dim, goal, confidence, (cosines, dim * heights))
 
 
-def _estimate(values: np.ndarray, dim: int, goal: Goal, confidence: float) -> ConeEstimate:
+def _residual(
+    values: np.ndarray, best: np.ndarray, stationarity: tuple[np.ndarray, np.ndarray]
+) -> float:
+    """Return the mean over directions of what keeps the better radius from being stationary."""
+    cosines, heights = (
+        np.take_along_axis(a, np.nanargmin(values, axis=0)[None], axis=0)[0] for a in stationarity
+    )
+    gaps = np.abs(heights - best) / max(float(best.mean()), 1.0)
+    return float(np.maximum(np.abs(cosines), gaps).mean())
+
+
+def _estimate(
+    values: np.ndarray,
+    dim: int,
+    goal: Goal,
+    confidence: float,
+    stationarity: tuple[np.ndarray, np.ndarray],
+) -> ConeEstimate:
     reached = ~np.isnan(values).all(axis=0)
     if reached.sum() < 2:
         raise InputError(
@@ -167,16 +195,20 @@ def _estimate(values: np.ndarray, dim: int, goal: Goal, confidence: float) -> Co
     by_radius = [float(np.nanmean(row)) if not np.isnan(row).all() else math.nan for row in values]
     both = ~np.isnan(values).any(axis=0)
     means = values[:, both].mean(axis=1) if both.any() else np.array([math.nan])
+    cosines, heights = (a[:, reached] for a in stationarity)
+    residual = _residual(values[:, reached], best, (cosines, heights))
     status = "ok"
     if not reached.all():
         status = "not reached"
+    elif not residual <= _STATIONARY:
+        status = "not converged"
     elif not np.ptp(means) <= _AGREE * max(float(best.mean()), 1.0):
         status = "radii disagree"
     mean = MeanEstimate.of(best, confidence, status=status)
     return ConeEstimate(
         mean.value, max(0.0, mean.low or 0.0), min(float(dim), mean.high or 0.0),
         confidence, len(best), status, mean.standard_error, 0.0,
-        tuple(map(float, best)), tuple(by_radius), dim,
+        tuple(map(float, best)), tuple(by_radius), dim, residual,
     )  # fmt: skip
 
 
@@ -198,8 +230,15 @@ class _Search:
     max_force = 10.0
 
     def __init__(
-        self, starts: torch.Tensor, g: torch.Tensor, radii: torch.Tensor, level: float, steps: int
+        self,
+        starts: torch.Tensor,
+        g: torch.Tensor,
+        radii: torch.Tensor,
+        level: float,
+        steps: int,
+        directions: int,
     ) -> None:
+        self.directions = directions
         self.starts, self.level, self.steps = starts, level, steps
         self.unit = g / g.norm(dim=1, keepdim=True)
         self.v = torch.zeros_like(g)
@@ -208,6 +247,7 @@ class _Search:
         self.stiffness = torch.ones_like(radii)
         self.feasible = torch.zeros_like(radii, dtype=torch.bool)
         self.best = torch.full_like(radii, math.inf)
+        self.point = self.weights()  # where it was met
         self.smooth = torch.zeros_like(radii)
         self.moments = [torch.zeros_like(t) for t in (self.v, self.v, self.log_r, self.log_r)]
 
@@ -235,8 +275,18 @@ class _Search:
 
     def _record(self, excess: torch.Tensor) -> None:
         met, size = excess <= 0, self.tan_squared()
-        self.best = torch.where(met & (size < self.best), size, self.best)
+        better = met & (size < self.best)
+        self.best = torch.where(better, size, self.best)
+        self.point[better] = self.weights()[better]
         self.feasible |= met
+
+    def stationarity(self, objective: LossAndGradient) -> tuple[np.ndarray, np.ndarray]:
+        """Return cos(∇L, w − w₀) and cos²(∇L, g)₊ at the best points, each (radii, directions)."""
+        normal = torch.nn.functional.normalize(objective(self.point)[1], dim=1)
+        ray = torch.nn.functional.normalize(self.point - self.starts, dim=1)
+        against = (normal * ray).sum(1), (normal * self.unit).sum(1).clamp_min(0) ** 2
+        cosines, heights = (t.double().cpu().numpy().reshape(-1, self.directions) for t in against)
+        return cosines, heights
 
     def _move(self, step: int, excess: torch.Tensor, log_gradient: torch.Tensor) -> None:
         size, radius = self.tan_squared(), self.log_r.exp()
