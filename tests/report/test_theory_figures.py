@@ -70,6 +70,12 @@ def test_prediction_data_without_a_prediction_or_a_measurement():
     assert not any("curvature" in text or "measured" in text for text in legend(figure))
 
 
+def test_a_threshold_of_zero_can_be_drawn():
+    found = prediction_data(prediction(0.0), cone((0.0, 0.0)))
+    assert (np.diff(found.grid) > 0).all()
+    draw_prediction(found).draw_without_rendering()
+
+
 def test_the_prediction_figure_names_what_it_draws():
     figure = draw_prediction(prediction_data(prediction(), cone(), measured()))
     texts = legend(figure)

@@ -51,6 +51,7 @@ def test_levels_share_one_run_and_lower_ones_need_more(tiny):
 def test_it_says_when_the_quadratic_picture_cannot_hold(tiny):
     inside = predict_threshold(tiny, "loss<=50")
     assert inside.value == 0
+    assert inside.status == "ok"
     assert "at or above the initial loss" in inside.at_goal.notes[0]
     lost = predict_threshold(tiny, "loss<=0.01", train_steps=20)
     assert lost.value is None

@@ -30,6 +30,7 @@ def command(
     ],
     seed: options.Seed = 0,
     directions: Annotated[int, typer.Option(help="Directions of the cone search.")] = 6,
+    steps: Annotated[int, typer.Option(help="Steps of the cone search.")] = 1000,
     rows: Annotated[
         int | None, typer.Option(help="Measure on that many random training rows.")
     ] = None,
@@ -59,7 +60,7 @@ def command(
     prediction = predict_threshold(loaded, wanted, seed, rows=rows)
     complain("cone: the widest angles of the sub-level set …")
     cone = cone_threshold(
-        loaded, prediction.goal, seed, directions=directions, steps=600, rows=rows
+        loaded, prediction.goal, seed, directions=directions, steps=steps, rows=rows
     )
     certified = {
         "gordon": certified_miss_dim(cone.width, loaded.ambient_dim),

@@ -65,7 +65,7 @@ def prediction_data(
     """Return the step that the cone predicts, the curvature's d*, and the certified misses."""
     dim = prediction.ambient_dim
     curve = None if measured is None else success_curve_data(measured)
-    marks = [cone.mean, prediction.value or cone.mean]
+    marks = [max(1.0, cone.mean), max(1.0, prediction.value or cone.mean)]
     marks += [] if measured is None else [v for v in (measured.low, measured.high) if v]
     grid = np.geomspace(max(1.0, min(marks) / 4), min(1.1 * dim, max(marks) * 4), _GRID)
     curvature = None

@@ -122,6 +122,8 @@ class Prediction:
         """`"ok"`, `"not reached"`, or `"doubtful"` with the reasons in `at_goal.notes`."""
         if self.at_goal.estimate is None:
             return "not reached"
+        if self.goal.level >= self.initial_loss:
+            return "ok"  # w₀ is inside S(ε): d* = 0 for certain
         return "doubtful" if self.at_goal.notes else "ok"
 
 
