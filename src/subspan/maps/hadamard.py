@@ -102,7 +102,7 @@ class Mixer:
 
 
 class HadamardMap(LinearMap):
-    """A with exactly orthonormal columns. O(D + d log d) per use, or O(D log D) for d > D/8."""
+    """A with exactly orthonormal columns. O(D + d log d) per use; O(D log D) where n = D."""
 
     def __init__(
         self,

@@ -81,7 +81,7 @@ class _HadamardStack(MapStack):
         self._positions = torch.cat(
             [m.mixer.positions + int(s) for m, s in zip(maps, starts[:-1], strict=True)]
         )
-        # A size has signs or has not: below D it is one transform, at D two with signs between.
+        # Maps of one size may differ: at n = D one transform, or two with signs between.
         signs = [None if m.mixer.signs is None else m.mixer.signs.to(m.dtype) for m in maps]
         self._groups = [
             (int(starts[i]), int(starts[j]), sizes[i], _rows(signs[i:j]))
