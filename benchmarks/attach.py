@@ -4,7 +4,12 @@ Step time: all ways in one process, turn by turn, so that a busy machine slows t
 32 × 64 tokens. Memory: a process for each way, its peak above what the imports take, with a batch
 of one row of eight tokens, where activations are small and what is left is the cost per weight.
 
-    python benchmarks/attach.py [--rounds 6] [--dim 1000]
+Step time of many layers: 24 linear layers of 256 x 256, and one such layer used 24 times, on 32
+rows, where the map costs more than the products. d = D / 20 and D / 2.
+
+    python benchmarks/attach.py [--rounds 6] [--dim 1000] [--layers]
+
+`--layers` does the last part alone.
 """
 
 from __future__ import annotations
@@ -27,6 +32,7 @@ from torch import nn
 import subspan
 
 WAYS = ("plain Adam", "partition", "hadamard", "LoRA r=8")
+WIDTH, DEPTH, ROWS, LAYER_ROUNDS = 256, 24, 32, 20
 
 
 def encoder() -> nn.Module:
@@ -72,10 +78,39 @@ def stepper(model: nn.Module, rows: int, tokens: int) -> Callable[[], None]:
     return step
 
 
-def times(rounds: int, dim: int) -> dict[str, list[float]]:
-    """Seconds per step of each way, turn by turn."""
-    steps = {way: stepper(trained(way, dim), 32, 64) for way in WAYS}
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+class Layers(nn.Module):
+    """Linear layers one after another; or one of them, used as often."""
+
+    def __init__(self, reused: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(1 if reused else DEPTH))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for i in range(DEPTH):
+            x = torch.tanh(self.layers[i % len(self.layers)](x))
+        return x
+
+
+def layer_stepper(reused: bool, way: str, part: int) -> Callable[[], None]:
+    """A step of `Layers`, plain or in D / `part` numbers."""
+    torch.manual_seed(0)
+    model = Layers(reused)
+    if way != "plain Adam":
+        subspan.attach(model, sum(p.numel() for p in model.parameters()) // part, way, 0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+    x = torch.randn(ROWS, WIDTH)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+
+    return step
+
+
+def times(rounds: int, steps: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
+    """CPU seconds per step of each way, turn by turn."""
+    seconds: dict[str, list[float]] = {way: [] for way in steps}
     for turn in range(rounds + 1):
         for way, step in steps.items():
             start = time.process_time()
@@ -83,6 +118,30 @@ def times(rounds: int, dim: int) -> dict[str, list[float]]:
             if turn:
                 seconds[way].append(time.process_time() - start)
     return seconds
+
+
+def compare(seconds: dict[str, list[float]]) -> None:
+    """Print each way's seconds, and their ratio to the first way's, turn by turn."""
+    plain = next(iter(seconds.values()))
+    for way, own in seconds.items():
+        ratios = [a / b for a, b in zip(own, plain, strict=True)]
+        print(
+            f"{way:18s} median {statistics.median(own):6.4f}  of plain: median "
+            f"{statistics.median(ratios):5.3f} (from {min(ratios):5.3f} to {max(ratios):5.3f})",
+            flush=True,
+        )
+
+
+def compare_layers(rounds: int) -> None:
+    """Print the step times of many layers, and of one layer used many times."""
+    for reused in (False, True):
+        use = f"one layer used {DEPTH} times" if reused else f"{DEPTH} layers"
+        print(f"CPU seconds per step, {use} of {WIDTH} x {WIDTH}, {ROWS} rows, {rounds} rounds")
+        steps = {"plain Adam": layer_stepper(reused, "plain Adam", 1)}
+        for way in ("partition", "hadamard"):
+            for part in (20, 2):
+                steps[f"{way}, d = D/{part}"] = layer_stepper(reused, way, part)
+        compare(times(rounds, steps))
 
 
 def resident(field: str) -> int:
@@ -115,6 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--dim", type=int, default=1000)
+    parser.add_argument("--layers", action="store_true")
     parser.add_argument("--memory-of", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -122,15 +182,13 @@ def main() -> None:
         way, rows, tokens = options.memory_of
         print(json.dumps(memory(way, options.dim, int(rows), int(tokens))))
         return
+    compare_layers(LAYER_ROUNDS)
+    if options.layers:
+        return
     print(f"d = {options.dim}; CPU seconds per step, 32 x 64 tokens, {options.rounds} rounds")
-    seconds = times(options.rounds, options.dim)
-    plain = seconds[WAYS[0]]
-    for way, own in seconds.items():
-        ratios = [a / b for a, b in zip(own, plain, strict=True)]
-        print(
-            f"{way:11s} median {statistics.median(own):6.3f}  of plain: median "
-            f"{statistics.median(ratios):5.3f} (from {min(ratios):5.3f} to {max(ratios):5.3f})"
-        )
+    compare(
+        times(options.rounds, {way: stepper(trained(way, options.dim), 32, 64) for way in WAYS})
+    )
     for rows, tokens in ((1, 8), (32, 64)):
         print(f"peak memory above the imports, {rows} x {tokens} tokens, 3 steps")
         reference = 0.0

@@ -12,6 +12,7 @@ import subspan
 from subspan import maps
 from subspan.adapters import shift
 from subspan.adapters.sliced import IndexedMap, RowSlices, make_sliced
+from subspan.adapters.tables import Table
 from subspan.maps.gaussian import GaussianMap
 
 # (d, D, cuts): one coordinate, whole hands, an odd rest, d = D, and both widths of integers
@@ -90,7 +91,7 @@ def test_chunks_give_the_same_as_one_piece(monkeypatch):
         monkeypatch.setattr(IndexedMap, "chunk", chunk)
         sliced = make_sliced("hadamard", 50, 2000, 0)
         for view in (base, base.t().contiguous().t()):  # contiguous, and not
-            out = shift.shift(view, sliced.table(theta), scale, sliced, 100)
+            out = shift.shift(view, Table(sliced.table(theta)), scale, sliced, 100)
             grads = torch.autograd.grad(out.sin().sum(), (theta, scale))
             assert out.stride() == view.stride()
             results.append((out, *grads))

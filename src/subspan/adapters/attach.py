@@ -17,7 +17,8 @@ from subspan.adapters.root import Rest, Root
 from subspan.adapters.selection import Weight, padding_row, select
 from subspan.adapters.shift import shift
 from subspan.adapters.sites import ROOT, SITE, dress
-from subspan.adapters.sliced import SlicedMap, make_sliced, traced
+from subspan.adapters.sliced import SlicedMap, make_sliced
+from subspan.adapters.tables import TableKeeper, one_pass
 from subspan.canonical import canonical_json, digest
 from subspan.errors import InputError, invalid, unknown, whole
 
@@ -58,9 +59,7 @@ class Handle:
         owners = list(dict.fromkeys(w.sites[0][0] for w in weights))
         self._layers = [owners.index(w.sites[0][0]) for w in weights]
         self.layer_count = len(owners)
-        self._kept: tuple[torch.Tensor, torch.Tensor, tuple[object, ...], torch.Tensor] | None = (
-            None
-        )
+        self._tables = TableKeeper()
 
     @property
     def theta(self) -> nn.Parameter:
@@ -81,7 +80,7 @@ class Handle:
         """Return weight `number` of the subspace at the present θ, for `base` its value at 0."""
         theta, scales = self.theta, self.scales
         with torch.autocast(base.device.type, enabled=False):
-            table = self._table(theta)
+            table = self._tables.table(theta, self._sliced)
             scale = None if scales is None else scales[self._layers[number]]
             result = shift(
                 base, table, scale, self._sliced, self._starts[number], self._still[number]
@@ -89,31 +88,6 @@ class Handle:
         if not torch.compiler.is_compiling():
             result._subspan_tie = (id(self), number)  # type: ignore[attr-defined]
         return result
-
-    def _table(self, theta: torch.Tensor) -> torch.Tensor:
-        """Return what all weights are read from, made once for a forward pass.
-
-        On a CPU it is kept until θ changes, by its contents and not by its version, which not
-        every optimiser counts up. Elsewhere comparing would wait for the device.
-        """
-        if traced() or theta.device.type != "cpu":
-            return self._sliced.table(theta)
-        mode = (
-            torch.is_grad_enabled(),
-            torch.is_inference_mode_enabled(),
-            theta.requires_grad,
-            theta.dtype,
-        )
-        if self._kept is not None:
-            of, value, at, table = self._kept
-            if of is theta and at == mode and torch.equal(value, theta):
-                return table
-        table = self._sliced.table(theta)
-        self._kept = (theta, theta.detach().clone(), mode, table)
-        return table
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_kept": None}
 
     def detach(self) -> nn.Module:
         """Take the subspace away: the module is as it was before `attach`, bit for bit.
@@ -127,7 +101,7 @@ class Handle:
     def merge(self) -> nn.Module:
         """Bake θ into the module's weights and take the subspace away. Returns the module."""
         self._alive()
-        with torch.no_grad():
+        with torch.no_grad(), one_pass():
             for number, weight in enumerate(self.weights):
                 value = self.weight(number, weight.value)
                 for owner, name in weight.sites:  # in a deep copy, tied views are tensors apart

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from subspan.adapters.sliced import SlicedMap, traced
+from subspan.adapters.tables import SharedGradient, Table
 
 
 def shift(
     base: torch.Tensor,
-    table: torch.Tensor,
+    table: Table,
     scale: torch.Tensor | None,
     sliced: SlicedMap,
     start: int,
@@ -25,15 +26,17 @@ def shift(
 
     Args:
         base: weights at θ = 0, n of them.
-        table: `sliced.table(θ)`.
+        table: of `sliced` at θ.
         scale: λ, shape (), or None for 1.
         sliced: A.
         start: where the tensor begins in the flat weight vector.
         still: row of base that is not shifted, if any.
     """
     if traced():
-        return _plain(base, table, scale, sliced, start, still)
-    result: torch.Tensor = _Shift.apply(table, scale, base, sliced, start, still)
+        return _plain(base, table.values, scale, sliced, start, still)
+    result: torch.Tensor = _Shift.apply(
+        table.values, scale, base, table.gradient, sliced, start, still
+    )
     return result
 
 
@@ -59,11 +62,13 @@ class _Shift(torch.autograd.Function):
         table: torch.Tensor,
         scale: torch.Tensor | None,
         base: torch.Tensor,
+        gradient: SharedGradient | None,
         sliced: SlicedMap,
         start: int,
         still: int | None,
     ) -> torch.Tensor:
         ctx.save_for_backward(table, scale)
+        ctx.gradient = gradient
         ctx.sliced, ctx.start, ctx.still = sliced, start, still
         out = torch.empty_like(base)
         if still is not None:
@@ -82,8 +87,11 @@ class _Shift(torch.autograd.Function):
         if torch.is_grad_enabled():
             v = _without(v, ctx.still)
             pulls = _plain_backward(v, table, scale, ctx.sliced, ctx.start)
-            return *pulls, None, None, None, None
-        pulled = torch.zeros_like(table)
+            return *pulls, None, None, None, None, None
+        if ctx.gradient is None:
+            pulled, new = torch.zeros_like(table), True
+        else:
+            pulled, new = ctx.gradient.buffer(table)
         slope = None if scale is None else torch.zeros_like(scale)
         for first, piece in _moving(ctx.sliced.chunk, ctx.still, v):
             flat = piece.reshape(-1).to(table.dtype)
@@ -92,7 +100,7 @@ class _Shift(torch.autograd.Function):
                 slope += flat @ ctx.sliced.read(table, a, a + len(flat))
                 flat = flat * scale
             ctx.sliced.collect(flat, a, a + len(flat), pulled)
-        return pulled, slope, None, None, None, None
+        return pulled if new else None, slope, None, None, None, None, None
 
 
 def _plain_backward(

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
+from subspan.adapters.tables import one_pass
 from subspan.errors import InputError
 
 SITE = "_subspan_site"  # instance attribute: attribute name → (handle, number of the weight)
@@ -51,6 +53,7 @@ def subclass(plain: type[nn.Module], names: tuple[str, ...], is_root: bool) -> t
     }
     if is_root:
         body |= {
+            "__call__": _call_of(plain),
             "_apply": _apply,
             "_save_to_state_dict": _save_to_state_dict,
             "_load_from_state_dict": _load_from_state_dict,
@@ -73,6 +76,16 @@ def _property(name: str) -> property:
         return result
 
     return property(get)
+
+
+def _call_of(plain: type[nn.Module]) -> Callable[..., Any]:
+    def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return plain.__call__(self, *args, **kwargs)
+        with one_pass():
+            return plain.__call__(self, *args, **kwargs)
+
+    return call
 
 
 def _setattr(self: nn.Module, name: str, value: Any) -> None:

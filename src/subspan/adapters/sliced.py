@@ -53,12 +53,14 @@ class SlicedMap(abc.ABC):
         dim: d.
         ambient_dim: D.
         device: where it is used.
+        tabulates: whether the table is more than θ itself.
     """
 
     name: str
     dim: int
     ambient_dim: int
     device: torch.device
+    tabulates = False
 
     @abc.abstractmethod
     def table(self, theta: torch.Tensor) -> torch.Tensor:
@@ -98,6 +100,8 @@ class IndexedMap(SlicedMap):
         ambient_dim: D.
         seed: of the map.
     """
+
+    tabulates = True
 
     def __init__(self, name: str, dim: int, ambient_dim: int, seed: int) -> None:
         check_dims(dim, ambient_dim)

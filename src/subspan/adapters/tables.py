@@ -1,0 +1,156 @@
+"""The table that all weights of a subspace are read from: made once, its gradient summed once.
+
+θ may be written in ways that count up no version, so whether a kept table still fits is decided by
+the contents of θ. That costs O(d), and is done once in a *pass*: a call of a module that has a
+subspace, or a run of autograd's engine, in which checkpointed layers read their weights again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.autograd import forward_ad
+from torch.utils.weak import TensorWeakRef
+
+from subspan.adapters.sliced import SlicedMap, traced
+
+
+class Pass:
+    """A call of a module that has a subspace.
+
+    Attributes:
+        tables: made in it under `torch.func` or forward mode, which outlive no call; by keeper,
+            with the θ they are of.
+        level: of transforms around the call.
+    """
+
+    def __init__(self) -> None:
+        self.tables: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.level = _level()
+
+
+_running: ContextVar[Pass | None] = ContextVar("subspan_pass", default=None)
+
+
+@contextlib.contextmanager
+def one_pass() -> Iterator[None]:
+    """Within this, θ is compared once; it must not be written there without counting a version."""
+    if _running.get() is not None:
+        yield
+        return
+    token = _running.set(Pass())
+    try:
+        yield
+    finally:
+        _running.reset(token)
+
+
+def _present() -> Pass | int | None:
+    """Return what tells the present pass from all others; None outside one."""
+    task: int = torch._C._current_graph_task_id()
+    return _running.get() or (task if task >= 0 else None)
+
+
+def _level() -> tuple[int, int]:
+    return torch._C._functorch.maybe_current_level() or 0, forward_ad._current_level
+
+
+class SharedGradient:
+    """The gradient of one table, which the weights of a backward pass sum in one place.
+
+    The first weight hands autograd a buffer as its gradient. The others add to it, and hand over
+    nothing. The reference is weak, so that a buffer is written for as long as autograd holds it:
+    one that it has added to another, or did not want, is not found again, and the next weight hands
+    over a new one. On a CPU only, where one thread runs the pass in order.
+    """
+
+    def __init__(self) -> None:
+        self._latest: tuple[int, TensorWeakRef] | None = None
+
+    def buffer(self, table: torch.Tensor) -> tuple[torch.Tensor, bool]:
+        """Return where to add a weight's gradient, and whether that is new to autograd."""
+        task: int = torch._C._current_graph_task_id()
+        if self._latest is not None and self._latest[0] == task:
+            known = self._latest[1]()
+            if known is not None:
+                return known, False
+        new = torch.zeros_like(table)
+        if task >= 0 and new.device.type == "cpu":
+            self._latest = (task, TensorWeakRef(new))
+        return new, True
+
+
+class Table(NamedTuple):
+    """What weights are read from; `gradient` is None where each hands over its own."""
+
+    values: torch.Tensor
+    gradient: SharedGradient | None = None
+
+
+class _Kept(NamedTuple):
+    theta: torch.Tensor
+    copy: torch.Tensor | None  # of its contents; None: too slow to compare
+    place: tuple[Any, ...]
+    version: int
+    table: Table
+    seen: Pass | int | None  # the pass in which the contents were last known to be the same
+
+
+class TableKeeper:
+    """Keeps the table of a subspace for as long as θ has the same contents.
+
+    Off the CPU, where comparing would wait for the device, for a pass on one stream.
+    """
+
+    def __init__(self) -> None:
+        self._kept: _Kept | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_kept": None}
+
+    def table(self, theta: torch.Tensor, sliced: SlicedMap) -> Table:
+        """Return the table of θ (d,), differentiable if θ is, whatever the mode it is read in."""
+        if not sliced.tabulates:
+            return Table(theta)
+        if traced():
+            return Table(self._traced(theta, sliced))
+        if type(theta) not in (torch.Tensor, nn.Parameter) or theta.is_meta:
+            return Table(sliced.table(theta))
+        now, place = _present(), _place(theta)
+        version = -1 if theta.is_inference() else theta._version
+        kept = self._kept
+        if kept is not None and kept.theta is theta and kept.place == place:
+            if now is not None and kept.seen == now and kept.version == version:
+                return kept.table
+            if kept.copy is not None and torch.equal(kept.copy, theta):
+                self._kept = kept._replace(version=version, seen=now)
+                return kept.table
+        with torch.inference_mode(False), torch.enable_grad():
+            table = Table(sliced.table(theta), SharedGradient())
+            copy = theta.detach().clone() if theta.device.type == "cpu" else None
+        self._kept = _Kept(theta, copy, place, version, table, now)
+        return table
+
+    def _traced(self, theta: torch.Tensor, sliced: SlicedMap) -> torch.Tensor:
+        """Return the table where something looks into operations, kept for a call at most."""
+        now = None if torch.compiler.is_compiling() else _running.get()
+        if now is None:
+            return sliced.table(theta)
+        of, table = now.tables.get(id(self), (None, None))
+        if of is theta and table is not None:
+            return table
+        table = sliced.table(theta)
+        if now.level == _level():  # else it belongs to a transform within the call
+            now.tables[id(self)] = (theta, table)
+        return table
+
+
+def _place(theta: torch.Tensor) -> tuple[Any, ...]:
+    """Return what a table depends on beside the contents of θ."""
+    stream = torch.cuda.current_stream(theta.device) if theta.is_cuda else None
+    return theta.data_ptr(), theta.device, theta.dtype, theta.requires_grad, stream
