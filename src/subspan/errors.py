@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+import math
+import sys
+from numbers import Integral, Real
+from typing import Any
 
 
 class SubspanError(Exception):
@@ -32,18 +35,46 @@ def unknown(kind: str, name: str, known: list[str]) -> InputError:
     return InputError(f"{kind}: unknown name {name!r}. {remedy}")
 
 
-def whole(name: str, value: object, *, low: int | None = None) -> int:
-    """Return an integer, NumPy's too, as an int.
+def whole(name: str, value: object, *, low: int | None = None, high: int | None = None) -> int:
+    """Return an integer, NumPy's or a 0-d array's too, as an int.
 
     Raises:
-        InputError: it is none, or below `low`.
+        InputError: it is none, below `low` or above `high`.
     """
+    number = _scalar(value)
+    fits = _is(number, Integral) and (low is None or number >= low)
+    if fits and (high is None or number <= high):
+        return int(number)
     least = "" if low is None else f", {low} or more"
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise invalid(name, expected=f"an integer{least}", got=repr(value))
-    if low is not None and value < low:
-        raise invalid(name, expected=f"an integer{least}", got=value)
-    return int(value)
+    allowed = least if high is None else f" in {low} … {high}"
+    raise invalid(name, expected=f"an integer{allowed}", got=_shown(value))
+
+
+def real(
+    name: str,
+    value: object,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    strict: bool = False,
+) -> float:
+    """Return a finite number in [low, high], NumPy's or a 0-d array's too, as a float.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+        low: lower end.
+        high: upper end.
+        strict: leave out the ends themselves.
+
+    Raises:
+        InputError: it is no such number.
+    """
+    number = _scalar(value)
+    finite = _is(number, Real) and abs(number) <= sys.float_info.max
+    if finite and (low < number < high or (not strict and number in (low, high))):
+        return float(number)
+    raise invalid(name, expected=_interval(low, high, strict), got=_shown(value))
 
 
 def check_confidence(confidence: float) -> None:
@@ -52,8 +83,32 @@ def check_confidence(confidence: float) -> None:
     Raises:
         InputError: as said.
     """
-    if not 0 < confidence < 1:
-        remedy = f"Write {confidence / 100:g} for {confidence:g} %." if 1 < confidence < 100 else ""
-        raise invalid(
-            "confidence", expected="a number in (0, 1)", got=repr(confidence), remedy=remedy
-        )
+    number = _scalar(confidence)
+    if _is(number, Real) and 0 < number < 1:
+        return
+    percent = _is(number, Real) and 1 < number < 100
+    remedy = f"Write {number / 100:g} for {number:g} %." if percent else ""
+    raise invalid(
+        "confidence", expected="a number in (0, 1)", got=_shown(confidence), remedy=remedy
+    )
+
+
+def _interval(low: float, high: float, strict: bool) -> str:
+    if math.isfinite(low) and math.isfinite(high):
+        ends = f"({low:.4g}, {high:.4g})" if strict else f"[{low:.4g}, {high:.4g}]"
+        return f"a number in {ends}"
+    bound = f" {'>' if strict else '≥'} {low:.4g}" if math.isfinite(low) else ""
+    return f"a finite number{bound}"
+
+
+def _scalar(value: Any) -> Any:
+    """A NumPy or PyTorch scalar as Python's own; anything else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
+def _is(number: Any, kind: type) -> bool:
+    return isinstance(number, kind) and not isinstance(number, bool)
+
+
+def _shown(value: Any) -> str:
+    return f"shape {tuple(value.shape)}" if getattr(value, "ndim", 0) else repr(value)
