@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from subspan.errors import InputError
 from subspan.streams import stream
@@ -91,5 +92,35 @@ def test_bad_input_is_named():
         local_angular_dim(-1.0)
     with pytest.raises(InputError, match=r"constants.*Did you mean 'sharp'"):
         escape_probability(1.0, 1, 10, constants="sharpe")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="constants"):
+        certified_miss_dim(60.0, 10, constants="foo")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="confidence"):
         certified_miss_dim(1.0, 10, 1.0)
+    with pytest.raises(InputError, match="ambient_dim: expected an integer, 1 or more, got -50"):
+        certified_miss_dim(1.0, -50)
+    with pytest.raises(InputError, match="dim: expected an integer, 0 or more, got -4"):
+        polar_escape_probability(3, -4)
+
+
+@pytest.mark.parametrize("width", [-1.0, math.nan, math.inf, "3", None])
+@pytest.mark.parametrize(
+    "call",
+    [
+        local_angular_dim,
+        lambda w: escape_probability(w, 1, 10),
+        lambda w: certified_miss_dim(w, 10),
+        lambda w: polar_escape_probability(w, 1),
+        polar_certified_miss_dim,
+    ],
+)
+def test_a_width_is_a_finite_number_of_zero_or_more(call, width):
+    with pytest.raises(InputError, match="width: expected a finite number ≥ 0, got"):
+        call(width)
+
+
+def test_scalars_of_numpy_and_torch_count_as_numbers():
+    width, dim, ambient = np.float32(3), np.int64(10), torch.tensor(100)
+    expected = escape_probability(3.0, 10, 100, constants="sharp")
+    assert escape_probability(width, dim, ambient, constants="sharp") == expected
+    assert certified_miss_dim(width, ambient) == certified_miss_dim(3.0, 100)
+    assert polar_escape_probability(torch.tensor(9.0), dim) == polar_escape_probability(9.0, 10)

@@ -58,3 +58,31 @@ def test_dim_at_inverts_probability():
         transition.dim_at(1.0)
     with pytest.raises(InputError, match="squared_distances"):
         Transition.from_distances(np.ones(1))
+
+
+def test_bad_input_is_named():
+    for call in (hit_dim, miss_dim):
+        with pytest.raises(
+            InputError, match="ambient_dim: expected an integer, 1 or more, got -50"
+        ):
+            call(3.0, -50, 0.1)
+        with pytest.raises(InputError, match=r"stat_dim: expected a number in \[0, 50\], got 51"):
+            call(51, 50, 0.1)
+        with pytest.raises(InputError, match="stat_dim"):
+            call(math.nan, 50, 0.1)
+        for eta in (-1, 1, math.nan):
+            with pytest.raises(InputError, match=r"eta: expected a number in \(0, 1\), got"):
+                call(3.0, 50, eta)
+        assert call(np.float32(3), np.int64(50), np.float64(0.1)) == call(3.0, 50, 0.1)
+    with pytest.raises(InputError, match="stat_dim"):
+        Transition.from_stat_dim(-1, 50)
+    with pytest.raises(InputError, match="center: expected a finite number, got nan"):
+        Transition(math.nan, 1.0)
+    with pytest.raises(InputError, match="spread: expected a finite number ≥ 0, got -1"):
+        Transition(1.0, -1.0)
+    with pytest.raises(InputError, match="squared_distances: expected numbers ≥ 0, got -1"):
+        Transition.from_distances([1.0, -1.0])
+    with pytest.raises(InputError, match="dims: expected numbers, got NaN"):
+        Transition(1.0, 1.0).probability([1.0, math.nan])
+    with pytest.raises(InputError, match="ambient_dim"):
+        Transition(1.0, 1.0).threshold(0)

@@ -1,7 +1,9 @@
 import itertools
+import math
 
 import numpy as np
 import pytest
+import torch
 
 from subspan.errors import InputError
 from subspan.streams import stream
@@ -95,11 +97,26 @@ def test_bad_input_is_named():
             hitting_dims([1.0, 1.0], [1.0, 1.0], level, 2, 0)
     with pytest.raises(InputError, match=r"displacement: expected shape \(2,\), got shape \(3,\)"):
         hitting_dims([1, 1], [1, 1, 1], 0.1, 2, 0)
-    with pytest.raises(InputError, match="draws"):
-        hitting_dims([1.0], [1.0], 0.1, 0, 0)
-    assert quadratic_threshold([1.0], [1.0], np.float32(0.25)) == quadratic_threshold(
-        [1.0], [1.0], 0.25
-    )
+    with pytest.raises(InputError, match=r"formula.*Known"):  # also where w₀ lies inside
+        quadratic_threshold([1.0], [0.1], 1.0, "foo")
+    for draws in (0, -1, 1.5, math.nan):
+        with pytest.raises(InputError, match="draws: expected an integer, 1 or more, got"):
+            hitting_dims([1.0], [1.0], 0.1, draws, 0)
+    with pytest.raises(InputError, match="seed"):
+        hitting_dims([1.0], [1.0], 0.1, 1, 0.5)
+    with pytest.raises(InputError, match=r"eigenvalues: expected shape \(D,\), D ≥ 1"):
+        quadratic_threshold([], [], 0.1)
+    with pytest.raises(InputError, match="eigenvalues: expected an array of numbers"):
+        quadratic_threshold(["one"], [1.0], 0.1)
+
+
+def test_scalars_and_vectors_of_numpy_and_torch_count_as_numbers():
+    expected = quadratic_threshold([1.0, 2.0], [1.0, 1.0], 0.25)
+    for level in (np.float32(0.25), torch.tensor(0.25)):
+        assert quadratic_threshold(torch.tensor([1.0, 2.0]), np.ones(2), level) == expected
+    hits = hitting_dims([1.0, 2.0], [1.0, 1.0], 0.25, 3, 0)
+    again = hitting_dims([1, 2], torch.ones(2), np.float32(0.25), np.int64(3), np.int64(0))
+    assert np.array_equal(again, hits)
 
 
 def test_the_paper_formula_is_tight_where_radii_are_small_along_the_displacement():

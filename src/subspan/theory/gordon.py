@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from subspan.errors import check_confidence, invalid, unknown
+from subspan.errors import check_confidence, real, unknown, whole
 
 Constants = Literal["gordon", "sharp"]
 
@@ -27,8 +27,11 @@ def local_angular_dim(width: float) -> float:
 
     Larsen et al. 2022: below d = D − d_local a random subspace through w₀ misses S with high
     probability.
+
+    Raises:
+        InputError: the width is not a number ≥ 0.
     """
-    return _check_width(width) ** 2
+    return real("width", width, low=0) ** 2
 
 
 def escape_probability(
@@ -45,7 +48,7 @@ def escape_probability(
       Willsky 2012, Corollary 3.3). It certifies misses about three times closer to w².
 
     Args:
-        width: w, Gaussian width of proj_{w₀}(S), in [0, E‖g_D‖].
+        width: w ≥ 0, Gaussian width of proj_{w₀}(S).
         dim: d, 0 … D.
         ambient_dim: D.
         constants: which form of the bound.
@@ -56,18 +59,16 @@ def escape_probability(
     Raises:
         InputError: an argument is out of range.
     """
-    _check_width(width)
-    _check_dims(dim, ambient_dim)
-    codim = ambient_dim - dim
+    width, ambient_dim = real("width", width, low=0), whole("ambient_dim", ambient_dim, low=1)
+    codim = ambient_dim - whole("dim", dim, low=0, high=ambient_dim)
+    _check_constants(constants)
     if codim <= width**2:
         return 0.0
     if constants == "gordon":
         bound = 1 - 3.5 * math.exp(-((codim / math.sqrt(codim + 1) - width) ** 2) / 18)
-    elif constants == "sharp":
+    else:
         gap = mean_norm(codim) - width
         bound = 1 - math.exp(-(gap**2) / 2) if gap > 0 else 0.0
-    else:
-        raise unknown("constants", str(constants), ["gordon", "sharp"])
     return max(0.0, bound)
 
 
@@ -85,6 +86,9 @@ def certified_miss_dim(
         InputError: an argument is out of range.
     """
     check_confidence(confidence)
+    real("width", width, low=0)
+    _check_constants(constants)
+    ambient_dim = whole("ambient_dim", ambient_dim, low=1)
     low, high = 0, ambient_dim + 1  # certified (0 by convention), not certified
     while high - low > 1:
         middle = (low + high) // 2
@@ -111,15 +115,22 @@ def polar_escape_probability(polar_width: float, dim: int) -> float:
     Args:
         polar_width: E dist(g, C), about √d* (the Gaussian width of the polar cone).
         dim: d ≥ 0.
+
+    Raises:
+        InputError: an argument is out of range.
     """
-    gap = _check_width(polar_width) - mean_norm(dim)
+    gap = real("polar_width", polar_width, low=0) - mean_norm(whole("dim", dim, low=0))
     return 1 - math.exp(-(gap**2) / 2) if gap > 0 else 0.0
 
 
 def polar_certified_miss_dim(polar_width: float, confidence: float = 0.95) -> int:
-    """Return the largest d that `polar_escape_probability` certifies to miss; 0 if none."""
+    """Return the largest d that `polar_escape_probability` certifies to miss; 0 if none.
+
+    Raises:
+        InputError: an argument is out of range.
+    """
     check_confidence(confidence)
-    low, high = 0, math.ceil(polar_width**2) + 2
+    low, high = 0, math.ceil(real("polar_width", polar_width, low=0) ** 2) + 2
     while high - low > 1:
         middle = (low + high) // 2
         if polar_escape_probability(polar_width, middle) >= confidence:
@@ -129,14 +140,6 @@ def polar_certified_miss_dim(polar_width: float, confidence: float = 0.95) -> in
     return low
 
 
-def _check_width(width: float) -> float:
-    if not (isinstance(width, int | float) and 0 <= width < math.inf):
-        raise invalid("width", expected="a finite number ≥ 0", got=repr(width))
-    return float(width)
-
-
-def _check_dims(dim: int, ambient_dim: int) -> None:
-    if not (isinstance(ambient_dim, int) and ambient_dim >= 1):
-        raise invalid("ambient_dim", expected="an integer ≥ 1", got=repr(ambient_dim))
-    if not (isinstance(dim, int) and 0 <= dim <= ambient_dim):
-        raise invalid("dim", expected=f"an integer in 0 … {ambient_dim}", got=repr(dim))
+def _check_constants(constants: str) -> None:
+    if constants not in ("gordon", "sharp"):
+        raise unknown("constants", str(constants), ["gordon", "sharp"])

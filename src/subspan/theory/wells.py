@@ -6,17 +6,15 @@ L(w) = ½ Σ λᵢ (wᵢ − w*ᵢ)², level ε, radii rᵢ² = 2ε/λᵢ, displ
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import Literal
 
 import numpy as np
-import torch
 
-from subspan.errors import invalid, unknown, whole
+from subspan.errors import real, unknown, whole
 from subspan.streams import stream
+from subspan.theory.arrays import ArrayLike, vector
 
 Formula = Literal["exact", "paper"]
-ArrayLike = np.ndarray | torch.Tensor | list[float]
 
 
 def quadratic_threshold(
@@ -43,7 +41,7 @@ def quadratic_threshold(
     Raises:
         InputError: shapes differ, numbers are not finite, ε ≤ 0 or the formula is unknown.
     """
-    lam, delta = _well(eigenvalues, displacement)
+    lam, delta = check_well(eigenvalues, displacement)
     lam = np.maximum(lam, 0.0)
     return threshold_from_measures((lam, np.ones_like(lam)), (lam, delta**2), level, formula)
 
@@ -65,20 +63,23 @@ def threshold_from_measures(
         total: ‖w̃‖² for the paper's formula, if the weights do not sum to it.
     """
     level = check_level(level)
+    if formula not in ("exact", "paper"):
+        raise unknown("formula", str(formula), ["exact", "paper"])
     nodes, weights = displacement
     if nodes @ weights <= 2 * level:
         return 0.0
     if formula == "paper":
         kappa = float(weights.sum()) if total is None else total
-    elif formula == "exact":
-        kappa = _kappa(nodes, weights, 2 * level)
     else:
-        raise unknown("formula", str(formula), ["exact", "paper"])
+        kappa = solve_kappa(nodes, weights, 2 * level)
     return float((kappa * density[0] / (2 * level + kappa * density[0])) @ density[1])
 
 
-def _kappa(nodes: np.ndarray, weights: np.ndarray, two_eps: float) -> float:
-    """Solve Σ weight λ/(2ε + κλ) = 1. The left side falls in κ: above 1 at 0, below at Σ weight."""
+def solve_kappa(nodes: np.ndarray, weights: np.ndarray, two_eps: float) -> float:
+    """Solve Σ weight λ/(2ε + κλ) = 1 for κ ≥ 0, given nodes λ ≥ 0 with Σ weight λ > 2ε.
+
+    The left side falls in κ: above 1 at 0, below at Σ weight.
+    """
     low, high = 0.0, float(weights.sum())
     positive = nodes > 0
     nodes, weights = nodes[positive], weights[positive]
@@ -111,8 +112,8 @@ def hitting_dims(
     Raises:
         InputError: shapes differ, numbers are not finite, ε is not above 0 or draws below 1.
     """
-    lam, delta = _well(eigenvalues, displacement)
-    level, draws = check_level(level), whole("draws", draws, low=1)
+    lam, delta = check_well(eigenvalues, displacement)
+    level, draws, seed = check_level(level), whole("draws", draws, low=1), whole("seed", seed)
     root = np.sqrt(np.maximum(lam, 0.0))
     target = root * delta
     hits = np.empty(draws, dtype=np.int64)
@@ -131,24 +132,14 @@ def check_level(level: float) -> float:
     Raises:
         InputError: it is not a finite number above 0.
     """
-    if isinstance(level, bool) or not (isinstance(level, Real) and 0 < level < math.inf):
-        raise invalid("level", expected="a finite number > 0", got=repr(level))
-    return float(level)
+    return real("level", level, low=0, strict=True)
 
 
-def _well(eigenvalues: ArrayLike, displacement: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    lam, delta = _vector("eigenvalues", eigenvalues), _vector("displacement", displacement)
-    if lam.shape != delta.shape:
-        raise invalid("displacement", expected=f"shape {lam.shape}", got=f"shape {delta.shape}")
-    return lam, delta
+def check_well(eigenvalues: ArrayLike, displacement: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return λ and w₀ − w* as float64 arrays (D,).
 
-
-def _vector(name: str, values: ArrayLike) -> np.ndarray:
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu().numpy()
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or array.size == 0:
-        raise invalid(name, expected="shape (D,), D ≥ 1", got=f"shape {array.shape}")
-    if not np.isfinite(array).all():
-        raise invalid(name, expected="finite numbers", got="NaN or infinity")
-    return array
+    Raises:
+        InputError: shapes differ, or numbers are not finite.
+    """
+    lam = vector("eigenvalues", eigenvalues)
+    return lam, vector("displacement", displacement, size=lam.size)
