@@ -20,7 +20,6 @@ import torch
 
 import subspan as ss
 from subspan.theory.cone import ConeEstimate, cone_threshold
-from subspan.theory.gordon import certified_miss_dim, polar_certified_miss_dim
 from subspan.theory.linearize import linearize
 from subspan.theory.predict import predict_threshold
 
@@ -90,14 +89,14 @@ def cones(problem: Any, levels: list[float], options: dict[str, Any]) -> dict[st
     found = {}
     for level in levels:
         cone: ConeEstimate = cone_threshold(problem, ss.LossBelow(level), **options)
-        width, dim = cone.width, problem.ambient_dim
         found[f"{level:g}"] = {
             **interval(cone),
             "by_radius": [round(v, 2) for v in cone.by_radius],
             "at_0.9": round(cone.transition.dim_at(0.9), 1),
-            "certified_miss_gordon": certified_miss_dim(width, dim),
-            "certified_miss_sharp": certified_miss_dim(width, dim, constants="sharp"),
-            "certified_miss_polar": polar_certified_miss_dim(cone.polar_width),
+            **{
+                f"certified_miss_{form}": cone.certified_miss_dim(form)
+                for form in ("gordon", "sharp", "polar")
+            },
         }
         print("  ", level, cone, flush=True)
     return found

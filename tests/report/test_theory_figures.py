@@ -22,14 +22,14 @@ DIM, GOAL = 2410, LossBelow(0.1)
 
 def prediction(value=196.0, asked=GOAL):
     band = None if value is None else MeanEstimate(value, value - 15, value + 15, 0.95, 6)
-    at = LevelPrediction(0.1, band, 0.025, 5.0, 0.3, 2.4, 0.0, ())
+    at = LevelPrediction(0.1, band, 0.025, 5.0, 0.3, 2.4, 0.0, 0.0, ())
     return Prediction(GOAL, asked, (at,), DIM, 2.4, "gauss-newton", "exact", 0.25)
 
 
-def cone(values=(90.0, 100.0, 110.0), dim=DIM):
+def cone(values=(90.0, 100.0, 110.0), dim=DIM, status="ok"):
     mean = float(np.mean(values))
     return ConeEstimate(
-        mean, mean - 9, mean + 9, 0.95, len(values), "ok", 4.0, 0.0, values, (mean, mean), dim
+        mean, mean - 9, mean + 9, 0.95, len(values), status, 4.0, 0.0, values, (mean, mean), dim
     )
 
 
@@ -49,8 +49,8 @@ def test_prediction_data_holds_every_threshold_on_one_axis():
     assert found.cone == (100.0, 91.0, 109.0)
     assert np.interp(100, found.grid, found.cone_curve) == pytest.approx(0.5, abs=0.01)
     assert (np.diff(found.cone_curve) >= 0).all()
-    # the largest d with d/√(d+1) ≤ E dist − √(2 ln 20) = 9.992 − 2.448
-    assert found.polar == 57
+    # the largest d with d/√(d+1) ≤ low − √(2 ln 20), low = 9.992 − 4.303 · 0.289 (Student)
+    assert found.polar == 40
     assert found.gordon == 0
     for value in (found.polar / 1.3, 100, 196, found.measured.estimate.value):
         assert found.grid[0] < value < found.grid[-1]
@@ -79,7 +79,7 @@ def test_a_threshold_of_zero_can_be_drawn():
 def test_the_prediction_figure_names_what_it_draws():
     figure = draw_prediction(prediction_data(prediction(), cone(), measured()))
     texts = legend(figure)
-    assert texts[:2] == ["Gordon: certifies no miss", "polar Gordon, if convex: misses for d ≤ 57"]
+    assert texts[:2] == ["Gordon: certifies no miss", "polar Gordon, if convex: misses for d ≤ 40"]
     assert "cone bound: centre 100 [91, 109], 90 % at 118" in texts
     curvature = "curvature: centre 196 [181, 211], 90 % at 221"
     assert curvature in texts
@@ -96,6 +96,15 @@ def test_gordons_certified_miss_is_shaded_where_there_is_one():
     assert 0 < found.gordon < found.polar < 2210
     texts = legend(draw_prediction(found))
     assert texts[0] == f"Gordon: misses for d ≤ {found.gordon:,}"
+
+
+def test_a_search_that_did_not_converge_certifies_nothing():
+    found = prediction_data(
+        prediction(2300.0), cone((2200.0, 2210.0, 2220.0), status="not reached")
+    )
+    assert found.gordon is found.polar is None
+    texts = legend(draw_prediction(found))
+    assert texts[0] == "Gordon: no certificate, cone not converged"
 
 
 def test_nothing_in_the_prediction_figure_overlaps():

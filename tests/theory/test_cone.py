@@ -1,3 +1,6 @@
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from subspan.problems import Quadratic
 from subspan.streams import normals, stream
 from subspan.theory.cone import ConeEstimate, _estimate, _Search, cone_threshold
 from subspan.theory.ellipsoid import distances_to_cone
+from subspan.theory.gordon import certified_miss_dim, polar_certified_miss_dim
 from subspan.theory.linearize import linearize
 from subspan.theory.wells import quadratic_threshold
 
@@ -133,7 +137,34 @@ def test_width_and_transition_follow_from_the_values():
     assert float(estimate.transition.probability(estimate.at_delta(0.3))) == pytest.approx(0.7)
 
 
+def test_certified_misses_take_the_conservative_end_of_the_width():
+    values = (2000.0, 2100.0, 2200.0)
+    estimate = ConeEstimate(2100.0, 1900, 2300, 0.95, 3, "ok", 60.0, 0.0, values, (2100.0,), 2410)
+    distances = np.sqrt(values)
+    assert estimate.certified_miss_dim("polar") < polar_certified_miss_dim(estimate.polar_width)
+    least = distances.mean() - 4.3027 * distances.std(ddof=1) / np.sqrt(3)  # Student, 2 degrees
+    assert estimate.certified_miss_dim("polar") == polar_certified_miss_dim(least)
+    widths = np.sqrt(2410 - np.array(values))
+    most = widths.mean() + 4.3027 * widths.std(ddof=1) / np.sqrt(3)
+    for form in ("gordon", "sharp"):
+        assert estimate.certified_miss_dim(form) == certified_miss_dim(most, 2410, constants=form)
+        assert estimate.certified_miss_dim(form) < certified_miss_dim(
+            estimate.width, 2410, constants=form
+        )
+    doubted = dataclasses.replace(estimate, status="radii disagree")
+    assert doubted.certified_miss_dim("gordon") is None
+    with pytest.raises(InputError, match="form: unknown name 'gordn'"):
+        estimate.certified_miss_dim("gordn")
+
+
 def test_bad_input_is_named(tiny):
+    for argument, value in (
+        ("steps", 0), ("steps", 2.5), ("batch_size", -1), ("rows", 0), ("rows", 1.5),
+        ("radii", [math.nan]), ("radii", [1, math.inf]), ("confidence", 95),
+        ("at", torch.zeros(3)), ("at", torch.full((tiny.ambient_dim,), math.nan)),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=f"^{argument}: expected "):
+            cone_threshold(tiny, "loss<=1", **{argument: value})
     with pytest.raises(InputError, match="goal: expected a training loss above 0"):
         cone_threshold(tiny, "accuracy>=0.5")
     with pytest.raises(InputError, match="directions"):

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ import torch
 from subspan.errors import InputError
 from subspan.goals import LossBelow
 from subspan.problems import Quadratic
-from subspan.streams import derive
+from subspan.streams import derive, stream
 from subspan.theory.path import level_at_goal
 from subspan.theory.predict import predict_threshold
 from subspan.theory.wells import quadratic_threshold
@@ -31,11 +33,39 @@ def test_a_quadratic_centred_at_its_minimum_gives_the_formula(well, formula):
     assert found.at_goal.well_drop == pytest.approx(found.at_goal.true_drop)
 
 
+class Unaware(Quadratic):
+    """A quadratic that does not say where its minimum is."""
+
+    minimum = None
+
+
 def test_the_path_reaches_the_same_well_as_its_centre_goes_down(well):
     level = 0.3 * float(well.loss(well.init(0)))
     exact = quadratic_threshold(well.eigenvalues, well.displacement, level)
-    found = predict_threshold(well, f"loss<={level}", center=0.01, probes=40)
+    unaware = Unaware(well.eigenvalues, well.displacement)
+    found = predict_threshold(unaware, f"loss<={level}", center=0.01, probes=40)
     assert found.value == pytest.approx(exact, rel=0.1)
+    assert found.at_goal.slope > 0
+    assert found.status == "ok"
+
+
+@pytest.mark.parametrize("share", [0.7, 0.3])
+def test_a_well_fitted_off_the_minimum_is_doubted_and_a_known_minimum_used(share):
+    """λ = i^-1.5: at loss ε/4 the point of the path is far from the minimum."""
+    lam = np.arange(1, 301) ** -1.5
+    delta = stream(1, "power1.5").standard_normal(300)
+    delta *= 3 / np.linalg.norm(delta)
+    level = share * 0.5 * float(lam @ delta**2)
+    exact = quadratic_threshold(lam, delta, level)
+    off = predict_threshold(Unaware(lam, delta), f"loss<={level}")
+    assert off.value < 0.7 * exact
+    assert off.status == "doubtful"
+    assert "the centre is not a minimum: towards w₀ its slope is" in off.at_goal.notes[0]
+    known = predict_threshold(Quadratic(lam, delta), f"loss<={level}", probes=40)
+    estimate = known.at_goal.estimate
+    assert abs(known.value - exact) <= 4 * estimate.standard_error + estimate.bias
+    assert abs(known.value - exact) < 0.05 * exact
+    assert (known.status, known.at_goal.slope, known.at_goal.center_loss) == ("ok", 0, 0)
 
 
 def test_levels_share_one_run_and_lower_ones_need_more(tiny):
@@ -102,5 +132,12 @@ def test_bad_input_is_named(tiny):
         predict_threshold(tiny, "loss<=1", curvature="hesian")
     with pytest.raises(InputError, match="centers"):
         predict_threshold(tiny, "loss<=1", centers={})
-    with pytest.raises(InputError, match="levels"):
-        predict_threshold(tiny, "loss<=1", levels=[-1])
+    for argument, value in (
+        ("levels", [-1]), ("levels", [math.inf]), ("levels", [math.nan]), ("rows", 1.5),
+        ("rows", 0), ("probes", 1), ("lanczos_steps", 0), ("train_steps", -1),
+        ("start", torch.zeros(3)), ("start", torch.full((tiny.ambient_dim,), math.nan)),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=f"^{argument}: expected "):
+            predict_threshold(tiny, "loss<=1", **{argument: value})
+    with pytest.raises(InputError, match="formula: unknown name 'papr'"):
+        predict_threshold(tiny, "loss<=1", formula="papr")

@@ -47,8 +47,7 @@ def command(
     import torch
 
     import subspan
-    from subspan.theory import cone_threshold, polar_certified_miss_dim, predict_threshold
-    from subspan.theory.gordon import certified_miss_dim
+    from subspan.theory import cone_threshold, predict_threshold
 
     options.check_figure(figure)
     wanted = subspan.parse_goal(goal)
@@ -62,10 +61,7 @@ def command(
     cone = cone_threshold(
         loaded, prediction.goal, seed, directions=directions, steps=steps, rows=rows
     )
-    certified = {
-        "gordon": certified_miss_dim(cone.width, loaded.ambient_dim),
-        "polar": polar_certified_miss_dim(cone.polar_width),
-    }
+    certified = {form: cone.certified_miss_dim(form) for form in ("gordon", "sharp", "polar")}
     drawn = draw(prediction, cone, measured, figure)
     if json:
         print_json(
@@ -85,11 +81,9 @@ def command(
         *(("", f"  ({note})") for note in at.notes),
         ("cone", f"{_centre(cone)}  estimates the geometric lower bound; {cone.status}"),
         ("", f"  (by starting radius: {', '.join(f'{v:.4g}' for v in cone.by_radius)})"),
-        (
-            "certified",
-            f"d ≤ {certified['polar']} misses, if the cone is convex and the width exact",
-        ),
-        ("Gordon", f"d ≤ {certified['gordon']} misses, if the width is exact"),
+        ("Gordon", _certified(certified["gordon"], "if the search found the width")),
+        ("sharp", _certified(certified["sharp"], "the same, sharper constants")),
+        ("polar", _certified(certified["polar"], "the same, if the cone is convex too")),
         ("measured", None if measured is None else f"{_band(measured)}  {_training(measured)}"),
         ("figure", ", ".join(map(str, drawn)) or None),
     )
@@ -155,6 +149,12 @@ def _training(measured: ThresholdEstimate) -> str:
 
 def _band(estimate: Any) -> str:
     return f"d* ≈ {_whole(estimate.value)}  [{_whole(estimate.low)}, {_whole(estimate.high)}]"
+
+
+def _certified(dim: int | None, condition: str) -> str:
+    if dim is None:
+        return "no certificate: the cone search is not to be trusted that far"
+    return f"d ≤ {dim} misses, {condition}" if dim else "certifies no miss"
 
 
 def _centre(estimate: Prediction | ConeEstimate) -> str:

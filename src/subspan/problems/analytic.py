@@ -80,6 +80,10 @@ class Quadratic(AbstractProblem):
         """Evaluate each row of weights (K, D); there is no accuracy."""
         return [Evaluation(float(value), math.nan) for value in self.loss(weights)]
 
+    def minimum(self) -> torch.Tensor:
+        """Return w* (D,), where the loss is least: 0."""
+        return torch.zeros_like(self.displacement)
+
     def minimum_in_subspace(self, offset: torch.Tensor, linear_map: LinearMap) -> torch.Tensor:
         """Return the minimising θ (d,) of L(offset + A θ), by least squares in float64."""
         root = self.eigenvalues.double().sqrt().cpu()
@@ -100,6 +104,8 @@ class Quadratic(AbstractProblem):
 
 
 def _vector(name: str, values: Vector) -> np.ndarray:
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().numpy()
     array = np.array(values, dtype=np.float64)
     if array.ndim != 1 or not array.size:
         raise invalid(name, expected="a vector (D,), D ≥ 1", got=f"shape {array.shape}")

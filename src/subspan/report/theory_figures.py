@@ -19,7 +19,6 @@ from subspan.report.success_curve import (
 )
 from subspan.success.estimate import ThresholdEstimate
 from subspan.theory.cone import ConeEstimate
-from subspan.theory.gordon import certified_miss_dim, polar_certified_miss_dim
 from subspan.theory.lanczos import smoothed_density
 from subspan.theory.predict import Prediction
 
@@ -42,7 +41,8 @@ class PredictionData:
         cone: centre of the cone's transition and its interval (value, low, high).
         curvature: the same from curvature, or None where the run never reached the goal.
         at_90: d of 90 % success from cone and curvature: what a measured threshold is.
-        gordon: largest d that Gordon's theorem certifies to miss (0: none).
+        gordon: largest d that Gordon's theorem certifies to miss (0: none); None where the cone
+            search is not one to certify from.
         polar: largest d certified by its polar form, which assumes a convex cone.
         measured: the measured success curve, or None.
     """
@@ -54,8 +54,8 @@ class PredictionData:
     cone: tuple[float, float, float]
     curvature: tuple[float, float, float] | None
     at_90: tuple[float, float | None]
-    gordon: int
-    polar: int
+    gordon: int | None
+    polar: int | None
     measured: SuccessCurveData | None
 
 
@@ -80,8 +80,8 @@ def prediction_data(
         (cone.mean, cone.low or 0.0, cone.high or float(dim)),
         curvature,
         (cone.at_delta(), prediction.at_delta()),
-        certified_miss_dim(cone.width, dim),
-        polar_certified_miss_dim(cone.polar_width),
+        cone.certified_miss_dim("gordon"),
+        cone.certified_miss_dim("polar"),
         curve,
     )
 
@@ -101,8 +101,11 @@ def draw_prediction(data: PredictionData) -> Figure:
             (data.gordon, "Gordon", 0.4),
             (data.polar, "polar Gordon, if convex", 0.18),
         ):
-            label = f"{name}: " + (f"misses for d ≤ {miss:,}" if miss else "certifies no miss")
-            if miss >= left:
+            if miss is None:
+                label = f"{name}: no certificate, cone not converged"
+            else:
+                label = f"{name}: " + (f"misses for d ≤ {miss:,}" if miss else "certifies no miss")
+            if miss is not None and miss >= left:
                 axes.axvspan(left, miss, color=base.GREY, alpha=shade, linewidth=0, label=label)
             else:  # nothing to shade, but it is part of the answer
                 axes.plot([], [], " ", label=label)

@@ -17,15 +17,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 
-from subspan.errors import InputError, invalid
+from subspan.errors import InputError, check_confidence, invalid, unknown, whole
 from subspan.goals import Goal, parse_goal
 from subspan.problems.base import AbstractProblem
-from subspan.streams import derive, normals
-from subspan.theory.curvature import CHUNK_ROWS, data_chunks, subset_rows
+from subspan.streams import derive, normals, stream
+from subspan.theory.curvature import losses_and_gradients, subset_rows, weights_of
+from subspan.theory.gordon import certified_miss_dim, mean_norm, polar_certified_miss_dim
 from subspan.theory.mean import MeanEstimate
 from subspan.theory.statistical_dimension import Transition
 
@@ -73,6 +75,33 @@ class ConeEstimate(MeanEstimate):
     def polar_width(self) -> float:
         """Mean distance of g to the cone; see `gordon.polar_escape_probability`."""
         return float(np.sqrt(np.array(self.values)).mean())
+
+    def certified_miss_dim(self, form: Literal["gordon", "sharp", "polar"]) -> int | None:
+        """Return the largest d that is certified to miss with the estimate's confidence.
+
+        Taken at the conservative end of the interval over directions: the widest width, or the
+        least `polar_width`. It holds as far as the search found the angles, so None (no
+        certificate) where the status is not `"ok"`; `"polar"` is about the cone's convex hull.
+
+        Args:
+            form: `"gordon"` or `"sharp"`, the constants of `gordon.certified_miss_dim`, or
+                `"polar"`, `gordon.polar_certified_miss_dim`.
+
+        Raises:
+            InputError: another form.
+        """
+        if form not in ("gordon", "sharp", "polar"):
+            raise unknown("form", str(form), ["gordon", "sharp", "polar"])
+        if not self.ok:
+            return None
+        distances = np.sqrt(np.array(self.values))
+        if form == "polar":
+            least = MeanEstimate.of(distances, self.confidence).low or 0.0
+            return polar_certified_miss_dim(max(0.0, least), self.confidence)
+        widths = np.sqrt(self.ambient_dim - distances**2)
+        widest = MeanEstimate.of(widths, self.confidence).high or 0.0
+        most = min(widest, mean_norm(self.ambient_dim))
+        return certified_miss_dim(most, self.ambient_dim, self.confidence, constants=form)
 
     @property
     def transition(self) -> Transition:
@@ -131,24 +160,29 @@ def cone_threshold(
             got=str(goal),
             remedy="predict_threshold finds the loss at which training meets a goal: `.goal`.",
         )
-    if not (isinstance(directions, int) and directions >= 2):
-        raise invalid("directions", expected="an integer ≥ 2", got=repr(directions))
-    if not radii or min(radii) <= 0:
-        raise invalid("radii", expected="positive numbers", got=repr(tuple(radii)))
+    directions = whole("directions", directions, low=2)
+    steps = whole("steps", steps, low=1)
+    if batch_size is not None:
+        batch_size = whole("batch_size", batch_size, low=1)
+    if not radii or not all(0 < radius < math.inf for radius in radii):
+        raise invalid("radii", expected="finite numbers above 0", got=repr(tuple(radii)))
+    check_confidence(confidence)
     dim = problem.ambient_dim
     indices = subset_rows(problem, rows, seed)
     if at is None:
         starts = torch.stack([problem.init(derive(seed, "init", k)) for k in range(directions)])
     else:
-        starts = at.to(problem.device, problem.dtype).expand(directions, dim)
+        starts = weights_of(problem, "at", at).expand(directions, dim)
     g = torch.stack(
         [torch.from_numpy(normals(seed, "cone", k, count=dim)) for k in range(directions)]
     ).to(problem.device, problem.dtype)
     norms = starts.norm(dim=1)
     norms = torch.where(norms > 0, norms, torch.ones_like(norms))
 
-    full = _objective(problem, indices)
-    step = full
+    def full(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return losses_and_gradients(problem, weights, indices)
+
+    step: LossAndGradient = full
     if batch_size is not None:
         step = _minibatches(problem, indices, batch_size, seed)
     count = len(radii)
@@ -325,32 +359,14 @@ def _log(losses: torch.Tensor) -> torch.Tensor:
     return torch.nan_to_num(losses, nan=math.inf).clamp(1e-30, 1e30).log()
 
 
-def _objective(problem: AbstractProblem, indices: torch.Tensor | None) -> LossAndGradient:
-    def value_and_gradient(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        losses = torch.zeros_like(weights[:, 0])
-        gradients = torch.zeros_like(weights)
-        for batch, share in data_chunks(problem, indices, CHUNK_ROWS):
-            if batch is not None:
-                x, y = batch
-                batch = x.expand(len(weights), *x.shape), y.expand(len(weights), *y.shape)
-            loss, gradient = problem.grads(weights, batch)
-            losses += share * loss
-            gradients += share * gradient
-        return losses, gradients
-
-    return value_and_gradient
-
-
 def _minibatches(
     problem: AbstractProblem, indices: torch.Tensor | None, batch_size: int, seed: int
 ) -> LossAndGradient:
-    from subspan.streams import stream
-
     rng = stream(seed, "cone-batches")
     pool = np.arange(problem.train_size) if indices is None else indices.cpu().numpy()
 
     def value_and_gradient(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         rows = rng.choice(pool, min(batch_size, len(pool)), replace=False)
-        return _objective(problem, torch.from_numpy(rows).to(problem.device))(weights)
+        return losses_and_gradients(problem, weights, torch.from_numpy(rows).to(problem.device))
 
     return value_and_gradient

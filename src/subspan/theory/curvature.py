@@ -11,8 +11,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch.func import grad, jvp, vjp, vmap
 
-from subspan.errors import invalid
+from subspan.errors import invalid, whole
 from subspan.problems.base import AbstractProblem, Batch
+from subspan.streams import stream
 from subspan.theory.lanczos import Operator
 
 CHUNK_ROWS = 4096
@@ -46,7 +47,7 @@ def hessian(
         chunk_rows: rows per product, which bounds memory. With BatchNorm the batch statistics are
             those of a chunk, so there keep all rows in one.
     """
-    point = _point(problem, weights)
+    point = weights_of(problem, "weights", weights)
 
     def product(batch: Batch, v: torch.Tensor) -> torch.Tensor:
         gradient = grad(lambda w: problem.loss(w, batch))
@@ -81,7 +82,7 @@ def gauss_newton(
             remedy="Use hessian() for analytic problems.",
         )
     network: HasOutputs = problem
-    point = _point(problem, weights)
+    point = weights_of(problem, "weights", weights)
 
     def product(batch: Batch, v: torch.Tensor) -> torch.Tensor:
         assert batch is not None
@@ -110,14 +111,42 @@ def data_chunks(
         yield problem.batch(rows), len(rows) / len(indices)
 
 
+def losses_and_gradients(
+    problem: AbstractProblem,
+    weights: torch.Tensor,
+    indices: torch.Tensor | None,
+    chunk_rows: int = CHUNK_ROWS,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean losses (K,) and gradients (K, D) at weights (K, D) over the rows used."""
+    losses = torch.zeros_like(weights[:, 0])
+    gradients = torch.zeros_like(weights)
+    for batch, share in data_chunks(problem, indices, chunk_rows):
+        if batch is not None:
+            x, y = batch
+            batch = x.expand(len(weights), *x.shape), y.expand(len(weights), *y.shape)
+        loss, gradient = problem.grads(weights, batch)
+        losses += share * loss
+        gradients += share * gradient
+    return losses, gradients
+
+
+def weights_of(problem: AbstractProblem, name: str, weights: torch.Tensor) -> torch.Tensor:
+    """Return weights (D,) on the problem's device, in its dtype.
+
+    Raises:
+        InputError: another shape, or NaN or infinity among them.
+    """
+    if tuple(weights.shape) != (problem.ambient_dim,):
+        raise invalid(name, expected=f"shape ({problem.ambient_dim},)", got=tuple(weights.shape))
+    if not bool(torch.isfinite(weights).all()):
+        raise invalid(name, expected="finite numbers", got="NaN or infinity")
+    return weights.detach().to(problem.device, problem.dtype)
+
+
 def subset_rows(problem: AbstractProblem, rows: int | None, seed: int) -> torch.Tensor | None:
     """Return `rows` random training rows without replacement, sorted, or None for all of them."""
-    if rows is None or rows >= problem.train_size:
+    if rows is None or whole("rows", rows, low=1) >= problem.train_size:
         return None
-    if rows < 1:
-        raise invalid("rows", expected="a positive integer", got=repr(rows))
-    from subspan.streams import stream
-
     chosen = stream(seed, "rows").choice(problem.train_size, rows, replace=False)
     return torch.from_numpy(chosen).sort().values.to(problem.device)
 
@@ -141,11 +170,3 @@ def _operator(
         return total.detach()
 
     return Operator(problem.ambient_dim, apply, problem.device, problem.dtype)
-
-
-def _point(problem: AbstractProblem, weights: torch.Tensor) -> torch.Tensor:
-    if weights.shape != (problem.ambient_dim,):
-        raise invalid(
-            "weights", expected=f"shape ({problem.ambient_dim},)", got=f"{tuple(weights.shape)}"
-        )
-    return weights.detach().to(problem.device, problem.dtype)

@@ -9,17 +9,25 @@ variants (Hessian, the paper's formula, other centres) with measured thresholds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 
-from subspan.errors import invalid, unknown
+from subspan.errors import invalid, unknown, whole
 from subspan.goals import Goal, LossBelow, parse_goal
 from subspan.problems.base import AbstractProblem
 from subspan.streams import derive
-from subspan.theory.curvature import HasOutputs, gauss_newton, hessian, subset_rows
+from subspan.theory.curvature import (
+    HasOutputs,
+    gauss_newton,
+    hessian,
+    losses_and_gradients,
+    subset_rows,
+    weights_of,
+)
 from subspan.theory.matrix_free import MatrixFreeWell
 from subspan.theory.mean import MeanEstimate
 from subspan.theory.path import PathPoint, level_at_goal, mean_loss, training_path
@@ -30,7 +38,16 @@ Curvature = Literal["gauss-newton", "hessian"]
 CENTER = 0.25
 _NEGATIVE_MASS = 0.05
 _DROP = 2.0
+_SLOPE = 0.05  # share of the well's drop; on a quadratic, d* is then some 15 % low or more
 _UNRESOLVED = 0.1  # share of d* that the Lanczos steps may leave open without a note
+
+
+@runtime_checkable
+class HasMinimum(Protocol):
+    """A problem that knows its minimum, which is then the centre of every well."""
+
+    def minimum(self) -> torch.Tensor:
+        """Return w*, shape (D,)."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +64,8 @@ class LevelPrediction:
         well_drop: ½ (w₀−w*)ᵀ H₊ (w₀−w*), negative curvature counted as flat: the loss the well
             ascribes to w₀ above its centre.
         true_drop: the loss that w₀ really has above the centre.
+        slope: ⟨∇L(w*), w₀ − w*⟩, the loss at first order between centre and w₀, which the well
+            leaves out: 0 at a minimum.
         negative_mass: share of negative curvature that was dropped.
         notes: reasons to doubt the quadratic picture here; empty if none.
     """
@@ -57,6 +76,7 @@ class LevelPrediction:
     distance: float
     well_drop: float
     true_drop: float
+    slope: float
     negative_mass: float
     notes: tuple[str, ...]
 
@@ -156,7 +176,8 @@ def predict_threshold(
         centers: trained weights to use instead of training, by ε.
         curvature: `"gauss-newton"` (default for networks) or `"hessian"` (default otherwise).
         formula: `"exact"` or `"paper"`.
-        center: the well's centre is where the run's loss is this share of ε, in (0, 1).
+        center: the well's centre is where the run's loss is this share of ε, in (0, 1). A problem
+            that knows its `minimum` (`Quadratic`) has its wells there instead.
         rows: measure on a random subset of that many training rows.
         probes: random probes of the trace; their spread is the error band.
         lanczos_steps: products with the matrix per probe.
@@ -176,11 +197,16 @@ def predict_threshold(
         curvature = "gauss-newton" if isinstance(problem, HasOutputs) else "hessian"
     if curvature not in ("gauss-newton", "hessian"):
         raise unknown("curvature", str(curvature), ["gauss-newton", "hessian"])
-    if not all(level > 0 for level in levels):
-        raise invalid("levels", expected="numbers above 0", got=repr(tuple(levels)))
+    if formula not in ("exact", "paper"):
+        raise unknown("formula", str(formula), ["exact", "paper"])
+    if not all(0 < level < math.inf for level in levels):
+        raise invalid("levels", expected="finite numbers above 0", got=repr(tuple(levels)))
+    probes = whole("probes", probes, low=2)
+    lanczos_steps = whole("lanczos_steps", lanczos_steps, low=1)
+    train_steps = whole("train_steps", train_steps, low=1)
     indices = subset_rows(problem, rows, seed)
     w0 = problem.init(derive(seed, "init", 0)) if start is None else start
-    w0 = w0.to(problem.device, problem.dtype)
+    w0 = weights_of(problem, "start", w0)
     wanted_goal, translation = _as_level(problem, asked, w0, seed, indices, train_steps)
     wanted = sorted({wanted_goal.level, *levels}, reverse=True)
     initial = mean_loss(problem, w0, indices)
@@ -191,11 +217,11 @@ def predict_threshold(
         if level >= initial:
             zero = MeanEstimate(0.0, 0.0, 0.0, 0.95, probes)
             note = "ε is at or above the initial loss: w₀ is inside S(ε)"
-            return LevelPrediction(level, zero, initial, 0.0, 0.0, 0.0, 0.0, (note,))
+            return LevelPrediction(level, zero, initial, 0.0, 0.0, 0.0, 0.0, 0.0, (note,))
         point = points[level]
         if point.loss >= level:
             note = f"the full-space run reached {point.loss:.3g} only"
-            return LevelPrediction(level, None, point.loss, 0.0, 0.0, 0.0, 0.0, (note,))
+            return LevelPrediction(level, None, point.loss, 0.0, 0.0, 0.0, 0.0, 0.0, (note,))
         operator = make(problem, point.weights, indices=indices)
         displacement = (w0 - point.weights).to(torch.float64)
         well = MatrixFreeWell.of(
@@ -203,15 +229,18 @@ def predict_threshold(
         )
         estimate = well.threshold(level - point.loss, formula)
         drop = initial - point.loss
-        notes = _doubts(well, drop, point.loss, level, center)
+        gradient = losses_and_gradients(problem, point.weights[None], indices)[1][0]
+        slope = float(gradient.to(torch.float64) @ displacement)
+        notes = _doubts(well, drop, slope, point.loss, level, center)
         if estimate.bias > _UNRESOLVED * max(estimate.mean, 1.0):
             bracket = f"{estimate.mean - estimate.bias:.0f} and {estimate.mean:.0f}"
             notes += (f"{lanczos_steps} Lanczos steps leave d* between {bracket}: take more",)
         if level == wanted_goal.level:
             notes = (*translation, *notes)
         return LevelPrediction(
-            level, estimate, point.loss, well.distance, well.drop, drop, well.negative_mass, notes
-        )
+            level, estimate, point.loss, well.distance, well.drop, drop, slope,
+            well.negative_mass, notes,
+        )  # fmt: skip
 
     return Prediction(
         wanted_goal, asked, tuple(map(at_level, wanted)), problem.ambient_dim, initial,
@@ -253,18 +282,21 @@ def _centers(
         missing = [level for level in levels if level not in given]
         if missing:
             raise invalid("centers", expected=f"weights for each ε of {levels}", got=list(given))
-        moved = {e: w.to(problem.device, problem.dtype) for e, w in given.items()}
+        moved = {e: weights_of(problem, f"centers[{e:g}]", w) for e, w in given.items()}
         return {e: PathPoint(w, mean_loss(problem, w, indices), 0) for e, w in moved.items()}
     below = [level for level in levels if level < initial]
     targets = {level: center * level for level in below}
     if not targets:
         return {}
+    if isinstance(problem, HasMinimum):
+        lowest = problem.minimum()
+        return dict.fromkeys(targets, PathPoint(lowest, mean_loss(problem, lowest, indices), 0))
     path = training_path(problem, start, list(targets.values()), seed, indices=indices, steps=steps)
     return {level: path[target] for level, target in targets.items()}
 
 
 def _doubts(
-    well: MatrixFreeWell, drop: float, loss: float, level: float, center: float
+    well: MatrixFreeWell, drop: float, slope: float, loss: float, level: float, center: float
 ) -> tuple[str, ...]:
     notes = []
     if loss > 1.1 * center * level:
@@ -273,6 +305,11 @@ def _doubts(
         )
     if well.drop <= level - loss:
         notes.append("the well puts w₀ inside S(ε), where it is not: d* = 0 means nothing")
+    if slope > _SLOPE * well.drop:
+        notes.append(
+            f"the centre is not a minimum: towards w₀ its slope is {slope / well.drop:.0%} of the "
+            "well's drop, and d* may come out low"
+        )
     if well.negative_mass > _NEGATIVE_MASS:
         notes.append(f"{well.negative_mass:.0%} of the curvature is negative and counted as flat")
     if well.negative_displacement > _NEGATIVE_MASS:
