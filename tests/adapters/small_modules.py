@@ -7,6 +7,7 @@ from torch import nn
 from torch.func import functional_call
 
 from subspan import maps
+from subspan.adapters import attach
 
 
 def seeded(make, seed: int = 0):
@@ -82,3 +83,26 @@ def state(module: nn.Module) -> dict[str, torch.Tensor]:
 
 def same_state(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return list(one) == list(other) and all(torch.equal(one[k], other[k]) for k in one)
+
+
+class Net(nn.Module):
+    """Linear layers one after another, each `uses` times in a row."""
+
+    def __init__(self, depth: int, uses: int = 1) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(6, 6) for _ in range(depth))
+        self.uses = uses
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            for _ in range(self.uses):
+                x = torch.tanh(layer(x))
+        return x
+
+
+def attached_net(name: str = "partition", depth: int = 3, uses: int = 1, dim: int = 23, **kwargs):
+    """Return a `Net` in a subspace, at some θ, and its handle."""
+    module = seeded(lambda: Net(depth, uses))
+    handle = attach(module, dim, name, **kwargs)
+    put(handle, coordinates(dim))
+    return module, handle

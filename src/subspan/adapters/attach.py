@@ -36,6 +36,7 @@ class Handle:
         seed: of the map.
         rest: what `attach` did with the other parameters.
         weights: the tensors in the subspace, in the order they lie in w ∈ R^D.
+        tables: what the weights are read from at the present θ.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Handle:
         owners = list(dict.fromkeys(w.sites[0][0] for w in weights))
         self._layers = [owners.index(w.sites[0][0]) for w in weights]
         self.layer_count = len(owners)
-        self._tables = TableKeeper()
+        self.tables = TableKeeper()
 
     @property
     def theta(self) -> nn.Parameter:
@@ -80,7 +81,7 @@ class Handle:
         """Return weight `number` of the subspace at the present θ, for `base` its value at 0."""
         theta, scales = self.theta, self.scales
         with torch.autocast(base.device.type, enabled=False):
-            table = self._tables.table(theta, self._sliced)
+            table = self.tables.table(theta, self._sliced)
             scale = None if scales is None else scales[self._layers[number]]
             result = shift(
                 base, table, scale, self._sliced, self._starts[number], self._still[number]

@@ -74,6 +74,11 @@ class Root:
         """Return what is trained: θ and the scales of every subspace."""
         return [p for handle in self.handles for p in handle.parameters()]
 
+    def compiling(self, within: bool) -> None:
+        """Say to a compiler where a call of the module begins or ends."""
+        for handle in self.handles:
+            handle.tables.compiling(within)
+
     def hide(self, weights: list[Weight]) -> None:
         """Move tensors from the module's parameters to its buffers, asking for no gradient."""
         for weight in weights:

@@ -80,10 +80,17 @@ def _property(name: str) -> property:
 
 def _call_of(plain: type[nn.Module]) -> Callable[..., Any]:
     def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling():
+        if not torch.compiler.is_compiling():
+            with one_pass():
+                return plain.__call__(self, *args, **kwargs)
+        root = self.__dict__.get(ROOT)
+        if root is None:  # a part built anew from this class, e.g. a slice of a Sequential
             return plain.__call__(self, *args, **kwargs)
-        with one_pass():
+        root.compiling(True)
+        try:
             return plain.__call__(self, *args, **kwargs)
+        finally:
+            root.compiling(False)
 
     return call
 

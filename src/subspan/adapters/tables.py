@@ -109,9 +109,18 @@ class TableKeeper:
 
     def __init__(self) -> None:
         self._kept: _Kept | None = None
+        self._compiling = False  # whether a compiler is within a call of the module
+        self._compiled: tuple[torch.Tensor, torch.Tensor] | None = None  # θ and its table there
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_kept": None}
+        return {"_kept": None, "_compiling": False, "_compiled": None}
+
+    def compiling(self, within: bool) -> None:
+        """Say to a compiler where a call of the module, for which a table is kept, begins or ends.
+
+        In plain attributes, which it follows, as it does not `one_pass`.
+        """
+        self._compiling, self._compiled = within, None
 
     def table(self, theta: torch.Tensor, sliced: SlicedMap) -> Table:
         """Return the table of θ (d,), differentiable if θ is, whatever the mode it is read in."""
@@ -138,12 +147,19 @@ class TableKeeper:
 
     def _traced(self, theta: torch.Tensor, sliced: SlicedMap) -> torch.Tensor:
         """Return the table where something looks into operations, kept for a call at most."""
-        now = None if torch.compiler.is_compiling() else _running.get()
+        if torch.compiler.is_compiling():
+            if self._compiled is not None and self._compiled[0] is theta:
+                return self._compiled[1]
+            table = sliced.table(theta)
+            if self._compiling and not torch._C._are_functorch_transforms_active():
+                self._compiled = (theta, table)
+            return table
+        now = _running.get()
         if now is None:
             return sliced.table(theta)
-        of, table = now.tables.get(id(self), (None, None))
-        if of is theta and table is not None:
-            return table
+        known = now.tables.get(id(self))
+        if known is not None and known[0] is theta:
+            return known[1]
         table = sliced.table(theta)
         if now.level == _level():  # else it belongs to a transform within the call
             now.tables[id(self)] = (theta, table)

@@ -1,0 +1,231 @@
+"""The table that weights share: what it costs, counted, and that it follows θ."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from small_modules import attached_net, coordinates, inputs, put
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
+
+from subspan.adapters import handles
+from subspan.adapters.sliced import IndexedMap
+
+DIM = 23  # of `attached_net`
+INDEXED = ["partition", "hadamard"]
+
+
+# --- the cost, counted ---------------------------------------------------------------------------
+
+
+class Count(TorchDispatchMode):
+    """Counts operations over a whole tensor of some size, and comparisons."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size, self.made, self.compared = size, 0, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.equal.default:
+            self.compared += 1
+        elif func is torch.ops.aten.index_add_.default:
+            pass  # into a table, but as many numbers as the weight has
+        elif isinstance(out, torch.Tensor) and out.numel() == self.size:
+            self.made += 1
+        return out
+
+
+def table_size(handle) -> int:
+    return handle.tables.table(handle.theta, handle._sliced).values.numel()
+
+
+def counted_step(name: str, depth: int, uses: int) -> tuple[int, int]:
+    """Operations over the table in the second backward pass; comparisons in that step."""
+    module, handle = attached_net(name, depth, uses)
+    module(inputs()).sum().backward()
+    handle.theta.data.mul_(0.5)
+    with Count(table_size(handle)) as count:
+        out = module(inputs())
+        forward = count.made
+        out.sum().backward()
+    return count.made - forward, count.compared
+
+
+@pytest.mark.parametrize("name", INDEXED)
+def test_the_cost_in_d_does_not_grow_with_the_number_of_weights(name):
+    made, compared = counted_step(name, 2, 1)
+    assert compared == 1
+    assert counted_step(name, 12, 1) == (made, 1)
+    assert counted_step(name, 2, 6) == (made, 1)
+
+
+def count_transforms(monkeypatch) -> list[str]:
+    calls: list[str] = []
+
+    def spied(name):
+        own = getattr(IndexedMap, name)
+        return lambda self, x: calls.append(name) or own(self, x)
+
+    for name in ("expand", "contract"):
+        monkeypatch.setattr(IndexedMap, name, spied(name))
+    return calls
+
+
+def test_one_transform_forward_and_one_back(monkeypatch):
+    module, _ = attached_net("hadamard", depth=8)
+    calls = count_transforms(monkeypatch)
+    module(inputs()).sum().backward()
+    assert calls == ["expand", "contract"]
+    module(inputs()).sum().backward()  # θ has not changed
+    assert calls == ["expand", "contract", "contract"]
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_one_transform_forward_with_checkpointing(monkeypatch, reentrant):
+    module, _ = attached_net("hadamard", depth=4)
+    calls = count_transforms(monkeypatch)
+    out = checkpoint(module, inputs().requires_grad_(), use_reentrant=reentrant)
+    with Count(-1) as count:
+        out.sum().backward()
+    assert calls == ["expand", "contract"]
+    assert count.compared <= 1
+
+
+def test_layers_recomputed_in_a_backward_pass_compare_once():
+    module, _ = attached_net(depth=6)
+    x = inputs()
+    for layer in module.layers:
+        x = checkpoint(layer, x, use_reentrant=False)
+    with Count(-1) as count:
+        x.sum().backward()
+    assert count.compared == 1
+
+
+def test_one_transform_for_a_call_under_vmap(monkeypatch):
+    module, _ = attached_net("hadamard", depth=4)
+    calls = count_transforms(monkeypatch)
+    x = inputs()
+    call = lambda t: torch.func.functional_call(module, {"subspan_theta": t}, (x,))  # noqa: E731
+    torch.func.vmap(call)(torch.stack([coordinates(DIM, s) for s in range(3)]))
+    assert calls == ["expand"]
+
+
+def test_a_compiled_call_transforms_once():
+    def products(depth: int) -> int:
+        graphs = []
+
+        def backend(graph, _):
+            graphs.append(graph)
+            return graph
+
+        module, handle = attached_net("hadamard", depth)
+        compiled = torch.compile(module, backend=backend, fullgraph=True)
+        torch.testing.assert_close(compiled(inputs()), module(inputs()))
+        handle.theta.data.zero_()
+        torch.testing.assert_close(compiled(inputs()), module(inputs()))
+        (graph,) = graphs
+        return sum(node.target in (torch.matmul, torch.Tensor.__matmul__) or "matmul" in node.name
+                   for node in graph.graph.nodes)  # fmt: skip
+
+    torch._dynamo.reset()
+    once = products(1)
+    assert once > 0
+    assert products(5) == once
+
+
+# --- θ written -----------------------------------------------------------------------------------
+
+
+def by_no_grad(module, handle, value):
+    with torch.no_grad():
+        handle.theta.copy_(value)
+
+
+def by_data(module, handle, value):
+    handle.theta.data.copy_(value)
+
+
+def by_new_data(module, handle, value):
+    handle.theta.data = value.clone()
+
+
+def by_numpy(module, handle, value):
+    handle.theta.detach().numpy()[:] = value.numpy()
+
+
+def by_load_state_dict(module, handle, value):
+    module.load_state_dict({**module.state_dict(), "subspan_theta": value})
+
+
+def by_new_parameter(module, handle, value):
+    module.subspan_theta = nn.Parameter(value.clone())
+
+
+WRITERS = [by_no_grad, by_data, by_new_data, by_numpy, by_load_state_dict, by_new_parameter]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("name", [*INDEXED, "gaussian"])
+def test_weights_follow_theta_between_calls(name, write):
+    module, handle = attached_net(name)
+    value = coordinates(DIM, seed=8)
+    right = attached_net(name)[0]
+    put(handles(right)[0], value)
+    module(inputs())
+    write(module, handle, value)
+    assert torch.equal(module(inputs()), right(inputs()))
+    write(module, handle, coordinates(DIM))
+    assert torch.equal(module.layers[0](inputs()), attached_net(name)[0].layers[0](inputs()))
+
+
+@pytest.mark.parametrize("write", [by_no_grad, by_data])
+def test_weights_follow_theta_between_calls_of_parts(write):
+    module, handle = attached_net()
+    right = attached_net()[0]
+    put(handles(right)[0], torch.zeros(DIM))
+    module.layers[0](inputs())
+    write(module, handle, torch.zeros(DIM))
+    assert torch.equal(module.layers[2](inputs()), right.layers[2](inputs()))
+
+
+@pytest.mark.parametrize("write", [by_no_grad, by_data])
+def test_weights_follow_theta_that_a_hook_writes_before_the_call(write):
+    module, handle = attached_net()
+    expected = attached_net()[0]
+    put(handles(expected)[0], torch.zeros(DIM))
+    module(inputs())
+    module.register_forward_pre_hook(lambda m, x: write(module, handle, torch.zeros(DIM)))
+    assert torch.equal(module(inputs()), expected(inputs()))
+
+
+@pytest.mark.parametrize("name", INDEXED)
+def test_weights_follow_theta_written_within_a_call_by_versioned_writes(name):
+    module, handle = attached_net(name)
+    expected = attached_net(name)[0]
+    put(handles(expected)[0], torch.zeros(DIM))
+    module(inputs())
+    hook = lambda m, x, y: by_no_grad(module, handle, torch.zeros(DIM))  # noqa: E731
+    module.layers[0].register_forward_hook(hook)
+    first = attached_net(name)[0].layers[0](inputs())
+    right = expected.layers[2](torch.tanh(expected.layers[1](torch.tanh(first)))).tanh()
+    with torch.no_grad():
+        assert torch.equal(module(inputs()), right)
+
+
+def test_modes_may_change_between_reads():
+    module, handle = attached_net("hadamard")
+    for mode in (torch.no_grad, torch.inference_mode, torch.enable_grad):
+        with mode():
+            out = module(inputs())
+        assert out.requires_grad == (mode is torch.enable_grad)
+    out.sum().backward()
+    expected = handle.theta.grad.clone()
+    other, fresh = attached_net("hadamard")
+    other(inputs()).sum().backward()
+    assert torch.equal(expected, fresh.theta.grad)
+    handle.theta.requires_grad_(False)
+    assert not module(inputs()).requires_grad
+    handle.theta.requires_grad_(True)
+    assert module(inputs()).requires_grad
