@@ -31,7 +31,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "method": "random",
         "spec": None,  # the problem's default: Adam, lr 0.05 to 0 linearly, 50 epochs of 128
         "cone": {"directions": 8, "steps": 1000},
-        "linear_cone": {"directions": 4, "steps": 800},
+        "linear_cone": {"directions": 8, "steps": 1500},
         "predict": {},
     },
     "mnist-mlp": {
@@ -39,7 +39,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "levels": [0.5, 0.1],
         "method": "random:partition",
         "spec": {"lr": 0.05, "steps": 400, "batch_size": 128, "schedule": "linear"},
-        "cone": {"directions": 3, "steps": 400},
+        "cone": {"directions": 4, "steps": 600},
         "linear_cone": {"directions": 2, "steps": 250},
         "predict": {"probes": 3, "lanczos_steps": 40},
     },
