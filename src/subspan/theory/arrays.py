@@ -13,9 +13,14 @@ ArrayLike = np.ndarray | torch.Tensor | Sequence[float]
 
 
 def vector(
-    name: str, values: ArrayLike, *, size: int | None = None, low: float = -np.inf
+    name: str,
+    values: ArrayLike,
+    *,
+    size: int | None = None,
+    low: float = -np.inf,
+    infinite: bool = False,
 ) -> np.ndarray:
-    """Return finite numbers, `low` or more, of shape (D,), D ≥ 1, or (size,).
+    """Return numbers, finite or `infinite` too, `low` or more, of shape (D,), D ≥ 1, or (size,).
 
     Raises:
         InputError: they are not.
@@ -24,7 +29,8 @@ def vector(
     if array.ndim != 1 or array.size == 0 or size not in (None, array.size):
         expected = "shape (D,), D ≥ 1" if size is None else f"shape ({size},)"
         raise invalid(name, expected=expected, got=f"shape {array.shape}")
-    _check_finite(name, array)
+    if not infinite or np.isnan(array).any():
+        _check_finite(name, array)
     if array.min() < low:
         raise invalid(name, expected=f"numbers ≥ {low:g}", got=f"{array.min():g}")
     return array

@@ -2,7 +2,8 @@
 
 Conventions: for sets symmetric about 0 or on the unit sphere this is the paper's
 ½ E sup_{x,y∈S} ⟨g, x − y⟩; a translation of S changes neither. Closed forms that are integrals are
-evaluated by adaptive quadrature to about ten digits.
+evaluated by adaptive quadrature to about ten digits. The ellipsoid seen from outside is in
+`ellipsoid.py`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from scipy.integrate import quad
 from scipy.special import log_ndtr
 from scipy.stats import norm
 
-from subspan.errors import invalid
+from subspan.errors import check_confidence, invalid, real, whole
 from subspan.streams import stream
+from subspan.theory.arrays import ArrayLike, matrix, vector
 from subspan.theory.gordon import mean_norm
 from subspan.theory.mean import MeanEstimate
 
@@ -46,11 +48,15 @@ def gaussian_width(
         A `MeanEstimate` with the mean, its interval and standard error.
 
     Raises:
-        InputError: too few samples, or the support function does not return shape (n,).
+        InputError: an argument is out of range, or the support function does not return finite
+            numbers of shape (n,).
     """
-    if not (isinstance(samples, int) and samples >= 2):
-        raise invalid("samples", expected="an integer ≥ 2", got=repr(samples))
-    rng = stream(seed, "width")
+    ambient_dim, samples = (
+        whole("ambient_dim", ambient_dim, low=1),
+        whole("samples", samples, low=2),
+    )
+    check_confidence(confidence)
+    rng = stream(whole("seed", seed), "width")
     chunk = max(1, _CHUNK_NUMBERS // ambient_dim)
     values: list[np.ndarray] = []
     for start in range(0, samples, chunk):
@@ -60,6 +66,8 @@ def gaussian_width(
             raise invalid(
                 "support_function", expected=f"result of shape ({count},)", got=heights.shape
             )
+        if not np.isfinite(heights).all():
+            raise invalid("support_function", expected="finite numbers", got="NaN or infinity")
         values.append(heights)
     return MeanEstimate.of(np.concatenate(values), confidence)
 
@@ -68,50 +76,71 @@ def gaussian_width(
 
 
 def ball_support(radius: float = 1.0) -> SupportFunction:
-    """Return the support function of a ball about 0: radius · ‖g‖."""
-    return lambda g: radius * np.linalg.norm(g, axis=1)
+    """Return the support function of a ball about 0: radius · ‖g‖, radius ≥ 0."""
+    size = real("radius", radius, low=0)
+    return lambda g: size * np.linalg.norm(matrix("g", g), axis=1)
 
 
-def subspace_support(basis: np.ndarray) -> SupportFunction:
-    """Return the support function of the unit sphere of the span of orthonormal columns (D, k)."""
-    return lambda g: np.linalg.norm(g @ basis, axis=1)
+def subspace_support(basis: ArrayLike) -> SupportFunction:
+    """Return the support function of the unit sphere of the span of orthonormal columns (D, k).
+
+    Raises:
+        InputError: the columns are not orthonormal, to 1e-6.
+    """
+    columns = matrix("basis", basis)
+    off = float(np.abs(columns.T @ columns - np.eye(columns.shape[1])).max())
+    if off > 1e-6:
+        raise invalid("basis", expected="orthonormal columns", got=f"products off by {off:.2g}")
+    return lambda g: np.linalg.norm(matrix("g", g, columns=len(columns)) @ columns, axis=1)
 
 
-def ellipsoid_support(radii: np.ndarray) -> SupportFunction:
-    """Return the support function of an axis-parallel ellipsoid about 0: ‖r ∘ g‖."""
-    return lambda g: np.linalg.norm(g * radii, axis=1)
+def ellipsoid_support(radii: ArrayLike) -> SupportFunction:
+    """Return the support function of an axis-parallel ellipsoid about 0: ‖r ∘ g‖, r ≥ 0 (D,)."""
+    r = vector("radii", radii, low=0)
+    return lambda g: np.linalg.norm(matrix("g", g, columns=r.size) * r, axis=1)
 
 
 def l1_ball_support() -> SupportFunction:
     """Return the support function of the unit ℓ1 ball: max |gᵢ|."""
-    return lambda g: np.abs(g).max(axis=1)
+    return lambda g: np.abs(matrix("g", g)).max(axis=1)
 
 
-def cap_support(axis: np.ndarray, angle: float) -> SupportFunction:
-    """Return the support function of {x : ‖x‖ = 1, angle(x, axis) ≤ angle}, angle in [0, π]."""
-    pole = np.asarray(axis, dtype=np.float64) / np.linalg.norm(axis)
+def cap_support(axis: ArrayLike, angle: float) -> SupportFunction:
+    """Return the support function of {x : ‖x‖ = 1, angle(x, axis) ≤ angle}, angle in [0, π].
+
+    Raises:
+        InputError: the angle is out of range, or the axis (D,) is 0 or not finite.
+    """
+    pole, angle = vector("axis", axis), _angle(angle, math.pi)
+    length = float(np.linalg.norm(pole))
+    if length == 0:
+        raise invalid("axis", expected="a vector other than 0", got="0")
+    pole = pole / length
 
     def support(g: np.ndarray) -> np.ndarray:
+        g = matrix("g", g, columns=pole.size)
         norms = np.linalg.norm(g, axis=1)
-        away = np.arccos(np.clip((g @ pole) / norms, -1, 1))
+        away = np.arccos(np.clip((g @ pole) / np.maximum(norms, 1e-300), -1, 1))
         return norms * np.cos(np.maximum(away - angle, 0))
 
     return support
 
 
-def points_support(points: np.ndarray) -> SupportFunction:
-    """Return the support function of finitely many points, the rows of (n, D)."""
-    return lambda g: (g @ points.T).max(axis=1)
+def points_support(points: ArrayLike) -> SupportFunction:
+    """Return the support function of finitely many points, the rows of (n, D), n ≥ 1."""
+    rows = matrix("points", points)
+    return lambda g: (matrix("g", g, columns=rows.shape[1]) @ rows.T).max(axis=1)
 
 
-def project_onto_sphere(points: np.ndarray, center: np.ndarray) -> np.ndarray:
+def project_onto_sphere(points: ArrayLike, center: ArrayLike) -> np.ndarray:
     """Return proj_{w₀}: (x − w₀)/‖x − w₀‖ for each row x of points (n, D), w₀ = center (D,).
 
     Raises:
-        InputError: a point coincides with the centre; its direction is undefined.
+        InputError: shapes differ, or a point coincides with the centre: it has no direction.
     """
-    offsets = np.asarray(points, dtype=np.float64) - center
-    norms = np.linalg.norm(offsets, axis=-1, keepdims=True)
+    rows = matrix("points", points)
+    offsets = rows - vector("center", center, size=rows.shape[1])
+    norms = np.linalg.norm(offsets, axis=1, keepdims=True)
     if not (norms > 0).all():
         raise invalid("points", expected="points away from the centre", got="a point at the centre")
     return offsets / norms
@@ -122,20 +151,20 @@ def project_onto_sphere(points: np.ndarray, center: np.ndarray) -> np.ndarray:
 
 def subspace_width(dim: int) -> float:
     """Return the width of the unit sphere of a d-dimensional subspace of any R^D: E‖g_d‖ ≈ √d."""
-    return mean_norm(dim)
+    return mean_norm(whole("dim", dim, low=0))
 
 
 def ball_width(radius: float, ambient_dim: int) -> float:
     """Return the width of a ball of some radius in R^D: radius · E‖g_D‖."""
-    return radius * mean_norm(ambient_dim)
+    return real("radius", radius, low=0) * mean_norm(whole("ambient_dim", ambient_dim, low=1))
 
 
-def ellipsoid_width(radii: np.ndarray) -> float:
-    """Return the width E‖r ∘ g‖ of an ellipsoid with radii (D,).
+def ellipsoid_width(radii: ArrayLike) -> float:
+    """Return the width E‖r ∘ g‖ of an ellipsoid with radii r ≥ 0, shape (D,).
 
     E√Q = (1/2√π) ∫₀^∞ (1 − E e^{−tQ}) t^{−3/2} dt with E e^{−tQ} = Π (1 + 2 t rᵢ²)^{−1/2}.
     """
-    squares = np.asarray(radii, dtype=np.float64) ** 2
+    squares = vector("radii", radii, low=0) ** 2
     scale = float(squares.sum())
     if scale == 0:
         return 0.0
@@ -152,6 +181,7 @@ def ellipsoid_width(radii: np.ndarray) -> float:
 
 def l1_ball_width(ambient_dim: int) -> float:
     """Return the width of the unit ℓ1 ball, E max |gᵢ| = ∫ 1 − (2Φ(t) − 1)^D dt ≈ √(2 ln D)."""
+    ambient_dim = whole("ambient_dim", ambient_dim, low=1)
 
     def integrand(t: float) -> float:
         inside = math.log1p(-2 * math.exp(float(log_ndtr(-t)))) if t > 0 else -math.inf
@@ -167,6 +197,7 @@ def cap_width(angle: float, ambient_dim: int) -> float:
 
     E‖g_D‖ · E cos((ϑ − α)₊), where ϑ, the angle of a random direction, has density ∝ sin^{D−2} ϑ.
     """
+    angle, ambient_dim = _angle(angle, math.pi), whole("ambient_dim", ambient_dim, low=2)
     return mean_norm(ambient_dim) * _mean_over_angle(
         lambda theta: math.cos(max(theta - angle, 0.0)), ambient_dim, angle
     )
@@ -177,6 +208,7 @@ def cap_stat_dim(angle: float, ambient_dim: int) -> float:
 
     D · E cos²((ϑ − α)₊) over ϑ < α + π/2; about D sin²α (Amelunxen et al. 2014, §3.4).
     """
+    angle, ambient_dim = _angle(angle, math.pi / 2), whole("ambient_dim", ambient_dim, low=2)
 
     def projected(theta: float) -> float:
         away = max(theta - angle, 0.0)
@@ -188,8 +220,11 @@ def cap_stat_dim(angle: float, ambient_dim: int) -> float:
 def ball_from_outside_width(radius: float, distance: float, ambient_dim: int) -> float:
     """Return the width of proj_{w₀} of a ball: the cap with sin α = radius / distance.
 
-    A w₀ inside the ball sees it in all directions: the width of the whole sphere.
+    A w₀ inside the ball sees it in all directions: the width of the whole sphere. Radius and
+    distance of w₀ from the centre are ≥ 0, D ≥ 2.
     """
+    radius, distance = real("radius", radius, low=0), real("distance", distance, low=0)
+    ambient_dim = whole("ambient_dim", ambient_dim, low=2)
     if distance <= radius:
         return mean_norm(ambient_dim)
     return cap_width(math.asin(radius / distance), ambient_dim)
@@ -203,6 +238,8 @@ def l1_descent_cone_stat_dim(sparsity: int, ambient_dim: int) -> float:
     """
     from scipy.optimize import minimize_scalar
 
+    ambient_dim = whole("ambient_dim", ambient_dim, low=1)
+    sparsity = whole("sparsity", sparsity, low=0, high=ambient_dim)
     rho = sparsity / ambient_dim
 
     def value(tau: float) -> float:
@@ -213,9 +250,6 @@ def l1_descent_cone_stat_dim(sparsity: int, ambient_dim: int) -> float:
 
 
 def _mean_over_angle(f: Callable[[float], float], ambient_dim: int, kink: float) -> float:
-    if ambient_dim < 2:
-        raise invalid("ambient_dim", expected="an integer ≥ 2", got=repr(ambient_dim))
-
     def density(theta: float) -> float:
         return math.sin(theta) ** (ambient_dim - 2)
 
@@ -232,3 +266,8 @@ def _mean_over_angle(f: Callable[[float], float], ambient_dim: int, kink: float)
         )
 
     return integrate(lambda t: f(t) * density(t)) / integrate(density)
+
+
+def _angle(angle: float, high: float) -> float:
+    """Return an angle in [0, high]; high itself may come rounded to single precision."""
+    return min(real("angle", angle, low=0, high=high * (1 + 1e-7)), high)
