@@ -83,6 +83,26 @@ def test_other_weights_or_data_are_another_problem():
     assert fine_tuning(module, tokens(39)).identity != fine_tuning(module, tokens()).identity
 
 
+def test_other_losses_are_another_problem():
+    module, data = Classifier(), tokens()
+    entropy = nn.functional.cross_entropy
+
+    def scaled(factor: float):
+        return lambda outputs, targets: factor * entropy(outputs, targets)
+
+    losses = [
+        lambda outputs, targets: entropy(outputs, targets),
+        lambda outputs, targets: entropy(outputs.square(), targets),
+        scaled(2.0),
+        scaled(3.0),
+        nn.CrossEntropyLoss(),
+    ]
+    found = [[fine_tuning(module, data, loss=f).identity for f in losses] for _ in range(2)]
+    assert found[0] == found[1]
+    assert all(a != b for i, a in enumerate(found[0]) for b in found[0][:i])
+    assert "loss_at_init" not in fine_tuning(module, data).identity  # its name says it all
+
+
 def test_plain_tensors_are_inputs_too():
     problem = fine_tuning(mlp(), (inputs(6), torch.arange(6) % 3))
     torch.testing.assert_close(problem.outputs(problem.init(0), inputs(6)), mlp()(inputs(6)))

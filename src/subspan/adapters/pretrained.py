@@ -48,7 +48,7 @@ def fine_tuning(
             the longest row of a batch, by `attention_mask`, are cut off.
         test: the same for the test split.
         loss: as of `Problem`.
-        name: for records and files.
+        name: for records and files, and part of the identity, as of `Problem`.
         default_spec: a `TrainSpec` that trains the problem well.
         eval_rows: rows per evaluation batch.
 
@@ -82,7 +82,8 @@ def fine_tuning(
         "inputs": fields,
         "data": tensor_digest(*(t for split in splits for t in split)),
     }
-    return Problem(
+    named = isinstance(loss, str)
+    problem = Problem(
         lambda: copy.deepcopy(wrapper),
         splits[0],
         splits[1] if len(splits) > 1 else None,
@@ -93,8 +94,12 @@ def fine_tuning(
         dropout="off",
         eval_rows=eval_rows,
         vectorize=False,
-        identity=identity,
+        identity=identity if named else None,
     )
+    if not named:  # a loss of the user's own shows by its value, as in any `Problem`
+        identity["loss_at_init"] = problem.identity["loss_at_init"]
+        problem.identity = identity
+    return problem
 
 
 class _Stacked(nn.Module):
