@@ -85,6 +85,16 @@ def test_polar_bound_holds_for_measured_wells_where_the_plain_one_is_vacuous():
     assert certified_miss_dim(width, 400, 0.9) < certified
 
 
+def test_polar_bound_takes_off_what_the_distance_has_above_the_polar_width():
+    """A half-space's polar is a ray, of width 0, and E dist = E max(0, g₁): it is always hit."""
+    assert polar_escape_probability(1 / np.sqrt(2 * np.pi), 1) == 0
+    for m in (2, 5, 20):  # a subspace's polar is its complement, where the two are equal
+        distance = mean_norm(m)
+        full = 1 - np.exp(-((distance - mean_norm(1)) ** 2) / 2)
+        assert polar_escape_probability(distance, 1) <= full
+    assert polar_escape_probability(distance, 1) == pytest.approx(full, abs=1e-4)
+
+
 def test_bad_input_is_named():
     with pytest.raises(InputError, match="dim: expected an integer in 0 … 10, got 11"):
         escape_probability(1.0, 11, 10)
