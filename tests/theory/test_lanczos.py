@@ -63,6 +63,59 @@ def test_top_eigenpairs_match_scipy():
         assert np.linalg.norm(matrix @ vector - value * vector) <= residual + 1e-9
 
 
+MULTIPLE = {
+    "review": ([3, 3, 3, 2, 1, 0.5, 0.2], 3),
+    "beyond the multiple one": ([3, 3, 3, 2, 1, 0.5, 0.2], 5),
+    "all the same": (np.ones(100), 4),
+    "all zero": (np.zeros(10), 3),
+    "no exact breakdown": ([*np.repeat([9.0, 8.0, 7.0], 4), *np.linspace(-6, 5, 300)], 10),
+    "cut within a multiple one": ([4, 4, 3, 3, 3, 3, *np.linspace(0, 2, 50)], 4),
+    "negative, by algebraic order": ([-3, -1, -1, -2, -9, -9], 3),
+    "all of them": ([5, 5, -5, -5, 0, 0, 1], 7),
+    "all, simple": (np.arange(30.0), 30),
+    "one of two": ([2, 2], 1),
+    "one dimension": ([-4], 1),
+}
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+@pytest.mark.parametrize("case", MULTIPLE)
+def test_top_eigenpairs_come_with_their_multiplicity(case, rotated):
+    eigenvalues, count = MULTIPLE[case]
+    matrix = np.diag(np.asarray(eigenvalues, dtype=float))
+    if rotated:
+        q = np.linalg.qr(stream(4, "rotation").standard_normal(matrix.shape))[0]
+        matrix = q @ matrix @ q.T
+        matrix = (matrix + matrix.T) / 2
+    values, vectors, residuals = top_eigenpairs(Operator.dense(torch.from_numpy(matrix)), count)
+    v = vectors.numpy()
+    expected = np.linalg.eigvalsh(matrix)[::-1][:count]
+    np.testing.assert_allclose(values, expected, atol=1e-8)
+    np.testing.assert_allclose(v @ v.T, np.eye(count), atol=1e-10)
+    np.testing.assert_allclose(np.linalg.norm(v @ matrix - values[:, None] * v, axis=1), residuals,
+                               atol=1e-10)  # fmt: skip
+
+
+def test_too_few_steps_for_the_gaps_show_in_the_residuals():
+    lam = np.linspace(0, 1, 2000)
+    values, _, residuals = top_eigenpairs(Operator.diagonal(torch.from_numpy(lam)), 10, steps=10)
+    assert residuals.max() > lam[1] - lam[0]
+    for value, residual in zip(values, residuals, strict=True):
+        assert np.abs(lam - value).min() <= residual + 1e-12
+
+
+def test_deflated_lanczos_is_lanczos_in_the_complement():
+    matrix = torch.from_numpy(symmetric(40, 5))
+    start = torch.from_numpy(stream(5, "start").standard_normal(40))
+    locked = torch.linalg.qr(torch.from_numpy(stream(6, "l").standard_normal((40, 3))))[0]
+    rest = torch.linalg.qr(locked, mode="complete")[0][:, 3:]
+    run = lanczos(Operator.dense(matrix), start, 100, against=locked.T)
+    inside = lanczos(Operator.dense(rest.T @ matrix @ rest), rest.T @ start, 100)
+    assert len(run.alphas) == 37
+    assert run.start_norm == pytest.approx(inside.start_norm)
+    np.testing.assert_allclose(run.eigh()[0], inside.eigh()[0], atol=1e-9)
+
+
 def test_stops_at_an_invariant_subspace():
     run = lanczos(Operator.diagonal(torch.tensor([1.0, 2.0, 3.0])), torch.tensor([1.0, 1, 0]), 3)
     np.testing.assert_allclose(run.eigh()[0], [1, 2], atol=1e-12)
@@ -94,10 +147,46 @@ def test_same_seed_same_measures_other_seed_others():
     assert not np.allclose(a, c)
 
 
-def test_bad_start_is_named():
-    with pytest.raises(InputError, match=r"start: expected shape \(2,\)"):
-        lanczos(Operator.diagonal(torch.ones(2)), torch.ones(3), 1)
-    with pytest.raises(InputError, match="other than 0"):
-        lanczos(Operator.diagonal(torch.ones(2)), torch.zeros(2), 1)
-    with pytest.raises(InputError, match="count"):
-        top_eigenpairs(Operator.diagonal(torch.ones(2)), 3)
+TWO = Operator.diagonal(torch.ones(2))
+BROKEN = Operator(2, lambda v: v * float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: lanczos(TWO, torch.ones(3), 1), r"start: expected shape \(2,\)"),
+        (lambda: lanczos(TWO, torch.zeros(2), 1), "other than 0"),
+        (lambda: lanczos(TWO, torch.tensor([1.0, float("nan")]), 1), "start: expected a finite"),
+        (lambda: lanczos(TWO, torch.ones(2), 0), "steps: expected an integer, 1 or more, got 0"),
+        (lambda: lanczos(TWO, torch.ones(2), 1.5), "steps: expected an integer"),
+        (lambda: lanczos(BROKEN, torch.ones(2), 2), "operator: expected finite products, got NaN"),
+        (lambda: top_eigenpairs(TWO, 3), "count: expected an integer in 1 … 2, got 3"),
+        (lambda: top_eigenpairs(TWO, 0), "count"),
+        (lambda: top_eigenpairs(TWO, 1, steps=0), "steps: expected an integer, 1 or more, got 0"),
+        (lambda: top_eigenpairs(TWO, 1, seed=0.5), "seed: expected an integer"),
+        (lambda: top_eigenpairs(BROKEN, 1), "operator: expected finite products"),
+        (lambda: density_measures(TWO, 0, 1, 0), "probes: expected an integer, 1 or more, got 0"),
+        (lambda: density_measures(TWO, 1, -1, 0), "steps: expected an integer, 1 or more, got -1"),
+        (lambda: smoothed_density([], np.ones(2), 1.0), "measures: expected at least one"),
+        (
+            lambda: smoothed_density([(np.ones(1), np.ones(1))], np.ones(2), 0.0),
+            "width: expected a finite number > 0",
+        ),
+        (lambda: Operator(0, lambda v: v), "dim: expected an integer, 1 or more, got 0"),
+        (lambda: Operator.diagonal(torch.ones(2, 2)), r"eigenvalues: expected shape \(D,\), D ≥ 1"),
+        (lambda: Operator.diagonal(torch.ones(0)), "eigenvalues: expected shape"),
+        (lambda: Operator.dense(torch.ones(2, 3)), r"matrix: expected shape \(D, D\), D ≥ 1"),
+        (lambda: Operator.dense(torch.eye(2) / 0), "matrix: expected finite numbers"),
+        (lambda: Operator.dense(torch.ones(2, 2).triu()), "matrix: expected a symmetric one"),
+        (lambda: TWO(torch.ones(3)), r"v: expected shape \(2,\) or \(K, 2\), got shape \(3,\)"),
+    ],
+)
+def test_bad_arguments_are_named(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
+
+
+def test_integers_of_numpy_count_as_integers():
+    values = top_eigenpairs(TWO, np.int64(2), steps=np.int64(2), seed=np.int64(1))[0]
+    np.testing.assert_allclose(values, 1)
+    assert len(density_measures(TWO, np.int64(2), np.int64(2), np.int64(0))) == 2

@@ -108,6 +108,23 @@ def test_the_interval_holds_the_exact_value_where_lanczos_cannot_resolve_the_spe
     assert measured.threshold(1e-5 * 0.5 * float(lam.sum())).bias > (1 if steps < 12 else 1e-9)
 
 
-def test_probes_are_checked():
-    with pytest.raises(InputError, match="probes"):
-        MatrixFreeWell.of(Operator.diagonal(torch.ones(3)), torch.ones(3), probes=1)
+def test_bad_arguments_are_named():
+    three, ones = Operator.diagonal(torch.ones(3)), torch.ones(3)
+    for probes in (1, -1, 2.5):
+        with pytest.raises(InputError, match="probes: expected an integer, 2 or more, got"):
+            MatrixFreeWell.of(three, ones, probes=probes)
+    with pytest.raises(InputError, match="steps: expected an integer, 1 or more, got 0"):
+        MatrixFreeWell.of(three, ones, steps=0)
+    with pytest.raises(InputError, match="seed: expected an integer"):
+        MatrixFreeWell.of(three, ones, seed=0.5)
+    with pytest.raises(InputError, match=r"start: expected shape \(3,\)"):
+        MatrixFreeWell.of(three, torch.ones(2))
+    well = MatrixFreeWell.of(three, ones, probes=np.int64(2), steps=np.int64(2), seed=np.int64(0))
+    assert well.threshold(np.float32(0.5)) == well.threshold(0.5)
+    for level in (0, -1, float("nan")):
+        with pytest.raises(InputError, match="level: expected a finite number > 0, got"):
+            well.threshold(level)
+    with pytest.raises(InputError, match="formula"):
+        well.threshold(0.5, "foo")
+    with pytest.raises(InputError, match="confidence"):
+        well.threshold(0.5, confidence=2)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from subspan.errors import invalid
+from subspan.errors import invalid, real, whole
 from subspan.streams import normals
 
 _CPU = torch.device("cpu")
+_CONVERGED = 1e-8  # residual of a Ritz pair, as a share of the largest Ritz value
+_SAME = 1e-10  # by how much of that an eigenvalue must exceed another to be above it
 
 
 @dataclass(frozen=True)
@@ -30,20 +33,42 @@ class Operator:
     device: torch.device = _CPU
     dtype: torch.dtype = torch.float64
 
+    def __post_init__(self) -> None:
+        """Refuse a D that is not an integer of 1 or more."""
+        whole("dim", self.dim, low=1)
+
     def __call__(self, v: torch.Tensor) -> torch.Tensor:
-        """Return H v in v's dtype, (D,) or (K, D)."""
+        """Return H v in v's dtype, (D,) or (K, D).
+
+        Raises:
+            InputError: v has another shape.
+        """
+        if v.ndim not in (1, 2) or v.shape[-1] != self.dim:
+            expected = f"shape ({self.dim},) or (K, {self.dim})"
+            raise invalid("v", expected=expected, got=f"shape {tuple(v.shape)}")
         rows = torch.atleast_2d(v).to(self.device, self.dtype)
         return self.apply(rows).to(v.dtype).reshape(v.shape)
 
     @classmethod
     def diagonal(cls, eigenvalues: torch.Tensor) -> Operator:
-        """Return the operator diag(eigenvalues)."""
+        """Return the operator diag(eigenvalues), shape (D,)."""
+        _check_matrix("eigenvalues", eigenvalues, 1)
         values = eigenvalues.to(torch.float64)
         return cls(len(values), lambda v: v * values, values.device)
 
     @classmethod
     def dense(cls, matrix: torch.Tensor) -> Operator:
-        """Return the operator of a symmetric matrix (D, D)."""
+        """Return the operator of a symmetric matrix (D, D).
+
+        Raises:
+            InputError: it is not square, finite and symmetric (to 1e-5 of its largest entry).
+        """
+        _check_matrix("matrix", matrix, 2)
+        off = float((matrix - matrix.T).abs().max())
+        if off > 1e-5 * float(matrix.abs().max()):
+            raise invalid(
+                "matrix", expected="a symmetric one", got=f"entries that differ by {off:.2g}"
+            )
         return cls(len(matrix), lambda v: v @ matrix, matrix.device, matrix.dtype)
 
 
@@ -101,7 +126,12 @@ class Lanczos:
 
 
 def lanczos(
-    operator: Operator, start: torch.Tensor, steps: int, *, keep_basis: bool = False
+    operator: Operator,
+    start: torch.Tensor,
+    steps: int,
+    *,
+    keep_basis: bool = False,
+    against: torch.Tensor | None = None,
 ) -> Lanczos:
     """Run Lanczos (1950) from a start vector, re-orthogonalising fully, twice, at each step.
 
@@ -110,42 +140,59 @@ def lanczos(
     Args:
         operator: H.
         start: shape (D,), not zero.
-        steps: at most; capped at D.
+        steps: at most, 1 or more; capped at D.
         keep_basis: keep the Lanczos vectors in the result.
+        against: orthonormal vectors (k, D), k < D, to deflate: the run is then that of H between
+            their orthogonal complement, in which the start vector is projected.
 
     Raises:
-        InputError: the start vector is zero, not finite or of the wrong shape.
+        InputError: the start vector is zero, not finite or of the wrong shape, `steps` is below 1,
+            or a product with H is not finite.
     """
+    steps = whole("steps", steps, low=1)
     if start.shape != (operator.dim,):
         raise invalid("start", expected=f"shape ({operator.dim},)", got=tuple(start.shape))
     norm = float(start.to(torch.float64).norm())
     if not 0 < norm < float("inf"):
         raise invalid("start", expected="a finite vector other than 0", got=f"norm {norm}")
-    steps = min(steps, operator.dim)
-    device = operator.device
-    basis = torch.empty(steps, operator.dim, dtype=torch.float64, device=device)
-    basis[0] = start.to(device, torch.float64) / norm
+    locked = 0 if against is None else len(against)
+    steps = min(steps, operator.dim - locked)
+    basis = torch.empty(locked + steps, operator.dim, dtype=torch.float64, device=operator.device)
+    first = start.to(basis) / norm
+    if against is not None:
+        basis[:locked] = against
+        first = _orthogonalised(first, basis[:locked])
+        norm *= float(first.norm())
+        first = first / first.norm()
+    basis[locked] = first
     alphas: list[float] = []
     betas: list[float] = []
     for m in range(steps):
-        w = operator(basis[m])
-        alphas.append(float(w @ basis[m]))
-        done = basis[: m + 1]
-        for _ in range(2):
-            w = w - done.T @ (done @ w)
+        now = basis[locked + m]
+        w = operator(now)
+        alphas.append(float(w @ now))
+        w = _orthogonalised(w, basis[: locked + m + 1])
         betas.append(float(w.norm()))
+        if not math.isfinite(betas[-1]):
+            raise invalid("operator", expected="finite products", got="NaN or infinity")
         scale = max(1e-300, max(abs(a) for a in alphas), max(betas))
         if m + 1 == steps or betas[-1] <= 1e-12 * scale:
             break
-        basis[m + 1] = w / betas[-1]
+        basis[locked + m + 1] = w / betas[-1]
     m = len(alphas)
     return Lanczos(
         np.array(alphas),
         np.array(betas[:-1]),
         betas[-1],
         norm,
-        basis[:m].clone() if keep_basis else None,
+        basis[locked : locked + m].clone() if keep_basis else None,
     )
+
+
+def _orthogonalised(w: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
+    for _ in range(2):
+        w = w - basis.T @ (basis @ w)
+    return w
 
 
 def density_measures(
@@ -155,7 +202,17 @@ def density_measures(
 
     Each is (nodes, weights) with Σ weight f(node) an estimate of tr f(H). Probes are Gaussian,
     scaled to norm √D, which is exact for constant f; their spread gives the standard error.
+
+    Args:
+        operator: H.
+        probes: how many, at least 1.
+        steps: Lanczos steps per probe.
+        seed: of the probes.
+
+    Raises:
+        InputError: an argument is out of range, or a product with H is not finite.
     """
+    probes, seed = whole("probes", probes, low=1), whole("seed", seed)
     measures = []
     for probe in range(probes):
         start = torch.from_numpy(normals(seed, "probe", probe, count=operator.dim))
@@ -169,27 +226,80 @@ def top_eigenpairs(
 ) -> tuple[np.ndarray, torch.Tensor, np.ndarray]:
     """Return the algebraically largest eigenvalues, descending, with vectors and residual norms.
 
+    One Lanczos run sees a multiple eigenvalue once, and ends where it finds an invariant subspace.
+    So the pairs that a run converged to (residual below 1e-8 of the largest |λ|) are locked, and
+    the next run starts from a fresh random vector orthogonal to them, until one finds nothing above
+    them or nothing new that converges: two runs where all are simple, one more for each further
+    copy of a multiple eigenvalue, at most count + 1. A Rayleigh–Ritz step over the locked pairs and
+    those of the last run ends it.
+
     Args:
         operator: H.
-        count: how many.
-        steps: Lanczos steps; default min(D, 2·count + 40).
-        seed: of the start vector.
+        count: how many, with multiplicity, 1 … D.
+        steps: Lanczos steps per pass, at least `count`; default min(D, 2·count + 40).
+        seed: of the start vectors.
 
     Returns:
         Values (count,), vectors (count, D), residual norms ‖Hv − λv‖ (count,): those bound the
-        distance of each value to a true eigenvalue.
+        distance of each value to a true eigenvalue. That none was passed over is sure only where
+        they are small: a residual of the size of the gaps asks for more steps.
+
+    Raises:
+        InputError: an argument is out of range, or a product with H is not finite.
     """
-    if not 1 <= count <= operator.dim:
-        raise invalid("count", expected=f"an integer in 1 … {operator.dim}", got=repr(count))
-    start = torch.from_numpy(normals(seed, "top", count=operator.dim))
-    steps = min(operator.dim, max(count, steps or 2 * count + 40))
-    result = lanczos(operator, start, steps, keep_basis=True)
-    values, vectors = result.eigh()
-    order = np.argsort(values)[::-1][:count]
-    assert result.basis is not None
-    rotation = torch.from_numpy(vectors[:, order].T.copy()).to(result.basis)
-    residuals = np.abs(result.residual * vectors[-1, order])
-    return values[order], rotation @ result.basis, residuals
+    count, seed = whole("count", count, low=1, high=operator.dim), whole("seed", seed)
+    steps = max(count, 2 * count + 40 if steps is None else whole("steps", steps, low=1))
+    locked = torch.empty(0, operator.dim, dtype=torch.float64, device=operator.device)
+    values, fresh = np.empty(0), locked
+    for draw in range(count + 1):
+        if len(locked) == operator.dim:
+            fresh = locked[:0]
+            break
+        start = torch.from_numpy(normals(seed, "top", draw, count=operator.dim))
+        run = lanczos(operator, start, steps, keep_basis=True, against=locked)
+        found, fresh, residuals = _ritz_pairs(run, count)
+        scale = max(np.abs(run.alphas).max(), np.abs(values).max(initial=0.0))
+        least = values[-1] + _SAME * scale if len(values) == count else -math.inf
+        new = (residuals <= _CONVERGED * scale) & (found > least)
+        if not new.any():
+            break
+        values = np.append(values, found[new])
+        order = np.argsort(-values, kind="stable")[:count]
+        values = values[order]
+        locked = torch.cat([locked, fresh[torch.from_numpy(new)]])[torch.from_numpy(order)]
+        fresh = fresh[torch.from_numpy(~new)]
+    return _rayleigh_ritz(operator, torch.cat([locked, fresh]), count)
+
+
+def _ritz_pairs(run: Lanczos, count: int) -> tuple[np.ndarray, torch.Tensor, np.ndarray]:
+    """Return the largest Ritz values, descending, their vectors (≤ count, D), residual norms."""
+    assert run.basis is not None
+    values, vectors = run.eigh()
+    order = np.argsort(-values)[:count]
+    rotation = torch.from_numpy(vectors[:, order].T.copy()).to(run.basis)
+    return values[order], rotation @ run.basis, np.abs(run.residual * vectors[-1, order])
+
+
+def _rayleigh_ritz(
+    operator: Operator, basis: torch.Tensor, count: int
+) -> tuple[np.ndarray, torch.Tensor, np.ndarray]:
+    """Return the top Ritz values, vectors and residual norms over the span of orthonormal rows."""
+    products = operator(basis)
+    inner = basis @ products.T
+    values, rotation = torch.linalg.eigh(0.5 * (inner + inner.T))
+    values, rotation = values.flip(0)[:count], rotation.T.flip(0)[:count]
+    vectors = rotation @ basis
+    residuals = (rotation @ products - values[:, None] * vectors).norm(dim=1)
+    return values.cpu().numpy(), vectors, residuals.cpu().numpy()
+
+
+def _check_matrix(name: str, values: torch.Tensor, ndim: int) -> None:
+    shape = tuple(values.shape)
+    if values.ndim != ndim or shape[0] == 0 or len(set(shape)) != 1:
+        expected = f"shape ({', '.join('D' * ndim)}{',' if ndim == 1 else ''}), D ≥ 1"
+        raise invalid(name, expected=expected, got=f"shape {shape}")
+    if not torch.isfinite(values).all():
+        raise invalid(name, expected="finite numbers", got="NaN or infinity")
 
 
 def smoothed_density(
@@ -199,7 +309,18 @@ def smoothed_density(
 
     Averaged over the measures; integrates to D over the real line. In the grid's own units: pass
     nodes and grid both as logarithms for a density per log-eigenvalue.
+
+    Args:
+        measures: (nodes, weights) of each probe, at least one.
+        grid: where, shape (n,).
+        width: above 0.
+
+    Raises:
+        InputError: an argument is out of range.
     """
+    width = real("width", width, low=0, strict=True)
+    if not measures:
+        raise invalid("measures", expected="at least one", got="none")
     total = np.zeros_like(grid, dtype=np.float64)
     for nodes, weights in measures:
         z = (grid[:, None] - nodes) / width

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from subspan.errors import invalid
+from subspan.errors import whole
 from subspan.streams import normals
 from subspan.theory.lanczos import Lanczos, Operator, lanczos
 from subspan.theory.mean import MeanEstimate
@@ -56,11 +56,14 @@ class MatrixFreeWell:
             operator: H ⪰ 0 (see the policy).
             displacement: w₀ − w*, shape (D,), in the same coordinates as H.
             probes: at least 2, for a standard error.
-            steps: Lanczos steps per run.
+            steps: Lanczos steps per run, at least 1.
             seed: of the probes.
+
+        Raises:
+            InputError: an argument is out of range, the displacement is 0 or of another shape than
+                (D,), or a product with H is not finite.
         """
-        if not (isinstance(probes, int) and probes >= 2):
-            raise invalid("probes", expected="an integer ≥ 2", got=repr(probes))
+        probes, seed = whole("probes", probes, low=2), whole("seed", seed)
         runs = []
         for probe in range(probes):
             start = torch.from_numpy(normals(seed, "probe", probe, count=operator.dim))
@@ -108,6 +111,9 @@ class MatrixFreeWell:
         The value is that of Gauss quadrature, which for H ⪰ 0 lies above the exact one but for the
         probes' noise. The same with Gauss–Radau quadrature lies below: their difference is `bias`,
         and the interval reaches from the lower, less its noise, to the upper, plus its noise.
+
+        Raises:
+            InputError: ε is not above 0, the formula is unknown or the confidence not in (0, 1).
         """
         upper = MeanEstimate.of(self._values(level, formula, Lanczos.quadrature), confidence)
         lower = MeanEstimate.of(self._values(level, formula, Lanczos.radau), confidence)
