@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_modules import attached_net, coordinates, inputs, put
+from small_modules import attached_net, coordinates, inputs, put, seeded
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
-from subspan.adapters import handles
+from subspan.adapters import attach, handles
 from subspan.adapters.sliced import IndexedMap
 
 DIM = 23  # of `attached_net`
@@ -200,13 +200,14 @@ def test_weights_follow_theta_that_a_hook_writes_before_the_call(write):
     assert torch.equal(module(inputs()), expected(inputs()))
 
 
+@pytest.mark.parametrize("write", [by_no_grad, by_new_data])
 @pytest.mark.parametrize("name", INDEXED)
-def test_weights_follow_theta_written_within_a_call_by_versioned_writes(name):
+def test_weights_follow_theta_written_within_a_call(name, write):
     module, handle = attached_net(name)
     expected = attached_net(name)[0]
     put(handles(expected)[0], torch.zeros(DIM))
     module(inputs())
-    hook = lambda m, x, y: by_no_grad(module, handle, torch.zeros(DIM))  # noqa: E731
+    hook = lambda m, x, y: write(module, handle, torch.zeros(DIM))  # noqa: E731
     module.layers[0].register_forward_hook(hook)
     first = attached_net(name)[0].layers[0](inputs())
     right = expected.layers[2](torch.tanh(expected.layers[1](torch.tanh(first)))).tanh()
@@ -214,18 +215,56 @@ def test_weights_follow_theta_written_within_a_call_by_versioned_writes(name):
         assert torch.equal(module(inputs()), right)
 
 
-def test_modes_may_change_between_reads():
+@pytest.mark.parametrize("first", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_modes_may_change_between_reads(first):
     module, handle = attached_net("hadamard")
-    for mode in (torch.no_grad, torch.inference_mode, torch.enable_grad):
+    for mode in (first, torch.no_grad, torch.inference_mode, torch.enable_grad):
         with mode():
             out = module(inputs())
         assert out.requires_grad == (mode is torch.enable_grad)
     out.sum().backward()
-    expected = handle.theta.grad.clone()
     other, fresh = attached_net("hadamard")
     other(inputs()).sum().backward()
-    assert torch.equal(expected, fresh.theta.grad)
+    assert torch.equal(handle.theta.grad, fresh.theta.grad)
     handle.theta.requires_grad_(False)
     assert not module(inputs()).requires_grad
     handle.theta.requires_grad_(True)
     assert module(inputs()).requires_grad
+
+
+class Moody(nn.Module):
+    """Reads its weight in some other mode or transform before it reads it plainly."""
+
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        self.layer, self.mode = nn.Linear(6, 6), mode
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.mode == "transform":
+            x = torch.func.vmap(torch.func.grad(lambda row: self.layer(row).sin().sum()))(x)
+        else:
+            with torch.no_grad():
+                x = self.layer(x)
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("mode", ["transform", "no_grad"])
+def test_a_table_first_read_in_another_mode_has_its_gradient(mode):
+    module = seeded(lambda: Moody(mode))
+    handle = attach(module, 5, "hadamard")
+    x, thetas = inputs(), torch.stack([coordinates(5, s) for s in range(3)])
+
+    def loss(theta: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(module, {"subspan_theta": theta}, (x,)).square().sum()
+
+    alone = []
+    for theta in thetas:
+        put(handle, theta)
+        alone.append(torch.autograd.grad(module(x).square().sum(), handle.theta)[0])
+        assert alone[-1].abs().min() > 0
+    together = torch.func.vmap(torch.func.grad(loss))(thetas)
+    torch.testing.assert_close(together, torch.stack(alone), rtol=1e-4, atol=1e-5)
+    torch._dynamo.reset()
+    compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
+    compiled(x).square().sum().backward()
+    torch.testing.assert_close(handle.theta.grad, alone[-1], rtol=1e-4, atol=1e-5)

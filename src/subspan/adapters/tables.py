@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.autograd import forward_ad
 from torch.utils.weak import TensorWeakRef
 
 from subspan.adapters.sliced import SlicedMap, traced
@@ -26,12 +25,10 @@ class Pass:
     Attributes:
         tables: made in it under `torch.func` or forward mode, which outlive no call; by keeper,
             with the θ they are of.
-        level: of transforms around the call.
     """
 
     def __init__(self) -> None:
         self.tables: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self.level = _level()
 
 
 _running: ContextVar[Pass | None] = ContextVar("subspan_pass", default=None)
@@ -54,10 +51,6 @@ def _present() -> Pass | int | None:
     """Return what tells the present pass from all others; None outside one."""
     task: int = torch._C._current_graph_task_id()
     return _running.get() or (task if task >= 0 else None)
-
-
-def _level() -> tuple[int, int]:
-    return torch._C._functorch.maybe_current_level() or 0, forward_ad._current_level
 
 
 class SharedGradient:
@@ -139,8 +132,8 @@ class TableKeeper:
             if kept.copy is not None and torch.equal(kept.copy, theta):
                 self._kept = kept._replace(version=version, seen=now)
                 return kept.table
-        with torch.inference_mode(False), torch.enable_grad():
-            table = Table(sliced.table(theta), SharedGradient())
+        table = Table(_differentiable(theta, sliced), SharedGradient())
+        with torch.inference_mode(False):
             copy = theta.detach().clone() if theta.device.type == "cpu" else None
         self._kept = _Kept(theta, copy, place, version, table, now)
         return table
@@ -148,22 +141,25 @@ class TableKeeper:
     def _traced(self, theta: torch.Tensor, sliced: SlicedMap) -> torch.Tensor:
         """Return the table where something looks into operations, kept for a call at most."""
         if torch.compiler.is_compiling():
-            if self._compiled is not None and self._compiled[0] is theta:
-                return self._compiled[1]
-            table = sliced.table(theta)
-            if self._compiling and not torch._C._are_functorch_transforms_active():
+            if self._compiled is None or self._compiled[0] is not theta:
+                table = _differentiable(theta, sliced)
+                if not self._compiling:
+                    return table
                 self._compiled = (theta, table)
-            return table
+            return self._compiled[1]
         now = _running.get()
         if now is None:
-            return sliced.table(theta)
+            return _differentiable(theta, sliced)
         known = now.tables.get(id(self))
-        if known is not None and known[0] is theta:
-            return known[1]
-        table = sliced.table(theta)
-        if now.level == _level():  # else it belongs to a transform within the call
-            now.tables[id(self)] = (theta, table)
-        return table
+        if known is None or known[0] is not theta:
+            known = now.tables[id(self)] = (theta, _differentiable(theta, sliced))
+        return known[1]
+
+
+def _differentiable(theta: torch.Tensor, sliced: SlicedMap) -> torch.Tensor:
+    """Return the table of θ, fit for every mode that it may be read in."""
+    with torch.inference_mode(False), torch.enable_grad():
+        return sliced.table(theta)
 
 
 def _place(theta: torch.Tensor) -> tuple[Any, ...]:
