@@ -56,6 +56,7 @@ def test_seeds_and_names_are_checked():
         stream(1.5)
     with pytest.raises(InputError, match="names: expected strings or integers, got True"):
         stream(0, True)
+    assert derive(np.int64(3), "x") == derive(torch.tensor(3), "x") == derive(3, "x")
 
 
 def test_scoped_rng_leaves_the_global_generator_alone():

@@ -18,15 +18,14 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from subspan.errors import invalid
+from subspan.errors import invalid, whole
 
 Name = str | int
 _WORDS_PER_COUNTER = 4  # Philox 4x64 gives four 64-bit words per counter value
 
 
 def _digest(seed: int, names: tuple[Name, ...]) -> bytes:
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise invalid("seed", expected="an integer", got=repr(seed))
+    seed = whole("seed", seed)
     for name in names:
         if isinstance(name, bool) or not isinstance(name, str | int):
             raise invalid("names", expected="strings or integers", got=repr(name))

@@ -38,6 +38,8 @@ class MeanEstimate(Estimate):
         samples = np.asarray(values, dtype=np.float64)
         if samples.ndim != 1 or samples.size < 2:
             raise invalid("values", expected="shape (n,), n ≥ 2", got=f"shape {samples.shape}")
+        if not np.isfinite(samples).all():
+            raise invalid("values", expected="finite numbers", got="NaN or infinity")
         check_confidence(confidence)
         mean = float(samples.mean())
         error = float(samples.std(ddof=1)) / math.sqrt(samples.size)
