@@ -15,5 +15,5 @@ def test_the_interval_is_students():
 
 @pytest.mark.parametrize("values", [[1.0], [[1.0, 2.0]], [1.0, np.nan], [1.0, np.inf]])
 def test_values_that_have_no_interval_are_refused(values):
-    with pytest.raises(InputError, match="^values: expected "):
+    with pytest.raises(InputError, match=r"^values: expected "):
         MeanEstimate.of(np.array(values))
