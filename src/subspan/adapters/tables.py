@@ -40,11 +40,13 @@ def one_pass() -> Iterator[None]:
     if _running.get() is not None:
         yield
         return
-    token = _running.set(Pass())
+    this = Pass()
+    token = _running.set(this)
     try:
         yield
     finally:
         _running.reset(token)
+        this.tables.clear()
 
 
 def _present() -> Pass | int | None:
