@@ -44,8 +44,10 @@ class LotterySubspace(Method):
 
     The spans are nested. With the official unit columns Adam takes equal steps along every
     direction, also along those that training hardly used, and accuracy falls as dims are added
-    (`experiments/dip`). The other coordinates give column i a norm that falls with i and does not
-    depend on d, which leaves the span as it is; over all columns the root mean square norm is 1.
+    (`experiments/dip`). The other coordinates give column i a norm n_i that falls with i, which
+    leaves the span as it is. Over the d columns Σ n_i² = Σ n_i, as for unit columns, so that Adam's
+    step, of length about lr √Σ n_i² ≤ lr √d, is never longer than in a random subspace, and columns
+    that the run hardly used, of which a longer search has more, count for nothing.
 
     Args:
         snapshots: n, the largest d; the search takes n · every steps. Official: the largest d of
@@ -128,9 +130,8 @@ class LotterySubspace(Method):
                 "directions in which the search moved (the rest is rounding)",
                 "Choose a smaller d, or a longer search: more snapshots, or more steps between.",
             )
-            scales = column_scales(self.coordinates, path.singular_values)
-            kept = None if scales is None else scales[: draw.dim]
-            chosen = ColumnsMap(path.basis[: draw.dim], kept)
+            scales = column_scales(self.coordinates, path.singular_values[: draw.dim])
+            chosen = ColumnsMap(path.basis[: draw.dim], scales)
             numbers = draw.dim * problem.ambient_dim
             if self.rewind:
                 numbers += problem.ambient_dim
@@ -201,11 +202,11 @@ class LotterySubspace(Method):
 
 
 def column_scales(coordinates: str, singular_values: torch.Tensor) -> torch.Tensor | None:
-    """Return the columns' norms, shape (r,), falling, of mean square 1; None: all 1 (`"unit"`)."""
+    """Return the norms n of d columns, shape (d,), falling, Σ n² = Σ n; None: all 1 (`"unit"`)."""
     if coordinates == "unit":
         return None
     norms = singular_values.sqrt() if coordinates == "root-sigma" else singular_values
-    return norms / norms.square().mean().sqrt()
+    return norms * (norms.sum() / norms.square().sum())
 
 
 def _check_dim(dim: int, limit: int, what: str, remedy: str) -> None:
