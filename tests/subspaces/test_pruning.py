@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -18,6 +19,7 @@ from subspan.subspaces import (
 )
 from subspan.subspaces.full_space import FullSpace
 from subspan.subspaces.low_rank import rank_for
+from subspan.subspaces.pruning import _shares as shares_of
 from subspan.subspaces.pruning import keep_highest, mask_bits, masked, vector_positions
 
 
@@ -43,6 +45,40 @@ def test_per_layer_gives_every_tensor_its_share_and_the_total_is_exact(digits) -
             assert abs(inside - keep * size / 2410) < 1
 
 
+@pytest.mark.parametrize(
+    "sizes", [(2048, 32, 320, 10), (5, 5, 5, 1), (7, 0, 3), (1, 1, 1, 1, 96), (3,)]
+)
+def test_no_tensor_gains_where_fewer_are_kept(sizes) -> None:
+    before = [0] * len(sizes)
+    for keep in range(1, sum(sizes) + 1):
+        shares = shares_of(sizes, keep)
+        assert sum(shares) == keep
+        assert all(b <= s <= size for b, s, size in zip(before, shares, sizes, strict=True))
+        before = shares
+    assert before == list(sizes)
+
+
+def test_shares_are_those_of_websters_method() -> None:
+    # Divisors 1, 3, 5, … written out: 53, 24 and 23 weights, 10 kept (largest remainders: 5, 3, 2).
+    assert shares_of((53, 24, 23), 10) == [6, 2, 2]
+
+
+def test_what_a_round_pruned_per_layer_stays_pruned(digits) -> None:
+    method, rounds = LotteryTicket(1, 60, scope="layer"), []
+    right = method._prune
+
+    def watched(scores, draw, layout, number):
+        mask = right(scores, draw, layout, number)
+        if scores.any():
+            rounds.append(set(mask.tolist()))
+        return mask
+
+    method._prune = watched
+    kept(digits, method, 1200)
+    assert len(rounds) == 60
+    assert all(later < earlier for earlier, later in itertools.pairwise(rounds))
+
+
 def test_biases_are_kept_and_counted_when_left_out_of_pruning(digits) -> None:
     positions = vector_positions(digits.layout)
     assert len(positions) == 42
@@ -53,16 +89,22 @@ def test_biases_are_kept_and_counted_when_left_out_of_pruning(digits) -> None:
         keep_highest(torch.ones(2410), 42, digits.layout, scope="global", biases=False)
 
 
-@pytest.mark.parametrize("keep", [0, 2410])
 @pytest.mark.parametrize("method", [RandomMask(), PruneAtInit("synflow"), LotteryTicket(1)])
-def test_a_mask_of_everything_or_nothing_is_refused(digits, method, keep) -> None:
+def test_a_mask_of_everything_is_refused(digits, method) -> None:
     with pytest.raises(InputError, match="keeps some of the 2410 weights and prunes some"):
-        method.subspaces(digits, [Draw(keep, 0, 0)])
+        method.subspaces(digits, [Draw(2410, 0, 0)])
 
 
-def test_scores_that_are_nan_are_refused(digits) -> None:
+def test_a_mask_of_nothing_is_refused(digits) -> None:
+    with pytest.raises(InputError, match="keeps some of the 2410 weights and prunes some, got 0"):
+        keep_highest(torch.ones(2410), 0, digits.layout, scope="global", biases=True)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_scores_that_are_not_finite_are_refused(digits, value) -> None:
+    scores = torch.zeros(2410).index_fill_(0, torch.tensor([7]), value)
     with pytest.raises(InputError, match="search diverged"):
-        keep_highest(torch.full((2410,), torch.nan), 5, digits.layout, scope="global", biases=True)
+        keep_highest(scores, 5, digits.layout, scope="global", biases=True)
 
 
 def test_a_ticket_is_the_largest_trained_weights_rewound_exactly(digits, plain_run) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from subspan.errors import whole
 from subspan.maps.base import LinearMap
 from subspan.problems.base import AbstractProblem
 from subspan.streams import derive
@@ -20,11 +21,23 @@ class Draw:
 
     Initialisation and batch order depend on (seed, repeat) alone, so different methods and
     dimensions are paired within a repeat; the map depends on the dimension too.
+
+    Args:
+        dim: d, 1 or more.
+        seed: any integer.
+        repeat: 0 or more.
+
+    Raises:
+        InputError: one of them is no such integer.
     """
 
     dim: int
     seed: int
     repeat: int
+
+    def __post_init__(self) -> None:
+        for name, low in (("dim", 1), ("seed", None), ("repeat", 0)):
+            object.__setattr__(self, name, whole(name, getattr(self, name), low=low))
 
     @property
     def init_seed(self) -> int:

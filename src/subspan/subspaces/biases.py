@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from subspan import maps
-from subspan.errors import InputError, unknown
+from subspan.errors import InputError
 from subspan.problems.base import AbstractProblem
 from subspan.subspaces.base import Draw, Method, Subspace
 from subspan.subspaces.last_layer import within
 from subspan.subspaces.pruning import layout_of, vector_positions
+from subspan.subspaces.random_affine import check_map
 
 
 class BiasesAndNorms(Method):
@@ -20,11 +20,13 @@ class BiasesAndNorms(Method):
 
     Args:
         map: the random map among them where d is smaller than their number.
+
+    Raises:
+        InputError: the map is unknown.
     """
 
     def __init__(self, map: str = "hadamard") -> None:
-        if map not in maps.names():
-            raise unknown("map", map, maps.names())
+        check_map(map)
         self.map = map
 
     def config(self) -> dict[str, Any]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from subspan import maps
+from subspan.errors import whole
 from subspan.problems.base import AbstractProblem
 from subspan.subspaces.base import Draw, Method, Subspace
-from subspan.subspaces.full_space import FullSpace, check_steps
-from subspan.subspaces.random_affine import RandomAffine, random_map
+from subspan.subspaces.full_space import FullSpace
+from subspan.subspaces.random_affine import RandomAffine, check_map, random_map
 
 
 class BurnIn(Method):
@@ -25,6 +25,9 @@ class BurnIn(Method):
         momentum: of the burn-in.
         batch_size: of the burn-in.
         **options: of the map.
+
+    Raises:
+        InputError: an argument is out of range.
     """
 
     def __init__(
@@ -37,9 +40,8 @@ class BurnIn(Method):
         batch_size: int = 128,
         **options: Any,
     ) -> None:
-        check_steps("burn-in steps", steps, 0)
-        maps.check_options(map, options)
-        self.steps, self.map, self.options = steps, map, options
+        check_map(map, options)
+        self.steps, self.map, self.options = whole("burn-in steps", steps, low=0), map, options
         self.search = FullSpace(lr, momentum, batch_size)
 
     def config(self) -> dict[str, Any]:
@@ -55,7 +57,11 @@ class BurnIn(Method):
         }
 
     def subspaces(self, problem: AbstractProblem, draws: Sequence[Draw]) -> list[Subspace]:
-        """Return one subspace per draw; the burn-ins run as one ensemble."""
+        """Return one subspace per draw; the burn-ins run as one ensemble.
+
+        Raises:
+            InputError: a burn-in diverged.
+        """
         starts = [problem.init(d.init_seed) for d in draws]
         starts = self.search.train(problem, starts, [d.search_seed for d in draws], self.steps)
         bits = 32 * problem.ambient_dim if self.steps else 0  # the offset is no longer a seed

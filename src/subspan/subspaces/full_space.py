@@ -29,11 +29,22 @@ _SEARCH_BYTES = 2**30  # what the searches that run as one ensemble may hold tog
 
 @dataclass(frozen=True)
 class FullSpace:
-    """Momentum SGD in all D weights, as in the official code (Larsen et al., 2022)."""
+    """Momentum SGD in all D weights, as in the official code (Larsen et al., 2022).
+
+    Raises:
+        InputError: a setting that `TrainSpec` refuses.
+    """
 
     lr: float = 0.05
     momentum: float = 0.9
     batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        spec = self.spec(1)  # checks all three
+        for name in ("lr", "momentum", "batch_size"):
+            # NumPy's numbers become Python's; an int stays one: trials are known by its text.
+            if not isinstance(getattr(self, name), int):
+                object.__setattr__(self, name, getattr(spec, name))
 
     def config(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -73,6 +84,9 @@ class FullSpace:
             steps: how many; 0 returns the starts.
             maps: train in these instead of the full space, e.g. under a mask.
             on_step: as for `training.ensemble.train`.
+
+        Raises:
+            InputError: one of them diverged.
         """
         if not steps:
             return list(starts)
@@ -83,7 +97,15 @@ class FullSpace:
         results = train(
             problem, subspaces, self.spec(steps), seeds, evaluate=False, on_step=on_step
         )
-        return [start + m(r.theta) for start, m, r in zip(starts, maps, results, strict=True)]
+        ends = [start + m(r.theta) for start, m, r in zip(starts, maps, results, strict=True)]
+        if not all(bool(torch.isfinite(end).all()) for end in ends):
+            raise invalid(
+                "search",
+                expected="one that converges",
+                got="one that diverged",
+                remedy=f"Lower its learning rate: lr={self.lr:g} now.",
+            )
+        return ends
 
     def weights_at(
         self, problem: AbstractProblem, draws: Sequence[Draw], marks: Sequence[int]

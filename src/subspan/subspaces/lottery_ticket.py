@@ -7,13 +7,20 @@ from typing import Any, Literal
 
 import torch
 
-from subspan.errors import invalid, unknown
+from subspan.errors import invalid, real, whole
 from subspan.problems.base import AbstractProblem
 from subspan.problems.layout import Layout
 from subspan.streams import derive
 from subspan.subspaces.base import Draw, Method, Subspace
-from subspan.subspaces.full_space import FullSpace, check_steps
-from subspan.subspaces.pruning import SCOPES, keep_highest, layout_of, mask_bits, mask_map, masked
+from subspan.subspaces.full_space import FullSpace
+from subspan.subspaces.pruning import (
+    check_pruning,
+    keep_highest,
+    layout_of,
+    mask_bits,
+    mask_map,
+    masked,
+)
 
 
 class LotteryTicket(Method):
@@ -53,14 +60,10 @@ class LotteryTicket(Method):
         momentum: float = 0.9,
         batch_size: int = 128,
     ) -> None:
-        check_steps("rounds", rounds, 1)
-        if rewind != "end":
-            check_steps("rewind", rewind, 0)
-        if not epochs > 0:
-            raise invalid("epochs", expected="a positive number", got=repr(epochs))
-        if scope not in SCOPES:
-            raise unknown("scope", str(scope), list(SCOPES))
-        self.epochs, self.rounds, self.rewind = float(epochs), rounds, rewind
+        check_pruning(scope, biases)
+        self.epochs = real("epochs", epochs, low=0, strict=True)
+        self.rounds = whole("rounds", rounds, low=1)
+        self.rewind = _rewind(rewind)
         self.scope, self.biases = scope, biases
         self.search = FullSpace(lr, momentum, batch_size)
 
@@ -164,3 +167,11 @@ class LotteryTicket(Method):
 
     def __repr__(self) -> str:
         return f"LotteryTicket(rounds={self.rounds}, rewind={self.rewind!r})"
+
+
+def _rewind(value: object) -> int | Literal["end"]:
+    if isinstance(value, str) and value == "end":
+        return "end"
+    if isinstance(value, str):
+        raise invalid("rewind", expected="a step, or 'end'", got=repr(value))
+    return whole("rewind", value, low=0)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from subspan import maps
-from subspan.errors import InputError, unknown
+from subspan.errors import InputError
 from subspan.problems.base import AbstractProblem
 from subspan.problems.layout import Layout
 from subspan.subspaces.base import Draw, Method, Subspace
 from subspan.subspaces.pruning import layout_of
+from subspan.subspaces.random_affine import check_map
 
 
 class FixedFactorLowRank(Method):
@@ -23,11 +24,13 @@ class FixedFactorLowRank(Method):
 
     Args:
         map: the random map into the entries of B.
+
+    Raises:
+        InputError: the map is unknown.
     """
 
     def __init__(self, map: str = "hadamard") -> None:
-        if map not in maps.names():
-            raise unknown("map", map, maps.names())
+        check_map(map)
         self.map = map
 
     def config(self) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 
-import numpy as np
 import torch
 
 from subspan.errors import InputError, invalid, unknown
@@ -15,6 +15,18 @@ from subspan.problems.layout import Layout
 from subspan.problems.module import Problem
 
 SCOPES = ("global", "layer")
+
+
+def check_pruning(scope: object, biases: object) -> None:
+    """Refuse an unknown scope, and what is neither True nor False.
+
+    Raises:
+        InputError: as said.
+    """
+    if scope not in SCOPES:
+        raise unknown("scope", str(scope), list(SCOPES))
+    if not isinstance(biases, bool):
+        raise invalid("biases", expected="True or False", got=repr(biases))
 
 
 def layout_of(problem: AbstractProblem, method: str) -> Layout:
@@ -53,7 +65,8 @@ def keep_highest(
         keep: how many to keep, d.
         layout: of the weights.
         scope: `"global"`: the highest of all; `"layer"`: the same fraction of every tensor, by
-            largest remainders, so that the total is exact.
+            Webster's divisors: the total is exact, and no tensor gains where fewer are kept, so
+            that what an earlier round pruned stays pruned.
         biases: True: biases and norm parameters compete with the weights (the official code);
             False: they are never pruned, and count towards d.
 
@@ -72,11 +85,11 @@ def keep_highest(
             remedy="" if keep != size else "For training of all weights use the null at d = D.",
         )
     scores = scores.detach().to("cpu", torch.float64)
-    if torch.isnan(scores).any():
+    if (torch.isnan(scores) | torch.isposinf(scores)).any():
         raise invalid(
             "scores",
-            expected="numbers",
-            got="NaN",
+            expected="finite numbers",
+            got="NaN or infinity",
             remedy="The search diverged: lower its learning rate.",
         )
     if biases:
@@ -112,13 +125,24 @@ def _highest(scores: torch.Tensor, keep: int, sizes: Sequence[int], scope: str) 
 
 
 def _shares(sizes: Sequence[int], keep: int) -> list[int]:
-    """Split `keep` in proportion to the sizes, by largest remainders."""
+    """Split `keep` in proportion to the sizes, by the divisors 1, 3, 5, … (Webster; Sainte-Laguë).
+
+    The n-th weight of a tensor of s stands at (2n − 1) / 2s; the first `keep` of all in that order
+    are kept, ties going to the earlier tensor. So a smaller `keep` takes nothing that a larger one
+    does not, and no tensor gives more than it has: its s-th weight stands below 1, the next above.
+    """
     total = sum(sizes)
-    floors = [keep * size // total for size in sizes]
-    remainders = np.array([keep * size % total for size in sizes])
-    for i in np.argsort(-remainders, kind="stable")[: keep - sum(floors)]:
-        floors[i] += 1
-    return floors
+    filled = [i for i, size in enumerate(sizes) if size]
+    shares = [(2 * keep * size + total) // (2 * total) for size in sizes]  # quotas, rounded
+
+    def place(i: int, nth: int) -> tuple[Fraction, int]:
+        return Fraction(2 * nth - 1, 2 * sizes[i]), i
+
+    while sum(shares) > keep:
+        shares[max(filled, key=lambda i: place(i, shares[i]))] -= 1
+    while sum(shares) < keep:
+        shares[min(filled, key=lambda i: place(i, shares[i] + 1))] += 1
+    return shares
 
 
 def mask_map(positions: torch.Tensor, problem: AbstractProblem) -> CoordinateMap:

@@ -9,12 +9,18 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from subspan.errors import InputError, unknown
+from subspan.errors import InputError, unknown, whole
 from subspan.problems.base import AbstractProblem
 from subspan.problems.module import Problem
 from subspan.subspaces.base import Draw, Method, Subspace
-from subspan.subspaces.full_space import check_steps
-from subspan.subspaces.pruning import SCOPES, keep_highest, layout_of, mask_bits, mask_map, masked
+from subspan.subspaces.pruning import (
+    check_pruning,
+    keep_highest,
+    layout_of,
+    mask_bits,
+    mask_map,
+    masked,
+)
 from subspan.training.batches import Batches
 
 CRITERIA = ("snip", "synflow")
@@ -53,13 +59,11 @@ class PruneAtInit(Method):
     ) -> None:
         if criterion not in CRITERIA:
             raise unknown("criterion", str(criterion), list(CRITERIA))
-        if scope not in SCOPES:
-            raise unknown("scope", str(scope), list(SCOPES))
-        check_steps("batches", batches, 1)
-        check_steps("iterations", iterations, 1)
-        check_steps("batch_size", batch_size, 1)
+        check_pruning(scope, biases)
         self.criterion, self.scope, self.biases = criterion, scope, biases
-        self.batches, self.iterations, self.batch_size = batches, iterations, batch_size
+        self.batches = whole("batches", batches, low=1)
+        self.iterations = whole("iterations", iterations, low=1)
+        self.batch_size = whole("batch_size", batch_size, low=1)
 
     def config(self) -> dict[str, Any]:
         """Return plain JSON data that fixes the method."""

@@ -6,8 +6,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from subspan import maps
+from subspan.errors import invalid
 from subspan.problems.base import AbstractProblem
 from subspan.subspaces.base import Draw, Method, Subspace
+
+
+def check_map(name: object, options: dict[str, Any] | None = None) -> None:
+    """Refuse what is no name of a map, or an option that the map does not have.
+
+    Raises:
+        InputError: as said.
+    """
+    if not isinstance(name, str):
+        known = ", ".join(maps.names())
+        raise invalid("map", expected=f"a name: {known}", got=repr(name))
+    maps.check_options(name, options or {})
 
 
 def random_map(
@@ -36,10 +49,13 @@ class RandomAffine(Method):
             too; `"partition"`, the fastest, keeps to the axes of the weights, and needs more
             dims where the curvature does (`experiments/maps`).
         **options: of the map, e.g. `nnz` of `"sparse"`.
+
+    Raises:
+        InputError: the map is unknown, or lacks an option.
     """
 
     def __init__(self, map: str = "hadamard", **options: Any) -> None:
-        maps.check_options(map, options)
+        check_map(map, options)
         self.map, self.options = map, options
 
     def config(self) -> dict[str, Any]:

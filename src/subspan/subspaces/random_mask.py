@@ -7,11 +7,10 @@ from typing import Any, Literal
 
 import torch
 
-from subspan.errors import unknown
 from subspan.problems.base import AbstractProblem
 from subspan.streams import uniforms
 from subspan.subspaces.base import Draw, Method, Subspace
-from subspan.subspaces.pruning import SCOPES, keep_highest, layout_of, mask_map, masked
+from subspan.subspaces.pruning import check_pruning, keep_highest, layout_of, mask_map, masked
 
 
 class RandomMask(Method):
@@ -20,13 +19,15 @@ class RandomMask(Method):
     Args:
         scope: `"global"`, or `"layer"`: the same fraction of every tensor.
         biases: whether biases and norm parameters may be pruned; if not, they count towards d.
+
+    Raises:
+        InputError: the scope is unknown, or `biases` no truth value.
     """
 
     def __init__(
         self, scope: Literal["global", "layer"] = "global", *, biases: bool = True
     ) -> None:
-        if scope not in SCOPES:
-            raise unknown("scope", str(scope), list(SCOPES))
+        check_pruning(scope, biases)
         self.scope, self.biases = scope, biases
 
     def config(self) -> dict[str, Any]:
