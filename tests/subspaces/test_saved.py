@@ -2,21 +2,40 @@ import math
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from subspan.errors import InputError, StoreError
-from subspan.maps import ColumnsMap, make
 from subspan.problems import load
 from subspan.subspaces import (
+    BiasesAndNorms,
     Draw,
+    LastLayer,
     LotterySubspace,
     LotteryTicket,
     RandomAffine,
     SavedSubspace,
     load_subspace,
-    principal_angles,
     save_subspace,
 )
+from subspan.subspaces.base import Subspace
+from subspan.subspaces.pruning import mask_bits
+from subspan.subspaces.saved import _checksum as checksum_of
+
+
+@pytest.fixture(scope="module")
+def lottery(digits):
+    return LotterySubspace(12, 2).subspaces(digits, [Draw(10, 0, 0)])[0]
+
+
+@pytest.fixture(scope="module")
+def ticket(digits):
+    return LotteryTicket(1).subspaces(digits, [Draw(10, 0, 0)])[0]
+
+
+def parts(path):
+    with safe_open(str(path), framework="pt") as file:
+        return dict(file.metadata()), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 @pytest.mark.parametrize("method", [LotterySubspace(12, 2, rewind=3), LotteryTicket(1)])
@@ -76,14 +95,148 @@ def test_files_that_are_no_saved_subspace(digits, tmp_path) -> None:
         SavedSubspace(tmp_path / "other")
 
 
-def test_a_damaged_file_is_refused(digits, tmp_path) -> None:
-    (made,) = LotterySubspace(12, 2).subspaces(digits, [Draw(10, 0, 0)])
-    save_subspace(made, tmp_path / "s", digits)
-    raw = bytearray((tmp_path / "s").read_bytes())
-    raw[len(raw) // 3] ^= 0x08
-    (tmp_path / "s").write_bytes(raw)
-    with pytest.raises(InputError, match=r"damaged|finite"):
+def test_every_damaged_byte_is_noticed(digits, lottery, ticket, tmp_path) -> None:
+    for subspace in (lottery, ticket):
+        save_subspace(subspace, tmp_path / "s", digits)
+        raw = (tmp_path / "s").read_bytes()
+        for at in range(0, len(raw), len(raw) // 40):
+            flipped = bytearray(raw)
+            flipped[at] ^= 0x40
+            (tmp_path / "s").write_bytes(flipped)
+            with pytest.raises(InputError):
+                load_subspace(tmp_path / "s", digits)
+
+
+def test_a_damaged_offset_is_refused_by_name(digits, ticket, tmp_path) -> None:
+    save_subspace(ticket, tmp_path / "s", digits)
+    meta, tensors = parts(tmp_path / "s")
+    for value in (100.0, math.nan):
+        tensors["offset"][5] = value
+        save_file(tensors, tmp_path / "s", metadata=meta)
+        with pytest.raises(InputError, match=r"the checksum that it was saved with.*is damaged"):
+            load_subspace(tmp_path / "s", digits)
+
+
+@pytest.mark.parametrize(
+    "key", ["weights", "problem", "search_steps", "search_bits", "masked", "checksum"]
+)
+def test_a_file_that_lacks_a_field_is_refused(digits, ticket, tmp_path, key) -> None:
+    save_subspace(ticket, tmp_path / "s", digits)
+    meta, tensors = parts(tmp_path / "s")
+    del meta[key]
+    save_file(tensors, tmp_path / "s", metadata=meta)
+    with pytest.raises(InputError, match=f"a file without {key} in"):
+        SavedSubspace(tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"positions": None}, "without basis or positions"),
+        ({"offset": None}, "without offset"),
+        ({"offset": torch.zeros(1, 2410)}, "another 'offset'"),
+        ({"positions": torch.zeros(10)}, "another 'positions'"),
+        ({"more": torch.zeros(3)}, "another 'more'"),
+        ({"offset": torch.full((2410,), math.inf)}, "a finite offset, got NaN or infinity"),
+        ({"positions": torch.tensor([5, 5])}, "increasing positions below 2410"),
+        ({"positions": None, "basis": torch.eye(3)}, r"R\^2410, as the offset, got R\^3"),
+        ({"search_steps": "abc"}, "whole number of search_steps, got 'abc'"),
+        ({"search_steps": "-5"}, "whole number of search_steps, got '-5'"),
+        ({"search_bits": ""}, "whole number of search_bits, got ''"),
+    ],
+)
+def test_files_that_were_made_by_hand_are_refused(
+    digits, ticket, tmp_path, change, message
+) -> None:
+    save_subspace(ticket, tmp_path / "s", digits)
+    meta, tensors = parts(tmp_path / "s")
+    for name, value in change.items():
+        home = meta if isinstance(value, str) else tensors
+        home.pop(name, None)
+        if value is not None:
+            home[name] = value
+    meta["checksum"] = checksum_of(meta, tensors)
+    save_file(tensors, tmp_path / "s", metadata=meta)
+    with pytest.raises(InputError, match=message):
+        SavedSubspace(tmp_path / "s")
+
+
+def test_an_older_format_is_refused(digits, ticket, tmp_path) -> None:
+    save_subspace(ticket, tmp_path / "s", digits)
+    meta, tensors = parts(tmp_path / "s")
+    save_file(tensors, tmp_path / "s", metadata={**meta, "format": "subspan subspace 1"})
+    with pytest.raises(InputError, match="'subspan subspace 2', got 'subspan subspace 1' in"):
         load_subspace(tmp_path / "s", digits)
+
+
+@pytest.mark.parametrize(("method", "dim"), [(LastLayer(), 330), (BiasesAndNorms(), 42)])
+def test_a_whole_layer_keeps_the_other_weights_when_it_is_transferred(
+    digits, tmp_path, method, dim
+) -> None:
+    (made,) = method.subspaces(digits, [Draw(dim, 0, 0)])
+    save_subspace(made, tmp_path / "s", digits)
+    moved = SavedSubspace(tmp_path / "s", transfer=True)
+    same, other = moved.subspaces(digits, [Draw(dim, 0, 0), Draw(dim, 0, 1)])
+    assert torch.equal(same.offset, made.offset)
+    assert torch.equal(other.offset, digits.init(Draw(dim, 0, 1).init_seed))
+    assert same.search_bits == made.search_bits == 0
+
+
+def test_bits_are_charged_for_what_is_used(digits, tmp_path) -> None:
+    draws = [Draw(4, 0, 0), Draw(10, 0, 0)]
+    method = LotterySubspace(12, 2, rewind=3)
+    small, large = method.subspaces(digits, draws)
+    save_subspace(large, tmp_path / "s", digits)
+    own = SavedSubspace(tmp_path / "s").subspaces(digits, draws)
+    assert [s.search_bits for s in own] == [small.search_bits, large.search_bits]
+    moved = SavedSubspace(tmp_path / "s", transfer=True).subspaces(digits, draws)
+    assert [s.search_bits for s in moved] == [32 * 4 * 2410, 32 * 10 * 2410]
+    (tuned,) = LotteryTicket(1, rewind="end").subspaces(digits, [Draw(10, 0, 0)])
+    save_subspace(tuned, tmp_path / "s", digits)
+    for transfer, bits in ((False, tuned.search_bits), (True, mask_bits(10, 2410))):
+        method = SavedSubspace(tmp_path / "s", transfer=transfer)
+        assert method.subspaces(digits, [Draw(10, 0, 0)])[0].search_bits == bits
+    assert tuned.search_bits == mask_bits(10, 2410) + 320
+
+
+def test_a_file_that_changed_after_the_method_was_made_is_refused(
+    digits, lottery, ticket, tmp_path
+) -> None:
+    save_subspace(lottery, tmp_path / "s", digits)
+    method = SavedSubspace(tmp_path / "s")
+    save_subspace(ticket, tmp_path / "s", digits)
+    with pytest.raises(InputError, match="the file that this method was made from, got another"):
+        method.subspaces(digits, [Draw(10, 0, 0)])
+
+
+def test_what_cannot_be_saved_is_refused(digits, lottery, tmp_path) -> None:
+    broken = lottery.offset.clone().index_fill_(0, torch.tensor([3]), math.nan)
+    for subspace, problem, message in (
+        (LotterySubspace(4), digits, "subspace: expected a Subspace, got a LotterySubspace"),
+        (lottery, load("quadratic"), r"problem: expected the network .* \(D = 2410\), got"),
+        (lottery, "digits-mlp", "problem: expected a problem, got a str"),
+        (Subspace(broken, lottery.map), digits, "a finite offset, got NaN"),
+        (Subspace(lottery.offset, lottery.map, 0, 1.5), digits, "search_bits: expected an integer"),
+    ):
+        with pytest.raises(InputError, match=message):
+            save_subspace(subspace, tmp_path / "s", problem)
+    assert not (tmp_path / "s").exists()
+
+
+def test_paths_that_are_none_are_refused(digits, lottery) -> None:
+    for use in (
+        lambda: save_subspace(lottery, None, digits),
+        lambda: load_subspace(None, digits),
+        lambda: SavedSubspace(None),
+    ):
+        with pytest.raises(InputError, match="path: expected a path, got None"):
+            use()
+
+
+def test_transfer_is_a_truth_value(digits, lottery, tmp_path) -> None:
+    save_subspace(lottery, tmp_path / "s", digits)
+    with pytest.raises(InputError, match="transfer: expected True or False, got 'no'"):
+        SavedSubspace(tmp_path / "s", transfer="no")
 
 
 def test_random_maps_and_places_that_cannot_be_written(digits, tmp_path) -> None:
@@ -93,22 +246,3 @@ def test_random_maps_and_places_that_cannot_be_written(digits, tmp_path) -> None
     (made,) = LotteryTicket(1).subspaces(digits, [Draw(10, 0, 0)])
     with pytest.raises(StoreError, match="could not write"):
         save_subspace(made, tmp_path / "no" / "such" / "s", digits)
-
-
-def test_principal_angles_of_known_planes() -> None:
-    tiny, wide = 1e-9, 1.2
-    one = torch.zeros(2, 6, dtype=torch.float64)
-    one[0, 0] = one[1, 1] = 1
-    other = torch.zeros(3, 6, dtype=torch.float64)
-    other[0, [0, 2]] = torch.tensor([math.cos(tiny), math.sin(tiny)], dtype=torch.float64)
-    other[1, [1, 3]] = torch.tensor([math.cos(wide), math.sin(wide)], dtype=torch.float64)
-    other[2, 5] = 7.0
-    for pair in ((one, other), (other, one)):
-        angles = principal_angles(*map(ColumnsMap, pair))
-        torch.testing.assert_close(angles, torch.tensor([tiny, wide]).double(), rtol=1e-6, atol=0)
-
-
-def test_principal_angles_of_different_spaces_are_refused() -> None:
-    maps = [make("gaussian", dim=2, ambient_dim=n, seed=0) for n in (5, 6)]
-    with pytest.raises(InputError, match="R\\^5"):
-        principal_angles(*maps)

@@ -1,5 +1,6 @@
 """Subspaces: ways to choose an affine subspace of the weights."""
 
+from subspan.subspaces.angles import principal_angles
 from subspan.subspaces.base import Draw, Method, Subspace
 from subspan.subspaces.biases import BiasesAndNorms
 from subspan.subspaces.burn_in import BurnIn
@@ -11,12 +12,7 @@ from subspan.subspaces.pruning_at_init import PruneAtInit
 from subspan.subspaces.random_affine import RandomAffine
 from subspan.subspaces.random_mask import RandomMask
 from subspan.subspaces.registry import parse_method
-from subspan.subspaces.saved import (
-    SavedSubspace,
-    load_subspace,
-    principal_angles,
-    save_subspace,
-)
+from subspan.subspaces.saved import SavedSubspace, load_subspace, save_subspace
 
 __all__ = [
     "BiasesAndNorms",

@@ -11,9 +11,9 @@ from subspan.canonical import canonical_json
 from subspan.errors import InputError
 from subspan.maps.coordinate import CoordinateMap
 from subspan.problems.base import AbstractProblem
+from subspan.subspaces.angles import principal_angles
 from subspan.subspaces.base import Draw, Method, Subspace
 from subspan.subspaces.full_space import cache
-from subspan.subspaces.saved import principal_angles
 from subspan.testing.laws import law
 
 Reference = Callable[[Draw], tuple[torch.Tensor, torch.Tensor]]
