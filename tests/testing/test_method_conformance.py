@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from subspan import problems
+from subspan.errors import InputError
 from subspan.maps import ColumnsMap, CoordinateMap
 from subspan.subspaces import (
     BiasesAndNorms,
@@ -47,7 +48,11 @@ CASES = {
         (3, 12),
         {"nested": True},
     ),
-    "lottery-ticket": (lambda: LotteryTicket(2), (30, 200), {"mask": True, "nested": True}),
+    "lottery-ticket": (
+        lambda: LotteryTicket(2),
+        (30, 200),
+        {"mask": True, "nested": True, "through_init": True},
+    ),
     "lottery-ticket:3": (lambda: LotteryTicket(2, 3, rewind=2), (30, 200), {"mask": True}),
     "magnitude": (lambda: LotteryTicket(2, rewind="end", scope="layer"), (30, 200), {"mask": True}),
     "ticket without biases": (
@@ -55,11 +60,19 @@ CASES = {
         (60, 200),
         {"mask": True},
     ),
-    "snip": (lambda: PruneAtInit("snip"), (30, 200), {"mask": True, "nested": True}),
-    "synflow": (lambda: PruneAtInit("synflow", iterations=10), (30, 200), {"mask": True}),
-    "random-mask": (RandomMask, (30, 200), {"mask": True}),
+    "snip": (
+        lambda: PruneAtInit("snip", scope="layer"),
+        (30, 200),
+        {"mask": True, "nested": True, "through_init": True},
+    ),
+    "synflow": (
+        lambda: PruneAtInit("synflow", iterations=10),
+        (30, 200),
+        {"mask": True, "through_init": True},
+    ),
+    "random-mask": (RandomMask, (30, 200), {"mask": True, "through_init": True}),
     "last-layer": (LastLayer, (30, 100), {"through_init": True}),
-    "last layer whole": (LastLayer, (330, 330), {"through_init": True, "reference": last_layer}),
+    "last layer whole": (LastLayer, (330,), {"through_init": True, "reference": last_layer}),
     "biases": (BiasesAndNorms, (5, 42), {"through_init": True}),
     "low-rank": (FixedFactorLowRank, (30, 84), {"through_init": True}),
 }
@@ -97,7 +110,8 @@ class Flawed(Method):
         return [self.one(problem, draw) for draw in draws]
 
     def one(self, problem, draw):
-        start = problem.init(0 if self.flaw == "repeat" else draw.init_seed)
+        paired = Draw(draw.dim, draw.seed, 0) if self.flaw == "repeat" else draw
+        start = problem.init(paired.init_seed)
         kept = torch.arange(draw.dim) + Flawed.calls
         if self.flaw == "nested":
             kept = kept + draw.dim
@@ -156,3 +170,88 @@ def test_the_suite_fails_on_a_span_that_is_not_the_reference(problem):
     Flawed.calls = 0
     with pytest.raises(AssertionError, match="reference"):
         check_method(Flawed, problem, (3, 12), reference=wrong)
+
+
+class FlawedMask(RandomMask):
+    """A random mask with one law broken."""
+
+    flaw = ""
+
+    def config(self):
+        return {**super().config(), **({"share": float("nan")} if self.flaw == "nan" else {})}
+
+    def subspaces(self, problem, draws):
+        shift = 77 if self.flaw == "seed" else 0
+        asked = [Draw(d.dim, d.seed + shift, d.repeat) for d in draws]
+        if self.flaw == "first":  # all draws through the first one's initial weights
+            asked = [Draw(d.dim, draws[0].seed, draws[0].repeat) for d in draws]
+        bits = {"bits": 10**9, "many bits": 32 * 2410, "half a bit": 1.5, "negative": -1}
+        made = super().subspaces(problem, asked)
+        scale = 2.0 if self.flaw == "scaled" else 1.0
+        return [Subspace(s.offset * scale, s.map, 0, bits.get(self.flaw, 0)) for s in made]
+
+
+@pytest.mark.parametrize(
+    ("flaw", "law"),
+    [
+        ("seed", r"initial weights are those of draw\.init_seed"),
+        ("first", "initial weights under the mask"),
+        ("scaled", "initial weights under the mask"),
+        ("bits", "search_bits is at most 32 a number"),
+        ("many bits", "search_bits is at most those of mask and kept weights"),
+        ("half a bit", r"search_bits is a count: an integer, 0 or more, not 1\.5"),
+        ("negative", "search_bits is a count"),
+        ("nan", "config is plain JSON data"),
+    ],
+)
+def test_the_suite_fails_on_a_mask_that_breaks_a_law(flaw, law, problem):
+    kind = type("Broken", (FlawedMask,), {"flaw": flaw})
+    with pytest.raises(AssertionError, match=law):
+        check_method(kind, problem, (30, 60), mask=True, through_init=True)
+
+
+def test_the_suite_passes_the_mask_without_a_flaw(problem):
+    check_method(FlawedMask, problem, (30, 60), mask=True, through_init=True)
+
+
+def test_the_suite_sees_initial_weights_of_another_seed_without_any_claim(problem):
+    kind = type("Broken", (FlawedMask,), {"flaw": "seed"})
+    with pytest.raises(AssertionError, match=r"draw\.init_seed"):
+        check_method(kind, problem, (30, 60))
+
+
+class Swapped(RandomAffine):
+    """Goes through the weights of the other repeat where it is asked for both."""
+
+    def subspaces(self, problem, draws):
+        made = super().subspaces(problem, draws)
+        starts = [s.offset for s in made][::-1]
+        return [Subspace(start, s.map) for start, s in zip(starts, made, strict=True)]
+
+
+def test_the_suite_fails_on_offsets_in_another_order(problem):
+    with pytest.raises(AssertionError, match="alone"):
+        check_method(Swapped, problem, (3, 40))
+
+
+@pytest.mark.parametrize(
+    ("dims", "claims", "message"),
+    [
+        ((), {}, r"dims: expected one or more, rising, got \[\]"),
+        ((60, 30), {"mask": True}, r"dims: expected one or more, rising, got \[60, 30\]"),
+        ((30, 30), {}, "dims: expected one or more, rising"),
+        ((30,), {"nested": True}, r"two or more where nested spans are claimed, got \[30\]"),
+        ((0, 30), {}, "dims: expected an integer, 1 or more, got 0"),
+        (30, {}, "dims: expected a list of integers, got 30"),
+    ],
+)
+def test_dims_with_which_no_law_could_fail_are_refused(dims, claims, message, problem):
+    with pytest.raises(InputError, match=message):
+        check_method(RandomMask, problem, dims, **claims)
+
+
+def test_a_method_in_place_of_its_maker_is_refused(problem):
+    with pytest.raises(InputError, match="make: expected a function that returns the method"):
+        check_method(RandomMask(), problem, (30, 60))
+    with pytest.raises(InputError, match="problem: expected a problem, got 'digits-mlp'"):
+        check_method(RandomMask, "digits-mlp", (30, 60))
