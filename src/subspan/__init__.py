@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from subspan import adapters as adapters
     from subspan import maps as maps
     from subspan import problems as problems
+    from subspan import report as report
+    from subspan import subspaces as subspaces
+    from subspan import testing as testing
     from subspan import theory as theory
     from subspan.adapters import Handle as Handle
     from subspan.adapters import load as load
@@ -88,11 +91,14 @@ _HOMES = {
     "parse_method": "subspan.subspaces",
     "principal_angles": "subspan.subspaces",
     "problems": "subspan.problems",
+    "report": "subspan.report",
     "run": "subspan.trials.run",
     "save": "subspan.adapters",
     "save_subspace": "subspan.subspaces",
     "stream": "subspan.streams",
+    "subspaces": "subspan.subspaces",
     "success_surface": "subspan.success.surface",
+    "testing": "subspan.testing",
     "theory": "subspan.theory",
     "threshold": "subspan.success.threshold",
 }
