@@ -1,5 +1,6 @@
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -8,10 +9,11 @@ from torch import nn
 
 from subspan.errors import InputError
 from subspan.problems import Problem, load
-from subspan.subspaces import RandomAffine
+from subspan.subspaces import LotterySubspace, RandomAffine, full_space
 from subspan.training.spec import TrainSpec
+from subspan.trials import runner
 from subspan.trials.run import run
-from subspan.trials.runner import TrialRunner, ensemble_size
+from subspan.trials.runner import TrialRunner, by_dim, by_repeat, ensemble_size
 from subspan.trials.store import Store
 from subspan.trials.workers import WorkerError, WorkerPool
 
@@ -29,6 +31,60 @@ def test_records_do_not_depend_on_workers_or_order():
     assert results(alone) == results([*spread[3:], *spread[:3]])
     assert [(r.dim, r.trial.repeat) for r in alone] == [(d, r) for d in (4, 30) for r in range(3)]
     assert alone[0].provenance["threads"] == spread[0].provenance["threads"] == 1
+
+
+def test_jobs_keep_a_repeat_in_one_piece_where_a_search_serves_its_dims():
+    pairs = [(dim, repeat) for dim in (8, 4) for repeat in (0, 1, 2)]
+    assert by_dim(pairs, 4) == [[(4, 0), (4, 1), (4, 2), (8, 0)], [(8, 1), (8, 2)]]
+    whole = [[(4, 0), (8, 0)], [(4, 1), (8, 1)], [(4, 2), (8, 2)]]
+    assert by_repeat(pairs, 1) == by_repeat(pairs, 3) == whole
+    assert by_repeat(pairs, 4) == [whole[0] + whole[1], whole[2]]
+    uneven = by_repeat([*pairs, (9, 0)], 4)  # like repeats are neighbours
+    assert uneven == [whole[1] + whole[2], [*whole[0], (9, 0)]]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("kept", [2**30, 0])
+def test_one_search_serves_all_dims_of_a_repeat(workers, kept, monkeypatch, tmp_path):
+    """Also over several workers, one trial at a time, and with nothing kept between ensembles."""
+    problem = load("digits-mlp", subset=200)
+    method, log = LotterySubspace(12, 1), tmp_path / "log"
+    plain = run(problem, method, [2, 4, 8], 3, SPEC, workers=1)
+    searched = full_space.FullSpace.train
+
+    def counted(self, problem, starts, *rest, **options):
+        with log.open("a") as file:
+            file.write("search\n" * len(starts))
+        return searched(self, problem, starts, *rest, **options)
+
+    monkeypatch.setattr(full_space.FullSpace, "train", counted)
+    monkeypatch.setattr(full_space.cache, "limit", kept)
+    monkeypatch.setattr(runner, "_ENSEMBLE_WEIGHTS", problem.ambient_dim)
+    full_space.cache.clear()
+    spread = run(problem, method, [2, 4, 8], 3, SPEC, workers=workers)
+    assert log.read_text().count("search") == 3
+    assert {r.provenance["ensemble_size"] for r in spread} == {1}
+    assert results(spread) == results(plain)
+
+
+class Picky(RandomAffine):
+    """Refuses d = 4 at once, and takes its time over others."""
+
+    def subspaces(self, problem, draws):
+        if any(draw.dim == 4 for draw in draws):
+            raise InputError("picky: no 4")
+        time.sleep(0.5)
+        return super().subspaces(problem, draws)
+
+
+def test_a_refusal_leaves_no_job_behind_that_is_taken_for_a_later_one():
+    problem, method = load("digits-mlp", subset=200), Picky()
+    with TrialRunner(problem, workers=2) as trials:
+        with pytest.raises(InputError, match="no 4"):
+            trials.run(method, [(4, 0), (5, 0)], spec=SPEC, seed=0)
+        for dim in (6, 7):
+            records = trials.run(method, [(dim, 0), (dim, 1)], spec=SPEC, seed=0)
+            assert [(r.dim, r.trial.repeat) for r in records] == [(dim, 0), (dim, 1)]
 
 
 def test_numpy_integers_are_integers():
@@ -99,7 +155,7 @@ def test_runner_keeps_its_workers_and_learns_methods():
         ({"workers": 0}, "workers"),
         ({"method": "randon"}, "Did you mean 'random'"),
         ({"method": "burn-in"}, "'burn-in:STEPS'"),
-        ({"method": "burn-in:-3"}, "'burn-in:STEPS'"),
+        ({"method": "burn-in:-3"}, "burn-in steps: expected an integer, 0 or more, got -3"),
         ({"seed": 0.5}, "seed"),
     ],
 )

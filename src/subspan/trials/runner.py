@@ -56,13 +56,7 @@ class TrialRunner:
         workers: int | None = None,
         progress: Progress | None = None,
     ) -> None:
-        if not isinstance(problem, AbstractProblem):
-            raise invalid(
-                "problem",
-                expected="a problem",
-                got=repr(problem),
-                remedy="Load one: subspan.problems.load(NAME).",
-            )
+        check_problem(problem)
         if workers is not None and (not isinstance(workers, int) or workers < 1):
             raise invalid("workers", expected="an integer, 1 or more", got=repr(workers))
         self.problem, self._progress = problem, progress or (lambda *event: None)
@@ -121,9 +115,7 @@ class TrialRunner:
 
     def close(self) -> None:
         """End the workers and close the store if it was opened here."""
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
+        self._end_pool()
         self._stack.close()
 
     def __enter__(self) -> Self:
@@ -137,20 +129,21 @@ class TrialRunner:
     ) -> list[Job]:
         if method not in self._methods:
             self._methods.append(method)
-            if self._pool is not None:  # workers know the methods that were there at the fork
-                self._pool.close()
-                self._pool = None
+            self._end_pool()  # workers know the methods that were there at the fork
         share = -(-len(pairs) // self._workers)
-        size = max(1, min(ensemble_size(self.problem), share))
-        pairs = sorted(pairs)  # neighbours in dimension take about as long
+        together = ensemble_size(self.problem)
+        size = max(1, min(together, share))
+        searches = bool(method.search_steps(self.problem))
+        plans = by_repeat(pairs, size) if searches else by_dim(pairs, size)
         return [
             {
                 "method": self._methods.index(method),
                 "spec": spec.to_json(),
                 "seed": seed,
-                "plan": pairs[i : i + size],
+                "plan": plan,
+                "ensemble": together,
             }
-            for i in range(0, len(pairs), size)
+            for plan in plans
         ]
 
     def _run_jobs(self, jobs: list[Job]) -> Iterator[list[dict[str, Any]]]:
@@ -159,16 +152,25 @@ class TrialRunner:
         if self._workers == 1 or (len(jobs) == 1 and self._pool is None):
             with _one_thread(self.problem.device):
                 for job in jobs:
-                    yield self._work(job)
+                    yield from self._ensembles(job)
             return
         if self._pool is None:
             spec = TrainSpec.from_json(jobs[0]["spec"])
             if spec.batch_size is not None:
-                largest = max(len(job["plan"]) for job in jobs)
+                largest = max(min(len(job["plan"]), job["ensemble"]) for job in jobs)
                 self._in_dtype(spec.dtype).warm_up(largest, spec.batch_size)
             self._pool = WorkerPool(self._work, self._workers)
-        for _, answer in self._pool.run(jobs):
-            yield answer
+        try:
+            for _, answer in self._pool.run(jobs):
+                yield answer
+        except BaseException:
+            self._end_pool()  # other workers are still at jobs that nobody waits for
+            raise
+
+    def _end_pool(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
     def _in_dtype(self, dtype: str) -> AbstractProblem:
         if dtype not in self._by_dtype:
@@ -176,7 +178,11 @@ class TrialRunner:
         return self._by_dtype[dtype]
 
     def _work(self, job: Job) -> list[dict[str, Any]]:
-        """Run one ensemble; return its records as JSON. Runs in a worker."""
+        """Run a job; return its records as JSON. Runs in a worker."""
+        return [record for records in self._ensembles(job) for record in records]
+
+    def _ensembles(self, job: Job) -> Iterator[list[dict[str, Any]]]:
+        """Find a job's subspaces, together, then train them; yield each ensemble's records."""
         clock = time.perf_counter()
         spec = TrainSpec.from_json(job["spec"])
         problem = self._in_dtype(spec.dtype)
@@ -184,31 +190,73 @@ class TrialRunner:
         draws = [Draw(dim, job["seed"], repeat) for dim, repeat in job["plan"]]
         subspaces = method.subspaces(problem, draws)
         search_share = (time.perf_counter() - clock) / len(draws)
-        results = train(problem, subspaces, spec, [d.batch_seed for d in draws])
-        provenance = {
-            **environment(problem.device),
-            "threads": torch.get_num_threads(),
-            "ensemble_size": len(draws),
-        }
-        return [
-            record_to_json(
-                TrialRecord(
-                    trial=Trial(
-                        problem.identity, method.config(), d.dim, job["spec"], d.seed, d.repeat
-                    ),
-                    ambient_dim=problem.ambient_dim,
-                    outcome=result.outcome,
-                    steps=result.steps,
-                    curve=tuple(result.curve),
-                    theta_norm=float(result.theta.norm()),
-                    wall_time=search_share + result.wall_time,
-                    search_steps=subspace.search_steps,
-                    search_bits=subspace.search_bits,
-                    provenance={**provenance, "subspace": _checksum(subspace)},
+        size = job["ensemble"]
+        for i in range(0, len(draws), size):
+            own, found = draws[i : i + size], subspaces[i : i + size]
+            results = train(problem, found, spec, [d.batch_seed for d in own])
+            provenance = {
+                **environment(problem.device),
+                "threads": torch.get_num_threads(),
+                "ensemble_size": len(own),
+            }
+            yield [
+                record_to_json(
+                    TrialRecord(
+                        trial=Trial(
+                            problem.identity, method.config(), d.dim, job["spec"], d.seed, d.repeat
+                        ),
+                        ambient_dim=problem.ambient_dim,
+                        outcome=result.outcome,
+                        steps=result.steps,
+                        curve=tuple(result.curve),
+                        theta_norm=float(result.theta.norm()),
+                        wall_time=search_share + result.wall_time,
+                        search_steps=subspace.search_steps,
+                        search_bits=subspace.search_bits,
+                        provenance={**provenance, "subspace": _checksum(subspace)},
+                    )
                 )
-            )
-            for d, subspace, result in zip(draws, subspaces, results, strict=True)
-        ]
+                for d, subspace, result in zip(own, found, results, strict=True)
+            ]
+
+
+def by_dim(pairs: Sequence[tuple[int, int]], size: int) -> list[list[tuple[int, int]]]:
+    """Split (dim, repeat) pairs into jobs of `size`; neighbours in dim take about as long."""
+    ordered = sorted(pairs)
+    return [ordered[i : i + size] for i in range(0, len(ordered), size)]
+
+
+def by_repeat(pairs: Sequence[tuple[int, int]], size: int) -> list[list[tuple[int, int]]]:
+    """Split (dim, repeat) pairs into jobs of about `size` that keep each repeat in one piece.
+
+    A repeat's search serves all its dims, so that one worker runs it, once.
+    """
+    dims: dict[int, list[int]] = {}
+    for dim, repeat in sorted(pairs):
+        dims.setdefault(repeat, []).append(dim)
+    jobs: list[list[tuple[int, int]]] = []
+    for repeat in sorted(dims, key=lambda r: (dims[r], r)):
+        own = [(dim, repeat) for dim in dims[repeat]]
+        if jobs and len(jobs[-1]) + len(own) <= size:
+            jobs[-1] += own
+        else:
+            jobs.append(own)
+    return jobs
+
+
+def check_problem(problem: object) -> None:
+    """Refuse what is not a problem.
+
+    Raises:
+        InputError: as said.
+    """
+    if not isinstance(problem, AbstractProblem):
+        raise invalid(
+            "problem",
+            expected="a problem",
+            got=repr(problem),
+            remedy="Load one: subspan.problems.load(NAME).",
+        )
 
 
 def _checksum(subspace: Subspace) -> str:
