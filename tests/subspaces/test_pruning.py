@@ -239,7 +239,7 @@ def test_low_rank_is_a_matrix_product() -> None:
         ("lottery-ticket:3", {"name": "lottery-ticket", "rounds": 3}),
         ("magnitude", {"name": "lottery-ticket", "rewind": "end"}),
         ("snip", {"name": "snip"}),
-        ("synflow:layer", None),
+        ("synflow:layer", {"name": "synflow", "scope": "layer"}),
         ("random-mask:layer", {"name": "random-mask", "scope": "layer"}),
         ("last-layer:partition", {"name": "last-layer", "map": "partition"}),
         ("biases", {"name": "biases"}),
