@@ -51,6 +51,24 @@ def test_a_table_and_a_line_in_words_for_people(cli) -> None:
     assert any(line.startswith("random-mask: ") for line in lines)
     rows = [line.split() for line in lines if line.startswith("burn-in:20 ")]
     assert [row[-1] for row in rows] == ["40", "40"]  # 20 of spec and 20 of the longest search
+    assert all(word in lines[1].split() for word in ("diverged", "from", "to", "pairs"))
+    gap = next(line for line in lines if line.startswith("last-layer: "))
+    assert "no trials (at most 330 for this method) at 400" in gap
+
+
+def test_arguments_by_name_and_a_method_that_can_make_no_dim(cli) -> None:
+    methods = "lottery-subspace:snapshots=4,every=1,lottery-ticket:rounds=2,epochs=1"
+    code, out, err = cli(f"{LINE} --methods {methods} --json")
+    assert code == 0, err
+    table = json.loads(out)
+    lottery, ticket = "lottery-subspace:snapshots=4,every=1", "lottery-ticket:rounds=2,epochs=1"
+    assert list(table["verdicts"]) == ["random", lottery, ticket]
+    assert table["verdicts"][lottery] == "no trials (at most 4 for this method) at d = 8, 400"
+    assert [(gap["method"], gap["dim"]) for gap in table["skipped"]] == [
+        (lottery, 8),
+        (lottery, 400),
+    ]
+    assert {row["method"] for row in table["rows"]} == {"random", ticket}
 
 
 @pytest.mark.parametrize(
@@ -61,6 +79,9 @@ def test_a_table_and_a_line_in_words_for_people(cli) -> None:
         ("--metric accuracy", "metric: unknown name"),
         ("--methods saved:nowhere", "no file at nowhere"),
         ("--methods random,random", "each method once"),
+        ("--methods ''", "methods: expected at least one method"),
+        ("--methods lottery-ticket:round=2", "Did you mean 'rounds'"),
+        ("--matched --optimizer exact", "matched: expected training that takes all its steps"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(cli, change, text) -> None:

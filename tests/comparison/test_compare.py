@@ -1,11 +1,14 @@
 import json
 import math
+import re
 
 import pytest
+from scipy import stats
 
 import subspan as ss
 from subspan.comparison import compare as module_function
 from subspan.errors import InputError
+from subspan.report import compare_figure_data
 
 SPEC = ss.TrainSpec(lr=0.05, steps=40, batch_size=128)
 
@@ -39,7 +42,7 @@ def test_a_row_for_every_cell_and_a_reason_for_every_gap(table) -> None:
         ("lottery-subspace", 400),
         ("last-layer", 400),
     }
-    assert "no trials at 40, 400" in table.verdict("lottery-subspace")
+    assert "no trials (at most 20 for this method) at 40, 400" in table.verdict("lottery-subspace")
     assert "at most 20 for this method" in {why for _, _, why in table.skipped}
 
 
@@ -151,8 +154,98 @@ def test_a_dim_that_a_method_refuses_is_a_gap_and_not_the_end(problem) -> None:
     ((method, dim, why),) = table.skipped
     assert (method, dim) == ("random-mask", 8)
     assert "more than 42" in why
-    with pytest.raises(InputError, match="more than 42"):
-        ss.compare(problem, [keep_biases], dims=[8], repeats=1, spec=SPEC, workers=1)
+
+
+class Refusing(ss.RandomMask):
+    """Refuses when its subspaces are asked for, at any dim but 40; its search is long."""
+
+    def config(self):
+        return {"name": "refusing", "steps": 500}
+
+    def search_steps(self, problem):
+        return 500
+
+    def subspaces(self, problem, draws):
+        if any(draw.dim != 40 for draw in draws):
+            raise InputError("refusing: expected 40.")
+        return super().subspaces(problem, draws)
+
+
+class Unfit(Refusing):
+    """Refuses the problem at once."""
+
+    def config(self):
+        return {"name": "unfit"}
+
+    def max_dim(self, problem):
+        raise InputError("unfit: expected another network.")
+
+
+def test_what_a_method_refuses_is_told_and_the_others_are_compared(problem) -> None:
+    methods = [Unfit(), Refusing(), "lottery-subspace:snapshots=4,every=500", "random-mask"]
+    table = ss.compare(problem, methods, [8, 16], 3, SPEC, workers=1, matched=True)
+    lottery = "lottery-subspace:snapshots=4,every=500"
+    assert table.methods == ("random", "unfit", "refusing", lottery, "random-mask")
+    for name in ("unfit", "refusing", lottery):
+        assert table.of(name) == ()
+    assert table.summary()[:3] == [
+        "unfit: no trials (unfit: expected another network) at d = 8, 16",
+        "refusing: no trials (refusing: expected 40) at d = 8, 16",
+        f"{lottery}: no trials (at most 4 for this method) at d = 8, 16",
+    ]
+    assert list(table.to_json()["verdicts"]) == list(table.methods)
+    # 500 of the search that might have run; not 2000 of one that could not.
+    assert {row.total_steps for row in table.rows} == {540.0}
+    assert len(compare_figure_data(table).series) == 2
+    with pytest.raises(InputError, match="method: expected one of random, unfit"):
+        table.of("synflow")
+
+
+def test_a_null_that_refuses_ends_the_call_before_other_methods_train(problem) -> None:
+    events = []
+    with pytest.raises(InputError, match="exact"):
+        ss.compare(
+            problem,
+            ["random-mask", "random"],
+            [8],
+            3,
+            ss.TrainSpec(optimizer="exact", steps=1),
+            workers=1,
+            progress=lambda *event: events.append(event),
+        )
+    assert events == []
+
+
+def test_two_repeats_are_not_tested_and_say_so(problem) -> None:
+    table = ss.compare(problem, ["burn-in:30"], [8], 2, SPEC, workers=1)
+    (row,) = table.of("burn-in:30")
+    assert (row.verdict, row.pairs) == ("not tested", 2)
+    assert math.isfinite(row.difference)
+    assert math.isnan(row.p)
+    words = "not tested (repeats in common with the null: 2; 3 are needed) at d = 8"
+    assert table.verdict("burn-in:30") == words
+
+
+def test_a_saved_subspace_is_tested_only_where_it_is_transferred(problem, tmp_path) -> None:
+    (found,) = ss.LotterySubspace(12, 2).subspaces(problem, [ss.subspaces.Draw(12, 0, 0)])
+    path = tmp_path / "found.safetensors"
+    ss.save_subspace(found, path, problem)
+    fixed, moved = f"saved:{path}", f"saved:{path},transfer=true"
+    table = ss.compare(problem, [fixed, moved], [8], 3, SPEC, workers=1)
+    assert table.of(fixed)[0].note == "every repeat starts from the same weights"
+    assert table.of(fixed)[0].verdict == "not tested"
+    assert (table.of(moved)[0].note, table.of(moved)[0].pairs) == ("", 3)
+    assert table.of(moved)[0].verdict != "not tested"
+
+
+def test_intervals_of_accuracies_are_accuracies_and_know_their_step(problem) -> None:
+    spec = ss.TrainSpec(steps=60, lr=0.05)
+    table = ss.compare(problem, ["biases"], [2, 40], 3, spec, workers=1)
+    for row in table.rows:
+        assert 0 <= row.low < row.value < row.high <= 1
+    gap = table.of("biases")[1]
+    half = (gap.difference_high - gap.difference_low) / 2
+    assert half >= stats.t.ppf(0.975, 2) / 360 / math.sqrt(3) - 1e-12
 
 
 def test_the_same_call_continues(problem, tmp_path) -> None:
@@ -186,9 +279,28 @@ def test_the_same_call_continues(problem, tmp_path) -> None:
         ({"confidence": 95}, "confidence"),
         ({"methods": ["lotery-ticket"]}, "Did you mean 'lottery-ticket'"),
         ({"goals": ["loss<1"]}, "goal"),
+        ({"goals": "loss<=1"}, "goals: expected a list of goals, got 'loss<=1'"),
+        ({"goals": ss.LossBelow(1)}, "Write ['loss<=1']"),
+        ({"metric": 5}, "metric: unknown"),
+        ({"spec": {"steps": 5}}, "spec: expected a TrainSpec"),
+        ({"problem": "digits-mlp"}, "problem: expected a problem"),
+        ({"dims": 8}, "dims: expected a list of integers"),
+        ({"dims": "8,16"}, "dims: expected a list of integers"),
+        ({"methods": "random,burn-in:2"}, "methods: expected a list of methods"),
+        ({"methods": []}, "methods: expected at least one method"),
+        ({"methods": [None]}, "method: expected a method or its text, got None"),
+        ({"methods": [ss.RandomMask]}, "Make one: RandomMask(…)"),
+        ({"matched": "no"}, "matched: expected True or False"),
+        ({"matched": True, "spec": SPEC.replace(stop_at="loss<=1")}, "matched: expected training"),
+        ({"matched": True, "spec": ss.TrainSpec(optimizer="exact")}, "got optimizer='exact'"),
     ],
 )
 def test_bad_input(problem, arguments, match) -> None:
     given = {"methods": ["random"], "dims": [8], "repeats": 2, "spec": SPEC, "workers": 1}
-    with pytest.raises(InputError, match=match):
-        ss.compare(problem, **{**given, **arguments})
+    with pytest.raises(InputError, match=re.escape(match)):
+        ss.compare(**{"problem": problem, **given, **arguments})
+
+
+def test_dims_may_come_from_a_generator(problem) -> None:
+    table = ss.compare(problem, ["random"], (d for d in (8, 16)), 1, SPEC, workers=1)
+    assert [row.dim for row in table.rows] == [8, 16]

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from subspan.comparison import holm, paired_test
-from subspan.comparison.paired import mean_interval
+from subspan.comparison.paired import mean_interval, p_values
 from subspan.errors import InputError
 from subspan.streams import stream
 
@@ -21,18 +21,64 @@ def test_it_is_scipys_paired_test() -> None:
     assert ours.pairs == 9
 
 
-def test_equal_differences_and_too_few() -> None:
+def test_no_spread_is_no_certainty() -> None:
     assert paired_test([0.0, 0.0, 0.0]).p == 1.0
-    assert paired_test([0.1, 0.1, 0.1]).p == 0.0
-    single = paired_test([0.3])
-    assert single.mean == 0.3
-    assert math.isnan(single.p)
-    assert math.isnan(single.low)
+    step = 1 / 360
+    tied = paired_test([step, step, step], resolution=step)
+    assert tied.p == pytest.approx(2 * stats.t.sf(math.sqrt(3), 2))  # mean and spread: one step
+    assert tied.low < 0 < tied.high
+    assert 0 < paired_test([0.1, 0.1, 0.1]).p < 1e-9  # real numbers that agree are told apart
+    assert paired_test([0.1] * 2000).p > 0
+    known = [0.01, 0.02, 0.09]
+    assert paired_test(known, resolution=0.001) == paired_test(known)  # the floor is no addition
+
+
+def test_too_few_pairs_are_not_tested() -> None:
+    for few in ([0.3], [0.3, 0.3], [0.3, 0.1]):
+        test = paired_test(few, resolution=0.01)
+        assert test.mean == pytest.approx(sum(few) / len(few))
+        assert test.pairs == len(few)
+        assert all(math.isnan(v) for v in (test.p, test.low, test.high))
     assert math.isnan(paired_test([]).mean)
+
+
+def test_bad_input() -> None:
     with pytest.raises(InputError, match="finite"):
         paired_test([0.1, math.nan])
     with pytest.raises(InputError, match="confidence"):
         paired_test([0.1, 0.2], 1.0)
+    with pytest.raises(InputError, match="resolution"):
+        paired_test([0.1, 0.2, 0.3], resolution=-1.0)
+
+
+FAMILIES, TESTS = 4000, 20
+
+
+def false_verdicts(repeats: int, rows: int, accuracy: float, resolution: float) -> float:
+    """How often equal methods, 4 and a null at 5 dims, are told apart anywhere in the table."""
+    rng = stream(0, "equal methods", repeats, rows, str(accuracy))
+    null = rng.binomial(rows, accuracy, (FAMILIES, 1, 5, repeats)) / rows
+    others = rng.binomial(rows, accuracy, (FAMILIES, 4, 5, repeats)) / rows
+    p = p_values(others - null, resolution).reshape(FAMILIES, TESTS)
+    return float(np.mean(p.min(1) * TESTS <= 0.05))  # Holm rejects something where this one is
+
+
+@pytest.mark.parametrize("repeats", [3, 5, 10])
+@pytest.mark.parametrize("rows", [100, 360, 10_000])
+@pytest.mark.parametrize("accuracy", [0.5, 0.95, 0.99])
+def test_equal_methods_are_told_apart_in_5_percent_of_tables(repeats, rows, accuracy) -> None:
+    error = math.sqrt(0.05 * 0.95 / FAMILIES)
+    assert false_verdicts(repeats, rows, accuracy, 1 / rows) <= 0.05 + 3 * error
+
+
+def test_without_the_floor_ties_tell_equal_methods_apart() -> None:
+    assert false_verdicts(3, 100, 0.98, 0.0) > 0.2
+
+
+def test_the_vectorised_p_values_are_those_of_the_test() -> None:
+    x = stream(0, "many").normal(size=(2, 3, 4)).round(1)
+    each = [[paired_test(row, resolution=0.1).p for row in table] for table in x]
+    np.testing.assert_allclose(p_values(x, 0.1), each)
 
 
 def test_holm_by_hand() -> None:
@@ -62,3 +108,5 @@ def test_mean_interval_covers() -> None:
         inside += low <= 2.0 <= high
     assert inside >= 460
     assert np.isnan(mean_interval([])[0])
+    mean, low, high = mean_interval([0.5, 0.5], resolution=0.01)
+    assert low < mean < high

@@ -13,6 +13,7 @@ from subspan.report import (
     save_figure,
     spectroscopy_data,
 )
+from subspan.report.compare_figure import apart
 from subspan.subspaces import Trajectory
 
 NAN = math.nan
@@ -55,9 +56,22 @@ def test_the_comparison_is_drawn(table, tmp_path) -> None:
     axes = figure.axes[0]
     assert axes.get_xscale() == "log"
     assert [t.get_text() for t in axes.get_legend().get_texts()] == ["random (null)", "ticket"]
+    assert axes.get_xticks().tolist() == [10, 100]  # where there are trials
+    assert axes.child_axes[0].get_xticks().tolist() == [100, 10]
+    keys = {line.get_label(): line.get_marker() for line in axes.get_legend().get_lines()}
+    assert keys == {"random (null)": "o", "ticket": "s"}
     widths = {line.get_label(): line.get_linewidth() for line in axes.get_lines()}
     assert widths["random (null)"] > widths["ticket"]
     assert [p.suffix for p in save_figure(figure, tmp_path / "c")] == [".png", ".svg", ".pdf"]
+
+
+def test_ticks_that_would_overlap_are_left_out() -> None:
+    assert apart(np.array([8, 8, 32, 128, 512])) == [8, 32, 128, 512]
+    assert apart(np.array([64])) == [64]
+    many = apart(np.arange(1, 1000))
+    assert len(many) <= 13
+    assert many[0] == 1
+    assert min(np.diff(np.log(many))) >= np.log(999) / 12
 
 
 def test_spectroscopy_of_a_known_spectrum(tmp_path) -> None:
@@ -66,7 +80,11 @@ def test_spectroscopy_of_a_known_spectrum(tmp_path) -> None:
     data = spectroscopy_data([trajectory, trajectory], "mine", shares=(0.8, 0.99))
     np.testing.assert_allclose(data.relative[0], [1, 1 / 3, 1 / 30])
     np.testing.assert_allclose(data.energy[1], np.array([9, 10, 10.01]) / 10.01)
-    assert data.dims_for == {0.8: 1.0, 0.99: 2.0}
+    assert data.dims_for == {0.8: 1, 0.99: 2}
+    flat = Trajectory(torch.eye(3), torch.ones(3, dtype=torch.float64), torch.zeros(3))
+    between = spectroscopy_data([trajectory, flat], "mine", shares=(0.8, 0.99))
+    assert between.dims_for == {0.8: 1, 0.99: 2}  # 1 and 3, 2 and 3: whole, in half of the runs
+    assert all(isinstance(dim, int) for dim in between.dims_for.values())
     figure = draw_spectroscopy(data)
     assert figure.axes[0].get_yscale() == "log"
     assert save_figure(figure, tmp_path / "s", ("png",))[0].exists()

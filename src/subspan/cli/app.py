@@ -25,6 +25,7 @@ COMMANDS = {
     "surface": "subspan.cli.surface",
     "predict": "subspan.cli.predict",
     "compare": "subspan.cli.compare",
+    "spectroscopy": "subspan.cli.spectroscopy",
     "trials": "subspan.cli.trials",
     "demo": "subspan.cli.demo",
 }

@@ -20,8 +20,8 @@ def command(
     methods: Annotated[
         str,
         typer.Option(
-            help="Methods, like random,burn-in:64,lottery-subspace,lottery-ticket:5,random-mask,"
-            "snip,last-layer,low-rank-fixed-factor."
+            help="Methods, like random,burn-in:64,lottery-ticket:rounds=5,rewind=64,random-mask,"
+            "snip,last-layer,low-rank-fixed-factor. KEY=VALUE belongs to the method before it."
         ),
     ],
     dims: Annotated[str, typer.Option(help="Degrees of freedom, like 8,32,128.")],
@@ -79,13 +79,15 @@ def print_comparison(table: ComparisonTable) -> None:
     print(f"{table.problem}, D = {table.ambient_dim:,}, best {table.metric.replace(':', ' ')}")
     print_table(
         (
-            *("method", "d", "D/d", "mean", "low", "high", "to the null", "p (Holm)"),
-            *("verdict", "search steps", "search bits", "all steps"),
+            *("method", "d", "D/d", "mean", "low", "high", "diverged"),
+            *("to the null", "from", "to", "pairs", "p (Holm)", "verdict"),
+            *("search steps", "search bits", "all steps"),
         ),
         [
             (
                 *(row.method, row.dim, row.compression, row.value, row.low, row.high),
-                *(row.difference, row.p_adjusted, row.verdict),
+                *(row.diverged, row.difference, row.difference_low, row.difference_high),
+                *(row.pairs, row.p_adjusted, row.verdict),
                 *(row.search_steps, row.search_bits, row.total_steps),
             )
             for row in table.rows

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from subspan.comparison import table as tables
-from subspan.comparison.paired import holm, mean_interval, paired_test
-from subspan.comparison.table import ComparisonRow, ComparisonTable
+from subspan.comparison.rows import METRICS, first_metric, rows_of
+from subspan.comparison.table import ComparisonTable
 from subspan.errors import InputError, check_confidence, invalid, unknown, whole
 from subspan.goals import Goal, parse_goal
 from subspan.maps.base import check_dims
@@ -18,13 +16,12 @@ from subspan.subspaces.base import Method
 from subspan.subspaces.random_affine import RandomAffine
 from subspan.subspaces.registry import parse_method
 from subspan.success.estimate import ThresholdEstimate, fit_threshold
-from subspan.training.outcome import Outcome
 from subspan.training.spec import TrainSpec
-from subspan.trials.runner import Progress, TrialRunner
-from subspan.trials.store import Store, open_store
+from subspan.trials.runner import Progress, TrialRunner, check_problem
+from subspan.trials.store import Store
 from subspan.trials.trial import TrialRecord
 
-METRICS = ("test:accuracy", "train:accuracy", "test:loss", "train:loss")
+_STRONG = ("exact", "levenberg_marquardt")  # end when nothing is left to gain
 
 
 def compare(
@@ -46,8 +43,10 @@ def compare(
     """Train every method at every dim, and hold each against the random-subspace null.
 
     Repeat r has the same initial weights and order of batches for every method and dim, so the
-    differences to the null are paired. Each is tested by a paired t-test; Holm's correction over
-    the whole table keeps the chance of any false "better" or "worse" at 1 − confidence.
+    differences to the null are paired. Each is tested by `paired_test`, given three repeats or
+    more; Holm's correction over the whole table keeps the chance of any false "better" or "worse"
+    at 1 − confidence. A method that refuses the problem or a dim is left out there and told, with
+    its reason, in `skipped`; the others are compared.
 
     Args:
         problem: what to train.
@@ -55,7 +54,7 @@ def compare(
             there is none, `RandomAffine()` is put in front.
         dims: training dimensions; what a method cannot make (more dims than the last layer has
             weights, say) is left out and told in `skipped`.
-        repeats: trials of each method at each dim; at least 2 for a test.
+        repeats: trials of each method at each dim; at least 3 for a test.
         spec: how to train; None takes `problem.default_spec`.
         seed: any integer; all randomness derives from it.
         store: a path, a `Store`, or None for memory. The same call continues where it was cut.
@@ -63,55 +62,51 @@ def compare(
         metric: `"test:accuracy"`, `"train:accuracy"`, `"test:loss"` or `"train:loss"`; the best
             over each trial's evaluations. None: the first of these that the problem has.
         matched: give every method the same total steps: those of `spec` plus the longest search
-            among the methods, of which each method's own search is paid.
+            among the methods that can make one of the dims, of which each method's own search is
+            paid. Needs a spec that trains for all its steps.
         confidence: of intervals and verdicts.
         workers: processes, as for `run`.
-        progress: called with (done, planned, message), method by method.
+        progress: called with (done, planned, message), method by method, the null first.
 
     Raises:
-        InputError: an argument is out of range, or two methods are the same.
+        InputError: an argument is out of range, two methods are the same, or the null refuses.
         StoreError: the store cannot be used.
     """
+    check_problem(problem)
     check_confidence(confidence)
     repeats = whole("repeats", repeats, low=1)
-    if not len(dims):
-        raise invalid("dims", expected="at least one training dimension", got="none")
+    sizes = _sizes(problem, dims)
     if metric is not None and metric not in METRICS:
-        raise unknown("metric", metric, list(METRICS))
-    wanted = [parse_goal(goal) for goal in goals]
+        raise unknown("metric", str(metric), list(METRICS))
+    wanted = _goals(goals)
     chosen, null = _labelled(methods)
-    sizes = sorted({whole("dims", dim) for dim in dims})
-    for dim in sizes:
-        check_dims(dim, problem.ambient_dim)
-    specs = _specs(problem, chosen, spec or problem.default_spec, matched)
-    limits = {label: method.max_dim(problem) for label, method in chosen.items()}
-    records: dict[str, list[TrialRecord]] = {}
-    skipped: list[tuple[str, int, str]] = []
-    with open_store(store) as opened:
-        for label, method in chosen.items():
+    training = _training(problem, spec, matched)
+    plans = {
+        label: _plan(problem, method, sizes, is_null=label == null)
+        for label, method in chosen.items()
+    }
+    specs = _specs(problem, chosen, plans, training, matched)
+    records: dict[str, list[TrialRecord]] = {label: [] for label in chosen}
+    with TrialRunner(problem, store=store, workers=workers, progress=progress) as runner:
+        for label in sorted(chosen, key=lambda name: name != null):  # what it refuses ends the call
 
             def train(
-                dims: Sequence[int], method: Method = method, own_spec: TrainSpec = specs[label]
+                dims: Sequence[int], method: Method = chosen[label], own: TrainSpec = specs[label]
             ) -> list[TrialRecord]:
                 plan = [(dim, repeat) for dim in dims for repeat in range(repeats)]
-                with TrialRunner(
-                    problem, store=opened, workers=workers, progress=progress
-                ) as runner:
-                    return runner.run(method, plan, spec=own_spec, seed=seed)
+                return runner.run(method, plan, spec=own, seed=seed)
 
-            possible = [dim for dim in sizes if dim <= limits[label]]
-            gaps = {d: f"at most {limits[label]} for this method" for d in sizes[len(possible) :]}
+            possible, gaps = plans[label]
             records[label] = _train_what_can_be(train, possible, gaps, is_null=label == null)
-            skipped += [(label, dim, why) for dim, why in gaps.items()]
     return table_of(
         problem,
-        {label: own for label, own in records.items() if own},
+        records,
         null,
         goals=wanted,
         metric=metric,
         matched=matched,
         confidence=confidence,
-        skipped=skipped,
+        skipped=[(label, dim, why) for label in chosen for dim, why in plans[label].gaps.items()],
     )
 
 
@@ -130,7 +125,7 @@ def table_of(
 
     Args:
         problem: what was trained.
-        records: trials by label, at least one each; those of one repeat are paired.
+        records: trials by label; those of one repeat are paired. A label without trials is told.
         null: label of the null among them.
         goals: as for `compare`.
         metric: as for `compare`.
@@ -141,9 +136,9 @@ def table_of(
     Raises:
         InputError: there is no null, or a goal does not parse.
     """
-    if null not in records:
+    if not records.get(null):
         raise invalid("records", expected=f"trials of the null, {null!r}", got=list(records))
-    name = metric or _metric(records)
+    name = metric or first_metric(records)
     return ComparisonTable(
         problem.name,
         problem.ambient_dim,
@@ -151,10 +146,77 @@ def table_of(
         name,
         matched,
         confidence,
-        tuple(_rows(problem, records, null, name, confidence)),
+        tuple(rows_of(problem, records, null, name, confidence)),
         tuple(skipped),
         _thresholds(records, [parse_goal(goal) for goal in goals], confidence),
         records,
+    )
+
+
+class _Plan(NamedTuple):
+    """The dims that a method is trained at, and why the others are left out."""
+
+    possible: list[int]
+    gaps: dict[int, str]
+
+
+def _sizes(problem: AbstractProblem, dims: Iterable[int]) -> list[int]:
+    if isinstance(dims, str) or not isinstance(dims, Iterable):
+        raise invalid("dims", expected="a list of integers", got=repr(dims), remedy="Use [8, 32].")
+    sizes = sorted({whole("dims", dim) for dim in dims})
+    if not sizes:
+        raise invalid("dims", expected="at least one training dimension", got="none")
+    for dim in sizes:
+        check_dims(dim, problem.ambient_dim)
+    return sizes
+
+
+def _goals(goals: Iterable[Goal | str]) -> list[Goal]:
+    if isinstance(goals, str) or not isinstance(goals, Iterable):
+        raise invalid(
+            "goals", expected="a list of goals", got=repr(goals), remedy=f"Write [{str(goals)!r}]."
+        )
+    return [parse_goal(goal) for goal in goals]
+
+
+def _training(problem: AbstractProblem, spec: TrainSpec | None, matched: bool) -> TrainSpec:
+    """Return how to train, where it can be matched if it is to be."""
+    if spec is not None and not isinstance(spec, TrainSpec):
+        raise invalid(
+            "spec", expected="a TrainSpec", got=repr(spec), remedy="Write TrainSpec(steps=100)."
+        )
+    if not isinstance(matched, bool):
+        raise invalid("matched", expected="True or False", got=repr(matched))
+    chosen = spec or problem.default_spec
+    if matched and (chosen.optimizer in _STRONG or chosen.stop_at is not None):
+        early = f"optimizer={chosen.optimizer!r}"
+        raise invalid(
+            "matched",
+            expected="training that takes all its steps, so that totals are equal",
+            got=early if chosen.stop_at is None else f"stop_at={str(chosen.stop_at)!r}",
+            remedy='Use another spec, e.g. TrainSpec(optimizer="adam", steps=100).',
+        )
+    return chosen
+
+
+def _plan(
+    problem: AbstractProblem, method: Method, sizes: Sequence[int], *, is_null: bool
+) -> _Plan:
+    """Ask a method, before anything is trained, which dims it can make on a problem.
+
+    Raises:
+        InputError: the null refuses the problem.
+    """
+    try:
+        limit = method.max_dim(problem)
+        method.search_steps(problem)
+    except InputError as refusal:
+        if is_null:
+            raise
+        return _Plan([], dict.fromkeys(sizes, str(refusal)))
+    possible = [dim for dim in sizes if dim <= limit]
+    return _Plan(
+        possible, {dim: f"at most {limit} for this method" for dim in sizes[len(possible) :]}
     )
 
 
@@ -168,29 +230,36 @@ def _train_what_can_be(
     """Train at all dims; where a method refuses, find which dims it refuses and note why in gaps.
 
     Raises:
-        InputError: the null, or every dim, is refused.
+        InputError: the null refuses.
     """
     if not dims:
         return []
     try:
         return train(dims)
-    except InputError:
-        if is_null or len(dims) == 1:
+    except InputError as refusal:
+        if is_null:
             raise
-    records, refusals = [], []
-    for dim in dims:  # what was trained before the refusal is in the store
-        try:
-            records += train([dim])
-        except InputError as refusal:
-            refusals.append(refusal)
-            gaps[dim] = str(refusal)
-    if not records:
-        raise refusals[0]
-    return records
+        if len(dims) == 1:
+            gaps[dims[0]] = str(refusal)
+            return []
+    # One dim at a time: what was trained before the refusal is in the store.
+    return [
+        record for dim in dims for record in _train_what_can_be(train, [dim], gaps, is_null=False)
+    ]
 
 
 def _labelled(methods: Sequence[Method | str]) -> tuple[dict[str, Method], str]:
     """Return the methods by label, and the label of the null among them."""
+    if isinstance(methods, str | Method) or not isinstance(methods, Iterable):
+        raise invalid(
+            "methods",
+            expected="a list of methods",
+            got=repr(methods),
+            remedy='Write ["random", "burn-in:64"].',
+        )
+    methods = list(methods)
+    if not methods:
+        raise invalid("methods", expected="at least one method", got="none")
     parsed = [parse_method(m) for m in methods]
     texts = [m.strip() if isinstance(m, str) else None for m in methods]
     if not any(isinstance(m, RandomAffine) for m in parsed):
@@ -220,94 +289,24 @@ def _label(index: int, configs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _specs(
-    problem: AbstractProblem, methods: Mapping[str, Method], spec: TrainSpec, matched: bool
+    problem: AbstractProblem,
+    methods: Mapping[str, Method],
+    plans: Mapping[str, _Plan],
+    spec: TrainSpec,
+    matched: bool,
 ) -> dict[str, TrainSpec]:
     if not matched:
         return dict.fromkeys(methods, spec)
-    searches = {label: method.search_steps(problem) for label, method in methods.items()}
-    budget = spec.total_steps(problem.train_size) + max(searches.values())
-    return {label: spec.replace(steps=budget - spent) for label, spent in searches.items()}
-
-
-def _metric(records: Mapping[str, Sequence[TrialRecord]]) -> str:
-    """Return the first metric that the trials have."""
-    for name in METRICS:
-        split, _, kind = name.partition(":")
-        if any(r.best(kind, split) == r.best(kind, split) for own in records.values() for r in own):
-            return name
-    return METRICS[-1]
-
-
-def _rows(
-    problem: AbstractProblem,
-    records: Mapping[str, Sequence[TrialRecord]],
-    null: str,
-    metric: str,
-    confidence: float,
-) -> list[ComparisonRow]:
-    split, _, kind = metric.partition(":")
-    sign = 1.0 if kind == "accuracy" else -1.0
-    best = {
-        label: {(r.dim, r.trial.repeat): r.best(kind, split) for r in own}
-        for label, own in records.items()
+    searches = {
+        label: method.search_steps(problem)
+        for label, method in methods.items()
+        if plans[label].possible
     }
-    cells = [(label, dim) for label, own in records.items() for dim in _dims(own)]
-    tests = []
-    for label, dim in cells:
-        pairs = [
-            (value, best[null].get((d, r), math.nan))
-            for (d, r), value in best[label].items()
-            if d == dim and label != null
-        ]
-        differences = [a - b for a, b in pairs if math.isfinite(a) and math.isfinite(b)]
-        tests.append(paired_test(differences, confidence))
-    adjusted = holm([test.p for test in tests])
-    rows = []
-    for (label, dim), test, p in zip(cells, tests, adjusted, strict=True):
-        own = [r for r in records[label] if r.dim == dim]
-        values = tuple(best[label][r.dim, r.trial.repeat] for r in own)
-        train_steps = sum(r.steps for r in own) / len(own)
-        rows.append(
-            ComparisonRow(
-                label,
-                dim,
-                problem.ambient_dim / dim,
-                len(own),
-                sum(r.outcome is Outcome.DIVERGED for r in own),
-                *mean_interval([v for v in values if math.isfinite(v)], confidence),
-                *mean_interval(_finite([r.best_train_loss for r in own]), confidence),
-                test.mean,
-                test.low,
-                test.high,
-                test.p,
-                p,
-                _verdict(label == null, sign * test.mean, p, 1 - confidence),
-                own[0].search_steps,
-                own[0].search_bits,
-                train_steps,
-                train_steps + own[0].search_steps,
-                values,
-            )
-        )
-    return rows
-
-
-def _dims(records: Sequence[TrialRecord]) -> list[int]:
-    return sorted({r.dim for r in records})
-
-
-def _finite(values: Sequence[float]) -> list[float]:
-    return [v for v in values if math.isfinite(v)]
-
-
-def _verdict(is_null: bool, gain: float, p: float, level: float) -> str:
-    if is_null:
-        return tables.NULL
-    if math.isnan(p):
-        return tables.UNTESTED
-    if p > level + 1e-12:
-        return tables.SAME
-    return tables.BETTER if gain > 0 else tables.WORSE
+    budget = spec.total_steps(problem.train_size) + max(searches.values())
+    return {
+        label: spec.replace(steps=budget - searches[label]) if label in searches else spec
+        for label in methods
+    }
 
 
 def _thresholds(
@@ -317,5 +316,5 @@ def _thresholds(
         (label, str(goal)): fit_threshold(own, goal, confidence=confidence)
         for goal in goals
         for label, own in records.items()
-        if len(_dims(own)) > 1
+        if len({r.dim for r in own}) > 1
     }

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 BETTER, WORSE, SAME = "better", "worse", "not distinguishable"
 NULL, UNTESTED = "null", "not tested"
+_WORDS = {
+    BETTER: "better than the null",
+    WORSE: "worse than the null",
+    SAME: "not distinguishable",
+    UNTESTED: "not tested",
+}
 
 
 @dataclass(frozen=True)
@@ -28,15 +34,16 @@ class ComparisonRow:
         repeats: trials.
         diverged: how many of them diverged; their best value before that counts.
         value: mean over repeats of the best value of the metric.
-        low: lower end of Student's interval of that mean; NaN with one repeat.
+        low: lower end of Student's interval of that mean, which stays within the metric's range;
+            NaN with one repeat.
         high: upper end.
         loss: mean over repeats of the best training loss, with its interval `loss_low`,
             `loss_high`.
         difference: mean paired difference to the null in the metric, same repeats; NaN for the
             null itself.
-        difference_low: lower end of its (unadjusted) interval.
+        difference_low: lower end of its (unadjusted) interval; NaN where it is not tested.
         difference_high: upper end.
-        p: two-sided p-value of the paired test.
+        p: two-sided p-value of `paired_test`; NaN where it is not tested.
         p_adjusted: the same after Holm's correction over the whole table.
         verdict: `"better"`, `"worse"`, `"not distinguishable"`, `"null"` or `"not tested"`.
         search_steps: full-space steps spent to find the subspace, per trial.
@@ -44,6 +51,8 @@ class ComparisonRow:
         train_steps: steps in the subspace (mean over repeats).
         total_steps: both together.
         values: the best value of each repeat, in order.
+        pairs: repeats that the null has too, both with a finite value; 0 for the null.
+        note: why it is not tested; empty where it is.
     """
 
     method: str
@@ -68,6 +77,8 @@ class ComparisonRow:
     train_steps: float
     total_steps: float
     values: tuple[float, ...] = ()
+    pairs: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,7 +94,7 @@ class ComparisonTable:
         confidence: of all intervals; verdicts err with a chance of at most 1 − confidence in the
             whole table.
         rows: by method, then dim.
-        skipped: (method, dim, reason) of what a method cannot make.
+        skipped: (method, dim, reason) of what a method cannot make, or refused.
         thresholds: (method, goal) → d*, for the goals that were asked for.
         records: the trials, by method's label.
     """
@@ -101,18 +112,19 @@ class ComparisonTable:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Labels of the methods, in the order given, the null among them."""
-        return tuple(dict.fromkeys(row.method for row in self.rows))
+        """Labels of the methods, in the order given, the null and those without rows among them."""
+        told = [*(row.method for row in self.rows), *(name for name, _, _ in self.skipped)]
+        return tuple(dict.fromkeys([*self.records, *told]))
 
     def of(self, method: str) -> tuple[ComparisonRow, ...]:
-        """Return a method's rows, ascending in dim.
+        """Return a method's rows, ascending in dim; none where it could make none of the dims.
 
         Raises:
             InputError: the table has no such method.
         """
-        rows = tuple(row for row in self.rows if row.method == method)
-        if not rows:
+        if method not in self.methods:
             raise invalid("method", expected=f"one of {', '.join(self.methods)}", got=repr(method))
+        rows = (row for row in self.rows if row.method == method)
         return tuple(sorted(rows, key=lambda row: row.dim))
 
     def verdict(self, method: str) -> str:
@@ -120,25 +132,21 @@ class ComparisonTable:
         if method == self.null:
             return "the null"
         own = self.of(method)
-        places = {
-            BETTER: "better than the null",
-            WORSE: "worse than the null",
-            SAME: "not distinguishable",
-            UNTESTED: "not tested",
-        }
-        parts: list[str] = []
-        for verdict, words in places.items():
-            dims = [str(row.dim) for row in own if row.verdict == verdict]
-            if dims:
-                parts.append(f"{words} at {'d = ' if not parts else ''}{', '.join(dims)}")
+        told: dict[str, list[int]] = {}
+        for row in sorted(own, key=lambda row: list(_WORDS).index(row.verdict)):
+            reason = f" ({row.note})" if row.note else ""
+            told.setdefault(f"{_WORDS[row.verdict]}{reason} at", []).append(row.dim)
         there = {row.dim for row in own}
-        missing = sorted({d for name, d, _ in self.skipped if name == method and d not in there})
-        if missing:
-            parts.append(f"no trials at {', '.join(map(str, missing))}")
-        return "; ".join(parts)
+        for name, dim, why in self.skipped:
+            if name == method and dim not in there:
+                told.setdefault(f"no trials ({why.rstrip('.')}) at", []).append(dim)
+        return "; ".join(
+            f"{words} {'' if i else 'd = '}{', '.join(map(str, sorted(dims)))}"
+            for i, (words, dims) in enumerate(told.items())
+        )
 
     def summary(self) -> list[str]:
-        """Return one line per method: its label and its verdict."""
+        """Return one line per method: its label and its verdict, with what it could not make."""
         return [f"{m}: {self.verdict(m)}" for m in self.methods if m != self.null]
 
     def to_frame(self) -> pd.DataFrame:

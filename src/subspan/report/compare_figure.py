@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator
 
 from subspan.comparison.table import BETTER, WORSE, ComparisonTable
 from subspan.report import figure as base
@@ -13,7 +14,8 @@ from subspan.report import figure as base
 # Okabe and Ito's remaining colours; beyond eight methods the line style changes too.
 _COLOURS = (base.BLUE, base.VERMILION, base.GREEN, base.ORANGE, "#CC79A7", "#56B4E9", "#8C6D31")
 _STYLES = ("-", (0, (5, 2)), (0, (1, 1.5)))
-_MARKERS = "osD^vPX"
+_MARKERS = "sD^vPX*"  # the null has "o"
+_MARKER_AREA = 22.0  # square points
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,9 @@ def compare_figure_data(table: ComparisonTable) -> CompareFigureData:
     """
     series = []
     names = [m for m in table.methods if m != table.null] + [table.null]
-    for method in names:
-        rows = table.of(method)
+    for method, rows in ((name, table.of(name)) for name in names):
+        if not rows:
+            continue
         finite = [[v for v in row.values if np.isfinite(v)] or [np.nan] for row in rows]
         series.append(
             CompareSeries(
@@ -84,6 +87,10 @@ def draw_compare_figure(data: CompareFigureData) -> Figure:
         lowest = min(float(s.dims.min()) for s in data.series)
         highest = max(float(s.dims.max()) for s in data.series)
         base.dims_axis(axes, lowest / 1.25, highest * 1.25, data.ambient_dim)
+        dims = apart(np.concatenate([s.dims for s in data.series]))
+        axes.xaxis.set_major_locator(FixedLocator(dims))
+        ratios = [data.ambient_dim / dim for dim in dims]
+        axes.child_axes[0].xaxis.set_major_locator(FixedLocator(ratios))
         axes.set_xlabel("degrees of freedom d (dimensions or kept weights)")
         if kind == "loss":
             axes.set_yscale("log")
@@ -103,6 +110,8 @@ def draw_compare_figure(data: CompareFigureData) -> Figure:
                 color=colour,
                 linewidth=2.6 if s.is_null else 1.5,
                 linestyle=style,
+                marker=marker,
+                markersize=np.sqrt(_MARKER_AREA),
                 label=f"{s.method} (null)" if s.is_null else s.method,
                 zorder=4 if s.is_null else 3,
             )
@@ -111,7 +120,7 @@ def draw_compare_figure(data: CompareFigureData) -> Figure:
                 axes.scatter(
                     s.dims[where],
                     s.mean[where],
-                    s=22,
+                    s=_MARKER_AREA,
                     marker=marker,
                     facecolor=face,
                     edgecolor=colour,
@@ -134,3 +143,19 @@ def draw_compare_figure(data: CompareFigureData) -> Figure:
             f"null (paired t, Holm)  ·  {cost}",
         )
     return figure
+
+
+def apart(dims: np.ndarray, most: int = 12) -> list[int]:
+    """Return the dims, rising, without those too near the one before to have a tick of their own.
+
+    Args:
+        dims: any, shape (n,).
+        most: ticks that the axis has room for.
+    """
+    rising = np.unique(dims)
+    gap = np.log(rising[-1] / rising[0]) / most
+    kept = [int(rising[0])]
+    for dim in rising[1:].tolist():
+        if np.log(dim / kept[-1]) >= gap:
+            kept.append(dim)
+    return kept

@@ -20,14 +20,14 @@ class SpectroscopyData:
     Args:
         relative: σ_i/σ_1 of each trajectory, one array (r,) each.
         energy: share of Σσ² in the first i directions, one array (r,) each.
-        dims_for: for each share of the energy, the median over trajectories of the smallest d
-            that holds it.
+        dims_for: for each share of the energy, the smallest d that holds it in at least half of
+            the trajectories.
         label: what the trajectories are, e.g. the problem's name.
     """
 
     relative: tuple[np.ndarray, ...]
     energy: tuple[np.ndarray, ...]
-    dims_for: dict[float, float]
+    dims_for: dict[float, int]
     label: str
 
 
@@ -54,7 +54,8 @@ def spectroscopy_data(
     relative = tuple(v / v[0] for v in values)
     energy = tuple(np.cumsum(v**2) / np.sum(v**2) for v in values)
     dims_for = {
-        share: float(np.median([1 + np.searchsorted(e, share) for e in energy])) for share in shares
+        share: sorted(1 + int(np.searchsorted(e, share)) for e in energy)[(len(energy) - 1) // 2]
+        for share in shares
     }
     return SpectroscopyData(relative, energy, dims_for, label)
 
@@ -80,7 +81,7 @@ def draw_spectroscopy(data: SpectroscopyData) -> Figure:
         for share, dim in data.dims_for.items():
             axes.axvline(dim, color=base.VERMILION, linewidth=0.9, linestyle=(0, (4, 3)))
             axes.annotate(
-                f"{100 * share:g} % of Σσ²\nd = {dim:g}",
+                f"{100 * share:g} % of Σσ²\nd = {dim:,}",
                 (dim, bottom),
                 xytext=(3, 4),
                 textcoords="offset points",

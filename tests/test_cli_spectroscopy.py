@@ -1,0 +1,65 @@
+"""`subspan spectroscopy`: the table, the JSON, the figure, and what is refused."""
+
+import json
+import shlex
+
+import pytest
+
+import subspan as ss
+from subspan.cli import main
+
+LINE = (
+    "spectroscopy digits-mlp --subset 200 --method lottery-subspace:snapshots=12,every=2 "
+    "--repeats 2 --seed 3"
+)
+
+
+@pytest.fixture
+def cli(capsys):
+    def call(text: str):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main(shlex.split(text))
+        out, err = capsys.readouterr()
+        return left.value.code or 0, out, err
+
+    return call
+
+
+def test_one_json_document_with_the_singular_values_of_each_run(cli, tmp_path) -> None:
+    code, out, err = cli(f"{LINE} --json --figure {tmp_path / 's'}")
+    assert code == 0, err
+    data = json.loads(out)
+    problem = ss.problems.load("digits-mlp", subset=200)
+    draws = [ss.subspaces.Draw(1, 3, repeat) for repeat in (0, 1)]
+    paths = ss.LotterySubspace(12, 2).trajectories(problem, draws)
+    assert data["singular_values"] == [path.singular_values.tolist() for path in paths]
+    assert data["search_steps"] == 24
+    assert data["energy"][0][-1] == pytest.approx(1.0)
+    assert len(data["figures"]) == 3
+    assert (tmp_path / "s.png").exists()
+
+
+def test_the_top_singular_values_for_people(cli) -> None:
+    code, out, _ = cli(f"{LINE} --top 3")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0] == "digits-mlp, D = 2,410, 24 steps"
+    assert [line.split()[:2] for line in lines[2:8]] == [[run, i] for run in "01" for i in "123"]
+    assert "90 %" in lines[8]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ("--method burn-in:4", "--method: expected a lottery subspace, got 'burn-in:4'"),
+        ("--method lottery-subspace:snapshot=4", "Did you mean 'snapshots'"),
+        ("--repeats 0", "--repeats: expected an integer, 1 or more"),
+        ("--top 0", "--top: expected an integer, 1 or more"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(cli, change, text) -> None:
+    code, out, err = cli(f"{LINE} {change}")
+    assert (code, out) == (2, "")
+    assert text in err
+    assert "Traceback" not in err
