@@ -97,5 +97,9 @@ class Method(abc.ABC):
         return 0
 
     def max_dim(self, problem: AbstractProblem) -> int:
-        """Return the largest training dimension it can make on a problem; D unless it says less."""
+        """Return the largest training dimension it can make on a problem; D unless it says less.
+
+        Raises:
+            InputError: it can make none; `compare` asks before anything is trained.
+        """
         return problem.ambient_dim

@@ -20,6 +20,7 @@ from subspan.maps.coordinate import CoordinateMap
 from subspan.problems.base import AbstractProblem
 from subspan.problems.module import Problem
 from subspan.subspaces.base import Draw, Method, Subspace
+from subspan.subspaces.lottery_subspace import column_scales
 from subspan.subspaces.pruning import mask_bits, masked
 
 _FORMAT = "subspan subspace 2"  # 1 had no checksum of the offset, and took a last layer for a mask
@@ -129,6 +130,8 @@ class SavedSubspace(Method):
     def subspaces(self, problem: AbstractProblem, draws: Sequence[Draw]) -> list[Subspace]:
         """Return the first d directions of the saved basis, or the saved mask, for each draw.
 
+        Scaled columns are scaled for d, as `LotterySubspace` scales them.
+
         Raises:
             InputError: more dims than were saved, another count than a saved mask's, another
                 network, or a file that has changed.
@@ -155,9 +158,8 @@ class SavedSubspace(Method):
                 )
             chosen, offset = found.map, found.offset
             bits = map_bits * draw.dim // self._dim
-            if isinstance(chosen, ColumnsMap):
-                scales = None if chosen.scales is None else chosen.scales[: draw.dim]
-                chosen = ColumnsMap(chosen.dense_rows[: draw.dim], scales)
+            if isinstance(chosen, ColumnsMap) and draw.dim < self._dim:
+                chosen = _first(chosen, draw.dim)
             if self.transfer:
                 offset = problem.init(draw.init_seed)
                 if saved.masked and isinstance(chosen, CoordinateMap):
@@ -202,6 +204,14 @@ class _Saved:
             self.subspace.search_steps,
             self.subspace.search_bits,
         )
+
+
+def _first(chosen: ColumnsMap, dim: int) -> ColumnsMap:
+    """The first columns, scaled as a lottery subspace of that dimension."""
+    scales = chosen.scales
+    if scales is not None:
+        scales = column_scales("sigma", scales[:dim])  # in proportion to what they are
+    return ColumnsMap(chosen.dense_rows[:dim], scales)
 
 
 def _read(path: str | Path) -> _Saved:
