@@ -81,7 +81,9 @@ class Method(abc.ABC):
     """A way to choose a d-dimensional affine subspace.
 
     Laws (`subspan.testing.method_conformance`): the same draw gives the same subspace, another
-    draw another; the span has dimension d; `config` round-trips through JSON.
+    draw another; the span has dimension d; initial weights are `problem.init(draw.init_seed)` and
+    no others; search costs are counts, the steps told beforehand; `config` round-trips through
+    JSON.
     """
 
     @abc.abstractmethod
