@@ -87,7 +87,7 @@ def print_comparison(table: ComparisonTable) -> None:
             (
                 *(row.method, row.dim, row.compression, row.value, row.low, row.high),
                 *(row.diverged, row.difference, row.difference_low, row.difference_high),
-                *(row.pairs, row.p_adjusted, row.verdict),
+                *(row.pairs or None, row.p_adjusted, row.verdict),
                 *(row.search_steps, row.search_bits, row.total_steps),
             )
             for row in table.rows
