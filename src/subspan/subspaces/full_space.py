@@ -201,11 +201,5 @@ def shared(
     return [found[d.seed, d.repeat] for d in draws]
 
 
-def check_steps(name: str, value: object, low: int) -> None:
-    """Refuse what is not an integer of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise invalid(name, expected=f"an integer, {low} or more", got=repr(value))
-
-
 def _bytes(found: Found) -> int:
     return sum(t.numel() * t.element_size() for t in found)
