@@ -9,7 +9,8 @@ from subspan.errors import InputError
 from subspan.goals import LossBelow
 from subspan.problems import Quadratic
 from subspan.streams import normals, stream
-from subspan.theory.cone import ConeEstimate, _estimate, _Search, cone_threshold
+from subspan.theory.angle_search import AngleSearch
+from subspan.theory.cone import ConeEstimate, _estimate, cone_threshold
 from subspan.theory.ellipsoid import distances_to_cone
 from subspan.theory.gordon import certified_miss_dim, polar_certified_miss_dim
 from subspan.theory.linearize import linearize
@@ -43,7 +44,7 @@ def test_quadratics_agree_with_the_exact_distance_in_every_direction(name, share
 def test_every_point_reported_lies_in_the_level_set(tiny, monkeypatch):
     """The angle of the best point is recorded only where the loss is at most ε."""
     seen = []
-    record = _Search._record
+    record = AngleSearch._record
 
     def spy(self, excess):
         before = self.best.clone()
@@ -52,7 +53,7 @@ def test_every_point_reported_lies_in_the_level_set(tiny, monkeypatch):
         losses = [float(tiny.loss(w, tiny.batch())) for w in self.weights()[better]]
         seen.extend(losses)
 
-    monkeypatch.setattr(_Search, "_record", spy)
+    monkeypatch.setattr(AngleSearch, "_record", spy)
     cone_threshold(tiny, "loss<=0.3", directions=3, steps=300)
     assert seen
     assert max(seen) <= 0.3 + 1e-9
@@ -137,19 +138,23 @@ def test_width_and_transition_follow_from_the_values():
     assert float(estimate.transition.probability(estimate.at_delta(0.3))) == pytest.approx(0.7)
 
 
-def test_certified_misses_take_the_conservative_end_of_the_width():
+def test_certified_misses_share_the_risk_between_the_width_and_the_theorem():
     values = (2000.0, 2100.0, 2200.0)
     estimate = ConeEstimate(2100.0, 1900, 2300, 0.95, 3, "ok", 60.0, 0.0, values, (2100.0,), 2410)
     distances = np.sqrt(values)
-    assert estimate.certified_miss_dim("polar") < polar_certified_miss_dim(estimate.polar_width)
+    assert estimate.certified_miss_dim("polar") < polar_certified_miss_dim(
+        estimate.polar_width, 0.975
+    )
     least = distances.mean() - 4.3027 * distances.std(ddof=1) / np.sqrt(3)  # Student, 2 degrees
-    assert estimate.certified_miss_dim("polar") == polar_certified_miss_dim(least)
+    assert estimate.certified_miss_dim("polar") == polar_certified_miss_dim(least, 0.975)
     widths = np.sqrt(2410 - np.array(values))
     most = widths.mean() + 4.3027 * widths.std(ddof=1) / np.sqrt(3)
     for form in ("gordon", "sharp"):
-        assert estimate.certified_miss_dim(form) == certified_miss_dim(most, 2410, constants=form)
+        assert estimate.certified_miss_dim(form) == certified_miss_dim(
+            most, 2410, 0.975, constants=form
+        )
         assert estimate.certified_miss_dim(form) < certified_miss_dim(
-            estimate.width, 2410, constants=form
+            estimate.width, 2410, 0.975, constants=form
         )
     doubted = dataclasses.replace(estimate, status="radii disagree")
     assert doubted.certified_miss_dim("gordon") is None
@@ -162,6 +167,7 @@ def test_bad_input_is_named(tiny):
         ("steps", 0), ("steps", 2.5), ("batch_size", -1), ("rows", 0), ("rows", 1.5),
         ("radii", [math.nan]), ("radii", [1, math.inf]), ("confidence", 95),
         ("at", torch.zeros(3)), ("at", torch.full((tiny.ambient_dim,), math.nan)),
+        ("at", np.zeros(3)), ("radii", 2.0), ("radii", ("a",)), ("radii", []),
     ):  # fmt: skip
         with pytest.raises(InputError, match=f"^{argument}: expected "):
             cone_threshold(tiny, "loss<=1", **{argument: value})

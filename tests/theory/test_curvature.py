@@ -6,8 +6,11 @@ from torch import nn
 
 from subspan.errors import InputError
 from subspan.problems import Problem, Quadratic
-from subspan.theory.curvature import gauss_newton, hessian, subset_rows
+from subspan.streams import normals
+from subspan.theory.curvature import gauss_newton, hessian, losses_and_gradients, subset_rows
 from subspan.theory.lanczos import top_eigenpairs
+from subspan.theory.linearize import linearize
+from subspan.theory.path import mean_loss
 
 
 def dense(operator):
@@ -84,3 +87,57 @@ def test_subset_rows_are_distinct_and_seeded(tiny):
 def test_wrong_weights_are_named(tiny):
     with pytest.raises(InputError, match=r"weights: expected shape \(43,\)"):
         hessian(tiny, torch.zeros(3))
+    with pytest.raises(InputError, match=r"weights: expected finite numbers of torch\.float64"):
+        hessian(tiny, torch.full((43,), float("nan")))
+
+
+@pytest.fixture(scope="module")
+def normalised():
+    """More rows than a chunk holds, whose second half is scaled: statistics differ by chunk."""
+    x = torch.from_numpy(normals(0, "normalised", count=12_600)).reshape(4200, 3)
+    x[2100:] *= 4
+    y = (x[:, 0] * x[:, 1] > 0).to(torch.int64)
+
+    def make(rows=None):
+        return Problem(
+            lambda: nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Tanh(), nn.Linear(3, 2)),
+            (x, y), name="normalised", eval_rows=rows,
+        ).to(dtype=torch.float64)  # fmt: skip
+
+    return make
+
+
+@pytest.mark.parametrize("rows", [None, 1000])
+def test_with_batch_norm_the_loss_is_that_of_evaluate(normalised, rows):
+    problem = normalised(rows)
+    w, v = problem.init(0), problem.init(1)
+    h = 1e-5
+    expected = [problem.evaluate(w + k * h * v).loss for k in (-1, 0, 1)]
+    assert mean_loss(problem, w, None) == pytest.approx(expected[1], rel=1e-12)
+    losses, gradients = losses_and_gradients(problem, torch.stack([w, v]), None)
+    assert float(losses[0]) == pytest.approx(expected[1], rel=1e-12)
+    assert float(gradients[0] @ v) == pytest.approx((expected[2] - expected[0]) / (2 * h), rel=1e-5)
+    there = losses_and_gradients(problem, torch.stack([w + h * v, w - h * v]), None)[1]
+    product = hessian(problem, w)(v)
+    assert torch.allclose(product, (there[0] - there[1]) / (2 * h), atol=1e-6)
+    apart = hessian(problem, w, chunk_rows=2100)(v)
+    assert (product - apart).abs().max() > 1e-4
+    linear = linearize(problem, w)
+    found = linear.evaluate(v).loss
+    assert mean_loss(linear, v, None) == pytest.approx(found, rel=1e-12)
+    assert linear.evaluate(w).loss == pytest.approx(expected[1], rel=1e-12)
+
+
+def test_rows_may_be_any_whole_numbers_and_must_be_there(tiny):
+    w, v = tiny.init(0), tiny.init(1)
+    expected = hessian(tiny, w, indices=torch.tensor([0, 1]))(v)
+    for indices in ([0, 1], np.array([0, 1]), torch.tensor([0, 1], dtype=torch.int32)):
+        assert torch.equal(hessian(tiny, w, indices=indices)(v), expected)
+    for wrong in ([0, 40], [-1], [0.5], [], [[0]], "ab", 3, [None]):
+        with pytest.raises(InputError, match=r"^indices: expected "):
+            gauss_newton(tiny, w, indices=wrong)
+    with pytest.raises(InputError, match=r"indices: .*mask\.nonzero"):
+        hessian(tiny, w, indices=torch.ones(40, dtype=torch.bool))
+    for wrong in (0, -1, 2.5):
+        with pytest.raises(InputError, match=r"^chunk_rows: expected an integer, 1 or more"):
+            hessian(tiny, w, chunk_rows=wrong)

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -172,6 +174,23 @@ BROKEN = Operator(2, lambda v: v * float("nan"))
             lambda: smoothed_density([(np.ones(1), np.ones(1))], np.ones(2), 0.0),
             "width: expected a finite number > 0",
         ),
+        (
+            lambda: smoothed_density([(np.ones(1), np.ones(1))], np.ones((2, 2)), 1.0),
+            "grid: expected shape",
+        ),
+        (
+            lambda: smoothed_density([(np.ones(1), np.ones(1))], [0.0, math.nan], 1.0),
+            "grid: expected finite numbers",
+        ),
+        (
+            lambda: smoothed_density([(np.ones(2), np.ones(3))], np.ones(2), 1.0),
+            r"measures: expected pairs \(nodes, weights\) .* got shapes \(2,\) and \(3,\)",
+        ),
+        (
+            lambda: smoothed_density([(np.array([math.nan]), np.ones(1))], np.ones(2), 1.0),
+            "measures: expected pairs .* got NaN",
+        ),
+        (lambda: smoothed_density(np.ones(3), np.ones(2), 1.0), "measures: expected pairs"),
         (lambda: Operator(0, lambda v: v), "dim: expected an integer, 1 or more, got 0"),
         (lambda: Operator.diagonal(torch.ones(2, 2)), r"eigenvalues: expected shape \(D,\), D ≥ 1"),
         (lambda: Operator.diagonal(torch.ones(0)), "eigenvalues: expected shape"),

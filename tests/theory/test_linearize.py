@@ -2,10 +2,12 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from subspan import maps
 from subspan.errors import InputError
-from subspan.problems import Quadratic
+from subspan.problems import Problem, Quadratic
+from subspan.streams import normals
 from subspan.theory.curvature import gauss_newton, hessian
 from subspan.theory.linearize import linearize
 from subspan.theory.path import training_path
@@ -83,6 +85,34 @@ def test_run_takes_it(tiny):
     assert [t.dim for t in trials] == [4, 4, 12, 12]
     mean = [sum(t.best_train_loss for t in trials if t.dim == d) for d in (4, 12)]
     assert mean[1] < mean[0]
+
+
+@pytest.fixture(scope="module")
+def regression():
+    x = torch.from_numpy(normals(0, "regression", count=120)).reshape(30, 4)
+    data = x, torch.tanh(x[:, :2] - x[:, 2:])
+    return Problem(lambda: nn.Linear(4, 2), data, data, loss="mse", name="regression")
+
+
+def test_a_regression_network_is_evaluated_and_run(regression):
+    at = regression.init(0)
+    linear = linearize(regression, at)
+    for split in ("train", "test"):
+        found = linear.evaluate(at, split)
+        assert found.loss == pytest.approx(regression.evaluate(at, split).loss)
+        assert math.isnan(found.accuracy)
+    spec = TrainSpec("adam", lr=0.05, steps=20)
+    (trial,) = run(linear, "random", [8], repeats=1, spec=spec, workers=1)
+    assert trial.best_train_loss < found.loss
+
+
+def test_weights_to_linearise_at_may_be_an_array_and_must_be_finite(tiny):
+    at = tiny.init(0)
+    assert torch.equal(linearize(tiny, at.numpy()).at, at)
+    assert torch.equal(linearize(tiny, at.tolist()).at, at)
+    for wrong in (at[:3], at.numpy() * math.nan, "x", ["x"] * 43, at.to(torch.complex64)):
+        with pytest.raises(InputError, match=r"^at: expected "):
+            linearize(tiny, wrong)
 
 
 def test_only_networks_are_linearised():

@@ -128,3 +128,18 @@ def test_bad_arguments_are_named():
         well.threshold(0.5, "foo")
     with pytest.raises(InputError, match="confidence"):
         well.threshold(0.5, confidence=2)
+
+
+def test_an_open_bracket_is_not_ok():
+    lam = np.logspace(-8, 0, 20_000)
+    operator = Operator.diagonal(torch.from_numpy(lam))
+    measured = MatrixFreeWell.of(operator, torch.ones(20_000), probes=2, steps=15)
+    found = measured.threshold(1e-5)
+    assert found.bias > 0.1 * found.mean
+    assert found.status == "not resolved"
+    assert measured.threshold(0.3 * measured.drop).status == "ok"
+
+
+def test_no_negative_curvature_is_a_share_of_zero_without_a_sign():
+    well = MatrixFreeWell.of(Operator.diagonal(torch.ones(3)), torch.ones(3), probes=2, steps=2)
+    assert [str(well.negative_mass), str(well.negative_displacement)] == ["0.0", "0.0"]

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -67,3 +68,25 @@ def test_mean_loss_of_a_subset_is_over_its_rows(tiny):
     w, rows = tiny.init(0), torch.arange(7)
     assert mean_loss(tiny, w, rows) == pytest.approx(float(tiny.loss(w, tiny.batch(rows))))
     assert not math.isclose(mean_loss(tiny, w, rows), mean_loss(tiny, w, None))
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("levels", [math.nan]), ("levels", [-1]), ("levels", [50.0]), ("levels", ["a"]),
+        ("levels", 0.5), ("steps", -5), ("batch_size", 0), ("lr", -1), ("lr", math.nan),
+        ("momentum", 5), ("momentum", 1), ("momentum", -0.1), ("check_every", 0),
+        ("indices", [40]), ("start", torch.zeros(3)), ("start", torch.full((43,), math.inf)),
+    ],
+)  # fmt: skip
+def test_bad_arguments_of_a_path_are_named(tiny, argument, value):
+    arguments = {"start": tiny.init(0), "levels": [0.5], "seed": 0, argument: value}
+    with pytest.raises(InputError, match=f"^{argument}: expected "):
+        training_path(tiny, **arguments)
+
+
+def test_a_path_takes_arrays_and_rows_as_lists(tiny):
+    start, rows = tiny.init(0), [0, 2, 4, 6, 8]
+    tensors = training_path(tiny, start, [0.5], 0, indices=torch.tensor(rows), steps=200)
+    arrays = training_path(tiny, start.numpy(), np.array([0.5]), 0, indices=rows, steps=200)
+    assert torch.equal(arrays[0.5].weights, tensors[0.5].weights)

@@ -88,7 +88,8 @@ def test_it_says_when_the_quadratic_picture_cannot_hold(tiny):
     assert lost.at_delta() is None
     assert lost.status == "not reached"
     flat = predict_threshold(tiny, "loss<=0.8", probes=2, lanczos_steps=20)
-    assert flat.value == 0
+    assert flat.value is flat.low is flat.high is flat.at_delta() is flat.transition is None
+    assert flat.status == "no well"
     assert any("puts w₀ inside" in note for note in flat.at_goal.notes)
     short = predict_threshold(tiny, "loss<=0.9", train_steps=60, center=0.05, probes=2)
     assert "short of the centre" in short.at_goal.notes[0]
@@ -114,6 +115,26 @@ def test_an_accuracy_is_predicted_at_the_loss_where_the_run_first_meets_it(tiny)
         predict_threshold(tiny, "accuracy>=1", train_steps=20)
 
 
+def test_lanczos_steps_that_leave_the_threshold_open_are_said():
+    lam = np.logspace(-8, 0, 2000)
+    found = predict_threshold(
+        Quadratic(lam, np.ones(2000)), "loss<=1e-5", probes=2, lanczos_steps=20
+    )
+    assert found.at_goal.estimate.status == "not resolved"
+    assert found.status == "doubtful"
+    assert any("20 Lanczos steps leave d* between" in note for note in found.at_goal.notes)
+
+
+def test_weights_may_be_arrays(tiny):
+    options = {"probes": 2, "lanczos_steps": 10}
+    start, center = tiny.init(derive(0, "init", 0)), tiny.init(1)
+    a, b = (
+        predict_threshold(tiny, "loss<=5", start=s, centers={5.0: c, 9.0: None}, **options)
+        for s, c in ((start, center), (start.numpy(), center.numpy()))
+    )
+    assert a == b
+
+
 def test_same_seed_same_prediction(tiny):
     a, b, c = (
         predict_threshold(tiny, "loss<=0.3", s, probes=2, lanczos_steps=15).value for s in (0, 0, 1)
@@ -136,6 +157,8 @@ def test_bad_input_is_named(tiny):
         ("levels", [-1]), ("levels", [math.inf]), ("levels", [math.nan]), ("rows", 1.5),
         ("rows", 0), ("probes", 1), ("lanczos_steps", 0), ("train_steps", -1),
         ("start", torch.zeros(3)), ("start", torch.full((tiny.ambient_dim,), math.nan)),
+        ("levels", ["a"]), ("levels", 0.5), ("center", "x"), ("center", math.nan),
+        ("centers", [tiny.init(0)]), ("start", np.zeros(3)), ("start", "x"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=f"^{argument}: expected "):
             predict_threshold(tiny, "loss<=1", **{argument: value})

@@ -16,11 +16,11 @@ from subspan.theory.gordon import (
     polar_escape_probability,
 )
 from subspan.theory.lanczos import Operator, density_measures, smoothed_density, top_eigenpairs
-from subspan.theory.linearize import linearize
+from subspan.theory.linearize import LinearizedProblem, linearize
 from subspan.theory.matrix_free import MatrixFreeWell
 from subspan.theory.mean import MeanEstimate
 from subspan.theory.path import PathPoint, training_path
-from subspan.theory.predict import Prediction, predict_threshold
+from subspan.theory.predict import LevelPrediction, Prediction, predict_threshold
 from subspan.theory.statistical_dimension import Transition, hit_dim, miss_dim
 from subspan.theory.wells import hitting_dims, quadratic_threshold
 from subspan.theory.width import (
@@ -44,6 +44,8 @@ from subspan.theory.width import (
 
 __all__ = [
     "ConeEstimate",
+    "LevelPrediction",
+    "LinearizedProblem",
     "MatrixFreeWell",
     "MeanEstimate",
     "Operator",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 
-from subspan.errors import invalid
+from subspan.errors import InputError, invalid, real
 
 ArrayLike = np.ndarray | torch.Tensor | Sequence[float]
 
@@ -48,6 +48,19 @@ def matrix(name: str, values: ArrayLike, *, columns: int | None = None) -> np.nd
         raise invalid(name, expected=f"shape (n, {wanted}), n ≥ 1", got=f"shape {array.shape}")
     _check_finite(name, array)
     return array
+
+
+def positives(name: str, values: Iterable[float]) -> tuple[float, ...]:
+    """Return finite numbers above 0, any sequence of them, as floats.
+
+    Raises:
+        InputError: they are not, or no sequence.
+    """
+    try:
+        return tuple(real(name, value, low=0, strict=True) for value in values)
+    except (InputError, TypeError) as error:  # not iterable, for the second
+        expected = "a sequence of finite numbers above 0"
+        raise invalid(name, expected=expected, got=repr(values)) from error
 
 
 def _float64(name: str, values: ArrayLike) -> np.ndarray:

@@ -15,7 +15,7 @@ to its convergence, and d*_cone is the threshold itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +26,8 @@ from subspan.errors import InputError, check_confidence, invalid, unknown, whole
 from subspan.goals import Goal, parse_goal
 from subspan.problems.base import AbstractProblem
 from subspan.streams import derive, normals, stream
+from subspan.theory.angle_search import AngleSearch, LossAndGradient
+from subspan.theory.arrays import ArrayLike, positives
 from subspan.theory.curvature import losses_and_gradients, subset_rows, weights_of
 from subspan.theory.gordon import certified_miss_dim, mean_norm, polar_certified_miss_dim
 from subspan.theory.mean import MeanEstimate
@@ -34,8 +36,6 @@ from subspan.theory.statistical_dimension import Transition
 RADII = (2.0, 6.0)
 _AGREE = 0.05
 _STATIONARY = 0.1
-
-LossAndGradient = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,12 @@ class ConeEstimate(MeanEstimate):
     def certified_miss_dim(self, form: Literal["gordon", "sharp", "polar"]) -> int | None:
         """Return the largest d that is certified to miss with the estimate's confidence.
 
-        Taken at the conservative end of the interval over directions: the widest width, or the
-        least `polar_width`. It holds as far as the search found the angles, so None (no
-        certificate) where the status is not `"ok"`; `"polar"` is about the cone's convex hull.
+        Two things can fail: the width is a mean over few directions, and the theorem bounds a
+        probability. Each is given half of 1 − confidence: the first by the conservative end of
+        Student's interval over directions (the widest width, or the least `polar_width`), the
+        second by the theorem at (1 + confidence)/2. It holds as far as the search found the angles,
+        so None (no certificate) where the status is not `"ok"`; `"polar"` is about the cone's
+        convex hull.
 
         Args:
             form: `"gordon"` or `"sharp"`, the constants of `gordon.certified_miss_dim`, or
@@ -94,14 +97,14 @@ class ConeEstimate(MeanEstimate):
             raise unknown("form", str(form), ["gordon", "sharp", "polar"])
         if not self.ok:
             return None
-        distances = np.sqrt(np.array(self.values))
+        distances, bound = np.sqrt(np.array(self.values)), (1 + self.confidence) / 2
         if form == "polar":
             least = MeanEstimate.of(distances, self.confidence).low or 0.0
-            return polar_certified_miss_dim(max(0.0, least), self.confidence)
+            return polar_certified_miss_dim(max(0.0, least), bound)
         widths = np.sqrt(self.ambient_dim - distances**2)
         widest = MeanEstimate.of(widths, self.confidence).high or 0.0
         most = min(widest, mean_norm(self.ambient_dim))
-        return certified_miss_dim(most, self.ambient_dim, self.confidence, constants=form)
+        return certified_miss_dim(most, self.ambient_dim, bound, constants=form)
 
     @property
     def transition(self) -> Transition:
@@ -122,7 +125,7 @@ def cone_threshold(
     goal: Goal | str,
     seed: int = 0,
     *,
-    at: torch.Tensor | None = None,
+    at: ArrayLike | None = None,
     directions: int = 8,
     radii: Sequence[float] = RADII,
     steps: int = 1000,
@@ -143,7 +146,8 @@ def cone_threshold(
         steps: Adam steps per search.
         rows: use a random subset of that many training rows (S(ε) is then that of the subset).
         batch_size: rows per step; None takes all (or all of the subset). Points found with
-            minibatches are checked on all the rows used.
+            minibatches are checked on all the rows used, at every tenth step, and the last fifth of
+            the steps (at least 50) takes all of them, in chunks.
         confidence: of the interval over directions.
 
     Returns:
@@ -164,8 +168,9 @@ def cone_threshold(
     steps = whole("steps", steps, low=1)
     if batch_size is not None:
         batch_size = whole("batch_size", batch_size, low=1)
-    if not radii or not all(0 < radius < math.inf for radius in radii):
-        raise invalid("radii", expected="finite numbers above 0", got=repr(tuple(radii)))
+    radii = positives("radii", radii)
+    if not radii:
+        raise invalid("radii", expected="at least one", got="none")
     check_confidence(confidence)
     dim = problem.ambient_dim
     indices = subset_rows(problem, rows, seed)
@@ -182,15 +187,15 @@ def cone_threshold(
     def full(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return losses_and_gradients(problem, weights, indices)
 
-    step: LossAndGradient = full
+    minibatch = None
     if batch_size is not None:
-        step = _minibatches(problem, indices, batch_size, seed)
+        minibatch = _minibatches(problem, indices, batch_size, seed)
     count = len(radii)
     first = torch.cat([radius * norms for radius in radii])
-    search = _Search(
+    search = AngleSearch(
         starts.repeat(count, 1), g.repeat(count, 1), first, goal.level, steps, directions
     )
-    found = search.run(step, full if step is not full else None)
+    found = search.run(full, minibatch)
     tangents = found.double().cpu().numpy().reshape(count, directions)  # tan² or inf
     inside = full(starts)[0].cpu().numpy() <= goal.level
     tangents[:, inside] = 0.0
@@ -244,119 +249,6 @@ def _estimate(
         confidence, len(best), status, mean.standard_error, 0.0,
         tuple(map(float, best)), tuple(by_radius), dim, residual,
     )  # fmt: skip
-
-
-class _Search:
-    """Augmented Lagrangian with Adam, one independent search per row of g.
-
-    The unknowns are v = R p and log R. First log L alone is descended until a row is in S(ε); from
-    then on tan² = ‖v‖²/R², in units of the best so far, plus the multiplier terms of the excess
-    c = log L − log ε ≤ 0. All of it is free of scale, and step sizes are relative to ‖v‖ and R, so
-    that the same settings serve problems of any size.
-    """
-
-    lr = 0.1
-    radius_lr = 0.03
-    betas = (0.9, 0.99)
-    every = 25  # steps between multiplier updates
-    gain = 0.5  # of a multiplier update
-    stiffness_ratio = 3.0  # penalty stiffness per multiplier
-    max_force = 10.0
-
-    def __init__(
-        self,
-        starts: torch.Tensor,
-        g: torch.Tensor,
-        radii: torch.Tensor,
-        level: float,
-        steps: int,
-        directions: int,
-    ) -> None:
-        self.directions = directions
-        self.starts, self.level, self.steps = starts, level, steps
-        self.unit = g / g.norm(dim=1, keepdim=True)
-        self.v = torch.zeros_like(g)
-        self.log_r = radii.log()
-        self.multiplier = torch.ones_like(radii)
-        self.stiffness = torch.ones_like(radii)
-        self.feasible = torch.zeros_like(radii, dtype=torch.bool)
-        self.best = torch.full_like(radii, math.inf)
-        self.point = self.weights()  # where it was met
-        self.smooth = torch.zeros_like(radii)
-        self.moments = [torch.zeros_like(t) for t in (self.v, self.v, self.log_r, self.log_r)]
-
-    def weights(self) -> torch.Tensor:
-        return self.starts + self.log_r.exp()[:, None] * self.unit + self.v
-
-    def tan_squared(self) -> torch.Tensor:
-        return (self.v * self.v).sum(1) / (2 * self.log_r).exp()
-
-    def run(self, objective: LossAndGradient, check: LossAndGradient | None) -> torch.Tensor:
-        """Return tan² of the smallest angle reached per row; inf where S(ε) was never met.
-
-        `check` evaluates on all rows where `objective` is a minibatch: it decides what counts as
-        met, every tenth step.
-        """
-        for step in range(1, self.steps + 1):
-            losses, gradients = objective(self.weights())
-            excess = _log(losses) - math.log(self.level)
-            if check is None:
-                self._record(excess)
-            elif step % 10 == 0 or step == self.steps:
-                self._record(_log(check(self.weights())[0]) - math.log(self.level))
-            self._move(step, excess, gradients / losses.clamp_min(1e-30)[:, None])
-        return self.best
-
-    def _record(self, excess: torch.Tensor) -> None:
-        met, size = excess <= 0, self.tan_squared()
-        better = met & (size < self.best)
-        self.best = torch.where(better, size, self.best)
-        self.point[better] = self.weights()[better]
-        self.feasible |= met
-
-    def stationarity(self, objective: LossAndGradient) -> tuple[np.ndarray, np.ndarray]:
-        """Return cos(∇L, w − w₀) and cos²(∇L, g)₊ at the best points, each (radii, directions)."""
-        normal = torch.nn.functional.normalize(objective(self.point)[1], dim=1)
-        ray = torch.nn.functional.normalize(self.point - self.starts, dim=1)
-        against = (normal * ray).sum(1), (normal * self.unit).sum(1).clamp_min(0) ** 2
-        cosines, heights = (t.double().cpu().numpy().reshape(-1, self.directions) for t in against)
-        return cosines, heights
-
-    def _move(self, step: int, excess: torch.Tensor, log_gradient: torch.Tensor) -> None:
-        size, radius = self.tan_squared(), self.log_r.exp()
-        force = (self.multiplier + self.stiffness * excess).clamp(0, self.max_force)
-        force = torch.where(self.feasible, force, torch.ones_like(force))
-        best = torch.where(self.feasible, self.best, torch.ones_like(size))
-        weight = self.feasible / torch.maximum(best, size).clamp_min(1e-4)
-        pull = force[:, None] * torch.nan_to_num(log_gradient)
-        toward_v = self._tangent(pull + (2 * weight / radius**2)[:, None] * self.v)
-        toward_r = radius * (pull * self.unit).sum(1) - 2 * weight * size
-        decay = 0.5 * (1 + math.cos(math.pi * step / self.steps)) + 1e-3
-        scale = radius * size.sqrt().clamp_min(0.1) / math.sqrt(self.v.shape[1])
-        move_v = self._adam(0, toward_v, step)
-        self.v = self._tangent(self.v - self.lr * decay * scale[:, None] * move_v)
-        self.log_r = self.log_r - self.radius_lr * decay * self._adam(2, toward_r, step)
-        self.smooth = excess if step == 1 else 0.9 * self.smooth + 0.1 * excess
-        if step % self.every == 0:
-            updated = self.multiplier + self.gain * self.stiffness * self.smooth
-            updated = updated.clamp(0, self.max_force)
-            self.multiplier = torch.where(self.feasible, updated, self.multiplier)
-            stiffer = (self.stiffness_ratio * self.multiplier).clamp(0.1, 30)
-            self.stiffness = torch.where(self.feasible, stiffer, self.stiffness)
-
-    def _tangent(self, v: torch.Tensor) -> torch.Tensor:
-        return v - self.unit * (v * self.unit).sum(1, keepdim=True)
-
-    def _adam(self, slot: int, gradient: torch.Tensor, step: int) -> torch.Tensor:
-        b1, b2 = self.betas
-        self.moments[slot] = b1 * self.moments[slot] + (1 - b1) * gradient
-        self.moments[slot + 1] = b2 * self.moments[slot + 1] + (1 - b2) * gradient**2
-        first = self.moments[slot] / (1 - b1**step)
-        return first / ((self.moments[slot + 1] / (1 - b2**step)).sqrt() + 1e-12)
-
-
-def _log(losses: torch.Tensor) -> torch.Tensor:
-    return torch.nan_to_num(losses, nan=math.inf).clamp(1e-30, 1e30).log()
 
 
 def _minibatches(

@@ -1,22 +1,27 @@
 """Hessian and Gauss–Newton products of a problem, chunked over its data.
 
-Both are those of the *mean* training loss over the rows used, at fixed weights w.
+Both are those of the *mean* training loss over the rows used, at fixed weights w. With BatchNorm
+that loss depends on which rows are normalised together: as in `Problem.evaluate`, all rows used
+are, or `eval_rows` at a time where the problem has that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch.func import grad, jvp, vjp, vmap
 
 from subspan.errors import invalid, whole
 from subspan.problems.base import AbstractProblem, Batch
 from subspan.streams import stream
+from subspan.theory.arrays import ArrayLike, vector
 from subspan.theory.lanczos import Operator
 
 CHUNK_ROWS = 4096
+Indices = torch.Tensor | np.ndarray | Sequence[int]
 _BLOCK_NUMBERS = 20_000_000  # rows × vectors × weights touched at once, roughly
 
 
@@ -33,19 +38,22 @@ class HasOutputs(Protocol):
 
 def hessian(
     problem: AbstractProblem,
-    weights: torch.Tensor,
+    weights: ArrayLike,
     *,
-    indices: torch.Tensor | None = None,
-    chunk_rows: int = CHUNK_ROWS,
+    indices: Indices | None = None,
+    chunk_rows: int | None = None,
 ) -> Operator:
     """Return the Hessian ∂²L/∂w² of the mean training loss, as an operator.
 
     Args:
         problem: any problem; its device and dtype are used.
         weights: where, shape (D,).
-        indices: rows of the training set to use; None: all.
-        chunk_rows: rows per product, which bounds memory. With BatchNorm the batch statistics are
-            those of a chunk, so there keep all rows in one.
+        indices: rows of the training set to use, integers (n,); None: all.
+        chunk_rows: rows per product, which bounds memory; None: 4,096, or with BatchNorm those
+            that `evaluate` normalises together.
+
+    Raises:
+        InputError: an argument is out of range.
     """
     point = weights_of(problem, "weights", weights)
 
@@ -60,19 +68,20 @@ def hessian(
 
 def gauss_newton(
     problem: AbstractProblem,
-    weights: torch.Tensor,
+    weights: ArrayLike,
     *,
-    indices: torch.Tensor | None = None,
-    chunk_rows: int = CHUNK_ROWS,
+    indices: Indices | None = None,
+    chunk_rows: int | None = None,
 ) -> Operator:
     """Return the (generalised) Gauss–Newton matrix of the mean training loss, as an operator.
 
     G = mean over rows of Jᵀ B J, with J the Jacobian of the outputs and B the Hessian of the loss
     in the outputs (Schraudolph 2002): positive semi-definite for convex losses, and the Hessian
-    of the network linearised at w.
+    of the network linearised at w. Arguments are those of `hessian`.
 
     Raises:
-        InputError: the problem has no network outputs (an analytic one).
+        InputError: the problem has no network outputs (an analytic one), or an argument is out of
+            range.
     """
     if not isinstance(problem, HasOutputs):
         raise invalid(
@@ -97,30 +106,37 @@ def gauss_newton(
 
 
 def data_chunks(
-    problem: AbstractProblem, indices: torch.Tensor | None, chunk_rows: int
+    problem: AbstractProblem, indices: torch.Tensor | None, chunk_rows: int | None = None
 ) -> Iterator[tuple[Batch, float]]:
-    """Yield (batch, share of the rows) over the rows used; (None, 1) for analytic problems."""
+    """Yield (batch, share of the rows) over the rows used; (None, 1) for analytic problems.
+
+    Chunks have `chunk_rows` rows, or by default 4,096, or with BatchNorm those that `evaluate`
+    normalises together.
+    """
     if problem.train_size == 0:
         yield None, 1.0
         return
     if indices is None:
         indices = torch.arange(problem.train_size, device=problem.device)
-    if len(indices) == 0:
-        raise invalid("indices", expected="at least one row", got="none")
-    for rows in indices.split(chunk_rows):
+    for rows in indices.split(chunk_rows or together(problem) or len(indices)):
         yield problem.batch(rows), len(rows) / len(indices)
 
 
+def together(problem: AbstractProblem) -> int | None:
+    """Return how many rows a loss is taken over at a time; None: all that are used."""
+    if not getattr(problem, "batch_norm", False):
+        return CHUNK_ROWS
+    rows: int | None = getattr(problem, "_eval_rows", None)
+    return rows
+
+
 def losses_and_gradients(
-    problem: AbstractProblem,
-    weights: torch.Tensor,
-    indices: torch.Tensor | None,
-    chunk_rows: int = CHUNK_ROWS,
+    problem: AbstractProblem, weights: torch.Tensor, indices: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean losses (K,) and gradients (K, D) at weights (K, D) over the rows used."""
     losses = torch.zeros_like(weights[:, 0])
     gradients = torch.zeros_like(weights)
-    for batch, share in data_chunks(problem, indices, chunk_rows):
+    for batch, share in data_chunks(problem, indices):
         if batch is not None:
             x, y = batch
             batch = x.expand(len(weights), *x.shape), y.expand(len(weights), *y.shape)
@@ -130,17 +146,47 @@ def losses_and_gradients(
     return losses, gradients
 
 
-def weights_of(problem: AbstractProblem, name: str, weights: torch.Tensor) -> torch.Tensor:
-    """Return weights (D,) on the problem's device, in its dtype.
+def weights_of(problem: AbstractProblem, name: str, weights: ArrayLike) -> torch.Tensor:
+    """Return weights (D,), a tensor, array or sequence, on the problem's device, in its dtype.
 
     Raises:
-        InputError: another shape, or NaN or infinity among them.
+        InputError: no numbers, another shape, or NaN or infinity among them (in that dtype).
     """
+    if not isinstance(weights, torch.Tensor):
+        weights = torch.tensor(vector(name, weights, size=problem.ambient_dim))
     if tuple(weights.shape) != (problem.ambient_dim,):
         raise invalid(name, expected=f"shape ({problem.ambient_dim},)", got=tuple(weights.shape))
-    if not bool(torch.isfinite(weights).all()):
-        raise invalid(name, expected="finite numbers", got="NaN or infinity")
-    return weights.detach().to(problem.device, problem.dtype)
+    if weights.is_complex():
+        raise invalid(name, expected="real numbers", got=f"{weights.dtype}")
+    moved = weights.detach().to(problem.device, problem.dtype)
+    if not bool(torch.isfinite(moved).all()):
+        raise invalid(name, expected=f"finite numbers of {moved.dtype}", got="NaN or infinity")
+    return moved
+
+
+def rows_of(problem: AbstractProblem, indices: Indices | None) -> torch.Tensor | None:
+    """Return rows of the training set, integers (n,), as a tensor on the problem's device.
+
+    Raises:
+        InputError: none, no integers, or rows that the training set does not have.
+    """
+    if indices is None:
+        return None
+    try:
+        rows = torch.as_tensor(indices)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise invalid("indices", expected="row numbers (n,)", got=repr(indices)) from error
+    if rows.dtype == torch.bool:
+        remedy = "Write mask.nonzero()[:, 0] for a mask."
+        raise invalid("indices", expected="row numbers (n,)", got="booleans", remedy=remedy)
+    if rows.ndim != 1 or len(rows) == 0 or rows.is_floating_point() or rows.is_complex():
+        got = f"{rows.dtype}, shape {tuple(rows.shape)}"
+        raise invalid("indices", expected="one row number or more, integers (n,)", got=got)
+    low, high = int(rows.min()), int(rows.max())
+    if not 0 <= low <= high < problem.train_size:
+        expected = f"rows of a training set of {problem.train_size}"
+        raise invalid("indices", expected=expected, got=f"{low} … {high}")
+    return rows.to(problem.device, torch.int64)
 
 
 def subset_rows(problem: AbstractProblem, rows: int | None, seed: int) -> torch.Tensor | None:
@@ -154,12 +200,16 @@ def subset_rows(problem: AbstractProblem, rows: int | None, seed: int) -> torch.
 def _operator(
     problem: AbstractProblem,
     product: Callable[[Batch, torch.Tensor], torch.Tensor],
-    indices: torch.Tensor | None,
-    chunk_rows: int,
+    indices: Indices | None,
+    chunk_rows: int | None,
 ) -> Operator:
+    rows = rows_of(problem, indices)
+    if chunk_rows is not None:
+        chunk_rows = whole("chunk_rows", chunk_rows, low=1)
+
     def apply(v: torch.Tensor) -> torch.Tensor:
         total = torch.zeros_like(v)
-        for batch, share in data_chunks(problem, indices, chunk_rows):
+        for batch, share in data_chunks(problem, rows, chunk_rows):
             if len(v) == 1:
                 total += share * product(batch, v[0])[None]
             else:

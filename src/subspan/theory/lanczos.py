@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 
 from subspan.errors import invalid, real, whole
 from subspan.streams import normals
+from subspan.theory.arrays import ArrayLike, vector
 
 _CPU = torch.device("cpu")
 _CONVERGED = 1e-8  # residual of a Ritz pair, as a share of the largest Ritz value
@@ -302,8 +303,22 @@ def _check_matrix(name: str, values: torch.Tensor, ndim: int) -> None:
         raise invalid(name, expected="finite numbers", got="NaN or infinity")
 
 
+def _checked_measure(measure: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    expected = "pairs (nodes, weights) of finite numbers, (m,) each"
+    try:
+        nodes, weights = (np.asarray(part, dtype=np.float64) for part in measure)
+    except (TypeError, ValueError) as error:
+        raise invalid("measures", expected=expected, got=repr(measure)) from error
+    if nodes.ndim != 1 or nodes.shape != weights.shape:
+        got = f"shapes {nodes.shape} and {weights.shape}"
+        raise invalid("measures", expected=expected, got=got)
+    if not (np.isfinite(nodes).all() and np.isfinite(weights).all()):
+        raise invalid("measures", expected=expected, got="NaN or infinity")
+    return nodes, weights
+
+
 def smoothed_density(
-    measures: list[tuple[np.ndarray, np.ndarray]], grid: np.ndarray, width: float
+    measures: Sequence[tuple[np.ndarray, np.ndarray]], grid: ArrayLike, width: float
 ) -> np.ndarray:
     """Return the spectral density on a grid, each node a Gaussian of standard deviation `width`.
 
@@ -311,18 +326,19 @@ def smoothed_density(
     nodes and grid both as logarithms for a density per log-eigenvalue.
 
     Args:
-        measures: (nodes, weights) of each probe, at least one.
-        grid: where, shape (n,).
+        measures: (nodes, weights) of each probe, each finite and (m,); at least one probe.
+        grid: where, finite, shape (n,).
         width: above 0.
 
     Raises:
         InputError: an argument is out of range.
     """
     width = real("width", width, low=0, strict=True)
-    if not measures:
+    if len(measures) == 0:
         raise invalid("measures", expected="at least one", got="none")
-    total = np.zeros_like(grid, dtype=np.float64)
-    for nodes, weights in measures:
+    grid = vector("grid", grid)
+    total = np.zeros_like(grid)
+    for nodes, weights in map(_checked_measure, measures):
         z = (grid[:, None] - nodes) / width
         total += (np.exp(-0.5 * z**2) @ weights) / (width * np.sqrt(2 * np.pi))
     return total / len(measures)

@@ -17,6 +17,8 @@ from subspan.errors import invalid
 from subspan.problems.base import AbstractProblem, Batch, Evaluation
 from subspan.problems.module import Problem
 from subspan.streams import derive
+from subspan.theory.arrays import ArrayLike
+from subspan.theory.curvature import weights_of
 
 _EVAL_ROWS = 2048
 
@@ -28,14 +30,16 @@ class LinearizedProblem(AbstractProblem):
 
     Args:
         base: the network.
-        at: where it is linearised, shape (D,).
+        at: where it is linearised, finite, shape (D,).
+
+    Raises:
+        InputError: `at` is something else.
     """
 
-    def __init__(self, base: Problem, at: torch.Tensor) -> None:
-        if at.shape != (base.ambient_dim,):
-            raise invalid("at", expected=f"shape ({base.ambient_dim},)", got=tuple(at.shape))
+    def __init__(self, base: Problem, at: ArrayLike) -> None:
         self._base = base
-        self.at = at.detach().to(base.device, base.dtype)
+        self.at = weights_of(base, "at", at)
+        self.batch_norm, self._eval_rows = base.batch_norm, base._eval_rows
         self.name = f"{base.name}-linearized"
         self.ambient_dim, self.train_size = base.ambient_dim, base.train_size
         self.default_spec = base.default_spec
@@ -99,21 +103,21 @@ class LinearizedProblem(AbstractProblem):
         x, y = self._base.batch(None, split)[:2]
         losses = torch.zeros(len(weights), dtype=torch.float64)
         hits = torch.zeros(len(weights), dtype=torch.float64)
-        rows = len(y) if self._base.batch_norm else _EVAL_ROWS
+        rows = (self._eval_rows if self.batch_norm else _EVAL_ROWS) or len(y)
+        classes = bool(self._base._classes)
         for xs, ys in zip(x.split(rows), y.split(rows), strict=True):
 
             def one(
                 w: torch.Tensor, xs: torch.Tensor = xs, ys: torch.Tensor = ys
             ) -> tuple[torch.Tensor, torch.Tensor]:
                 out = self.outputs(w, xs)
-                right = (out.argmax(1) == ys).sum() if out.ndim == 2 else out.new_zeros(())
+                right = (out.argmax(1) == ys).sum() if classes else out.new_zeros(())
                 return self.loss_of_outputs(out, ys), right
 
             chunk = None if self.vectorized else 1
             loss, right = vmap(one, chunk_size=chunk)(weights)
             losses += loss.double().cpu() * len(ys)
             hits += right.double().cpu()
-        classes = not y.is_floating_point()
         return [
             Evaluation(float(loss), float(hit) if classes else math.nan)
             for loss, hit in zip(losses / len(y), hits / len(y), strict=True)
@@ -128,7 +132,7 @@ class LinearizedProblem(AbstractProblem):
 
 
 def linearize(
-    problem: AbstractProblem, at: torch.Tensor | None = None, seed: int = 0
+    problem: AbstractProblem, at: ArrayLike | None = None, seed: int = 0
 ) -> LinearizedProblem:
     """Return the problem of a network linearised at some weights.
 
@@ -138,7 +142,7 @@ def linearize(
         seed: of those initial weights: `derive(seed, "init", 0)`, as trial 0 of a threshold has.
 
     Raises:
-        InputError: the problem is not a network, or `at` has the wrong shape.
+        InputError: the problem is not a network, or `at` is not finite or of another shape.
     """
     if not isinstance(problem, Problem):
         raise invalid("problem", expected="a network (Problem)", got=type(problem).__name__)

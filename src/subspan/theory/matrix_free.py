@@ -17,6 +17,7 @@ from subspan.theory.wells import Formula, threshold_from_measures
 
 Measure = tuple[np.ndarray, np.ndarray]
 Rule = Callable[[Lanczos], Measure]
+_UNRESOLVED = 0.1  # share of d* that the Lanczos steps may leave open
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class MatrixFreeWell:
         measures = self.density_measures()
         total = sum(float(np.abs(n) @ w) for n, w in measures)
         negative = sum(float(np.minimum(n, 0) @ w) for n, w in measures)
-        return -negative / total if total > 0 else 0.0
+        return max(0.0, -negative / total) if total > 0 else 0.0
 
     @property
     def drop(self) -> float:
@@ -92,7 +93,7 @@ class MatrixFreeWell:
         """Share of w̃ᵀ|H|w̃ that lies along negative curvature, which the drop leaves out."""
         nodes, weights = self.displacement.quadrature()
         total = float(np.abs(nodes) @ weights)
-        return -float(np.minimum(nodes, 0) @ weights) / total if total > 0 else 0.0
+        return max(0.0, -float(np.minimum(nodes, 0) @ weights) / total) if total > 0 else 0.0
 
     @property
     def distance(self) -> float:
@@ -110,7 +111,9 @@ class MatrixFreeWell:
 
         The value is that of Gauss quadrature, which for H ⪰ 0 lies above the exact one but for the
         probes' noise. The same with Gauss–Radau quadrature lies below: their difference is `bias`,
-        and the interval reaches from the lower, less its noise, to the upper, plus its noise.
+        and the interval reaches from the lower, less its noise, to the upper, plus its noise. Where
+        it is above a tenth of the value (of 1, if that is less) the status is `"not resolved"`: the
+        value is then the upper end of what the Lanczos steps leave open, and more `steps` close it.
 
         Raises:
             InputError: ε is not above 0, the formula is unknown or the confidence not in (0, 1).
@@ -119,7 +122,9 @@ class MatrixFreeWell:
         lower = MeanEstimate.of(self._values(level, formula, Lanczos.radau), confidence)
         bias = max(0.0, upper.mean - lower.mean)
         low = min(v for v in (upper.low, lower.low) if v is not None)
-        return _clamped(dataclasses.replace(upper, low=low, bias=bias), self.ambient_dim)
+        status = "ok" if bias <= _UNRESOLVED * max(upper.mean, 1.0) else "not resolved"
+        found = dataclasses.replace(upper, low=low, bias=bias, status=status)
+        return _clamped(found, self.ambient_dim)
 
     def _values(self, level: float, formula: Formula, rule: Rule) -> np.ndarray:
         displacement = _clip(rule(self.displacement))

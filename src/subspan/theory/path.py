@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from subspan.errors import invalid
+from subspan.errors import invalid, real, whole
 from subspan.goals import Goal
 from subspan.problems.base import AbstractProblem, Batch
 from subspan.streams import stream
-from subspan.theory.curvature import CHUNK_ROWS, data_chunks
+from subspan.theory.arrays import ArrayLike, positives
+from subspan.theory.curvature import Indices, data_chunks, rows_of, weights_of
 
 _BISECTIONS = 12
 _ATTEMPTS = 7  # each at half the learning rate of the one before
@@ -31,11 +32,11 @@ class PathPoint:
 
 def training_path(
     problem: AbstractProblem,
-    start: torch.Tensor,
+    start: ArrayLike,
     levels: Sequence[float],
     seed: int,
     *,
-    indices: torch.Tensor | None = None,
+    indices: Indices | None = None,
     lr: float = 0.05,
     momentum: float = 0.9,
     batch_size: int = 128,
@@ -51,7 +52,7 @@ def training_path(
     Args:
         problem: what to train.
         start: w₀, shape (D,).
-        levels: training losses below the initial one.
+        levels: training losses above 0 and below the initial one.
         seed: of the batches.
         indices: rows of the training set to use; None: all.
         lr: learning rate.
@@ -63,15 +64,33 @@ def training_path(
     Returns:
         One point per level, its loss at most the level; a level that was not reached maps to the
         point of lowest loss.
+
+    Raises:
+        InputError: an argument is out of range.
     """
+    levels = positives("levels", levels)
+    rows = rows_of(problem, indices)
+    walk = _Walk(
+        problem,
+        weights_of(problem, "start", start),
+        seed,
+        rows,
+        whole("steps", steps, low=1),
+        real("lr", lr, low=0, strict=True),
+        _momentum(momentum),
+        whole("batch_size", batch_size, low=1),
+        whole("check_every", check_every, low=1),
+    )
+    if any(level >= walk.start.loss for level in levels):
+        expected = f"losses below the initial one, {walk.start.loss:.6g}"
+        raise invalid("levels", expected=expected, got=repr(levels))
     wanted = sorted(set(levels), reverse=True)
-    walk = _Walk(problem, start, seed, indices, steps, lr, momentum, batch_size, check_every)
     for attempt in range(_ATTEMPTS):
         best = previous = walk.start
         found: dict[float, PathPoint] = {}
         for now in walk.points(attempt):
             for level in [v for v in wanted if v not in found and now.loss <= v]:
-                found[level] = _cross(problem, previous, now, level, indices)
+                found[level] = _cross(problem, previous, now, level, rows)
             previous, best = now, min(best, now, key=lambda point: point.loss)
             if len(found) == len(wanted):
                 break
@@ -148,8 +167,15 @@ def mean_loss(
     with torch.no_grad():
         return sum(
             share * float(problem.loss(weights, batch))
-            for batch, share in data_chunks(problem, indices, CHUNK_ROWS)
+            for batch, share in data_chunks(problem, indices)
         )
+
+
+def _momentum(value: float) -> float:
+    number = real("momentum", value, low=0)
+    if number >= 1:
+        raise invalid("momentum", expected="a number in [0, 1)", got=repr(value))
+    return number
 
 
 @dataclass

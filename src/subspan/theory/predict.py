@@ -9,17 +9,17 @@ variants (Hessian, the paper's formula, other centres) with measured thresholds.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
 
-from subspan.errors import invalid, unknown, whole
+from subspan.errors import invalid, real, unknown, whole
 from subspan.goals import Goal, LossBelow, parse_goal
 from subspan.problems.base import AbstractProblem
 from subspan.streams import derive
+from subspan.theory.arrays import ArrayLike, positives
 from subspan.theory.curvature import (
     HasOutputs,
     gauss_newton,
@@ -39,7 +39,6 @@ CENTER = 0.25
 _NEGATIVE_MASS = 0.05
 _DROP = 2.0
 _SLOPE = 0.05  # share of the well's drop; on a quadratic, d* is then some 15 % low or more
-_UNRESOLVED = 0.1  # share of d* that the Lanczos steps may leave open without a note
 
 
 @runtime_checkable
@@ -57,8 +56,9 @@ class LevelPrediction:
     Args:
         level: ε.
         estimate: d* (the transition's centre), with the error band of probes and Lanczos steps.
-            The error of the quadratic picture itself is not in it. Value None where the run never
-            came below ε.
+            The error of the quadratic picture itself is not in it. Its status is `"not resolved"`
+            where the Lanczos steps leave more than a tenth of it open. None where the run never
+            came below ε, and where the well puts w₀ inside S(ε), where it is not.
         center_loss: loss at the centre of the well.
         distance: ‖w₀ − w*‖.
         well_drop: ½ (w₀−w*)ᵀ H₊ (w₀−w*), negative curvature counted as flat: the loss the well
@@ -113,7 +113,7 @@ class Prediction:
 
     @property
     def value(self) -> float | None:
-        """Centre of the transition (P_s = ½) at the goal; None where the run never reached it."""
+        """Centre of the transition (P_s = ½) at the goal; None where `status` says why."""
         return None if self.at_goal.estimate is None else self.at_goal.estimate.value
 
     def at_delta(self, delta: float = 0.1) -> float | None:
@@ -122,10 +122,15 @@ class Prediction:
         The centre plus the largest spread that a convex cone of this centre can have
         (`Transition.from_stat_dim`): above the well's own. None where `value` is.
         """
+        found = self.transition
+        return None if found is None else found.threshold(self.ambient_dim, delta)
+
+    @property
+    def transition(self) -> Transition | None:
+        """The predicted success curve, with the spread of `at_delta`; None where `value` is."""
         if self.value is None:
             return None
-        transition = Transition.from_stat_dim(self.ambient_dim - self.value, self.ambient_dim)
-        return transition.threshold(self.ambient_dim, delta)
+        return Transition.from_stat_dim(self.ambient_dim - self.value, self.ambient_dim)
 
     @property
     def low(self) -> float | None:
@@ -139,9 +144,13 @@ class Prediction:
 
     @property
     def status(self) -> str:
-        """`"ok"`, `"not reached"`, or `"doubtful"` with the reasons in `at_goal.notes`."""
+        """`"ok"`, or what is wrong, with the reasons in `at_goal.notes`.
+
+        `"not reached"`: the run never came below ε. `"no well"`: the one fitted puts w₀ inside
+        S(ε). `"doubtful"`: there is a value, and reason to doubt it.
+        """
         if self.at_goal.estimate is None:
-            return "not reached"
+            return "not reached" if self.at_goal.center_loss >= self.goal.level else "no well"
         if self.goal.level >= self.initial_loss:
             return "ok"  # w₀ is inside S(ε): d* = 0 for certain
         return "doubtful" if self.at_goal.notes else "ok"
@@ -153,8 +162,8 @@ def predict_threshold(
     seed: int = 0,
     *,
     levels: Sequence[float] = (),
-    start: torch.Tensor | None = None,
-    centers: Mapping[float, torch.Tensor] | None = None,
+    start: ArrayLike | None = None,
+    centers: Mapping[float, ArrayLike] | None = None,
     curvature: Curvature | None = None,
     formula: Formula = "exact",
     center: float = CENTER,
@@ -191,16 +200,14 @@ def predict_threshold(
     if asked.metric == "loss" and asked.level <= 0:
         expected = "a loss above 0, such as 'loss<=0.1'"
         raise invalid("goal", expected=expected, got=str(asked))
-    if not 0 < center < 1:
-        raise invalid("center", expected="a share of ε in (0, 1)", got=repr(center))
+    center = real("center", center, low=0, high=1, strict=True)
     if curvature is None:
         curvature = "gauss-newton" if isinstance(problem, HasOutputs) else "hessian"
     if curvature not in ("gauss-newton", "hessian"):
         raise unknown("curvature", str(curvature), ["gauss-newton", "hessian"])
     if formula not in ("exact", "paper"):
         raise unknown("formula", str(formula), ["exact", "paper"])
-    if not all(0 < level < math.inf for level in levels):
-        raise invalid("levels", expected="finite numbers above 0", got=repr(tuple(levels)))
+    levels = positives("levels", levels)
     probes = whole("probes", probes, low=2)
     lanczos_steps = whole("lanczos_steps", lanczos_steps, low=1)
     train_steps = whole("train_steps", train_steps, low=1)
@@ -227,12 +234,14 @@ def predict_threshold(
         well = MatrixFreeWell.of(
             operator, displacement, probes=probes, steps=lanczos_steps, seed=seed
         )
-        estimate = well.threshold(level - point.loss, formula)
+        estimate: MeanEstimate | None = None
+        if well.drop > level - point.loss:
+            estimate = well.threshold(level - point.loss, formula)
         drop = initial - point.loss
         gradient = losses_and_gradients(problem, point.weights[None], indices)[1][0]
         slope = float(gradient.to(torch.float64) @ displacement)
         notes = _doubts(well, drop, slope, point.loss, level, center)
-        if estimate.bias > _UNRESOLVED * max(estimate.mean, 1.0):
+        if estimate is not None and not estimate.ok:
             bracket = f"{estimate.mean - estimate.bias:.0f} and {estimate.mean:.0f}"
             notes += (f"{lanczos_steps} Lanczos steps leave d* between {bracket}: take more",)
         if level == wanted_goal.level:
@@ -276,13 +285,13 @@ def _centers(
     center: float,
     steps: int,
     initial: float,
-    given: Mapping[float, torch.Tensor] | None,
+    given: Mapping[float, ArrayLike] | None,
 ) -> dict[float, PathPoint]:
     if given is not None:
-        missing = [level for level in levels if level not in given]
-        if missing:
-            raise invalid("centers", expected=f"weights for each ε of {levels}", got=list(given))
-        moved = {e: weights_of(problem, f"centers[{e:g}]", w) for e, w in given.items()}
+        if not isinstance(given, Mapping) or not all(level in given for level in levels):
+            got = list(given) if isinstance(given, Mapping) else type(given).__name__
+            raise invalid("centers", expected=f"weights for each ε of {levels}", got=got)
+        moved = {e: weights_of(problem, f"centers[{e:g}]", given[e]) for e in levels}
         return {e: PathPoint(w, mean_loss(problem, w, indices), 0) for e, w in moved.items()}
     below = [level for level in levels if level < initial]
     targets = {level: center * level for level in below}
@@ -304,7 +313,7 @@ def _doubts(
             f"the run stopped at loss {loss:.3g}, short of the centre {center * level:.3g}"
         )
     if well.drop <= level - loss:
-        notes.append("the well puts w₀ inside S(ε), where it is not: d* = 0 means nothing")
+        notes.append("the well puts w₀ inside S(ε), where it is not: it says nothing of d*")
     if slope > _SLOPE * well.drop:
         notes.append(
             f"the centre is not a minimum: towards w₀ its slope is {slope / well.drop:.0%} of the "
