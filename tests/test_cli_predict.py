@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shlex
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+import subspan
 from subspan.cli import main
+from subspan.cli.predict import RATIO, fit_from_store
 
 QUICK = "digits-mlp --subset 100 --directions 2"
 
@@ -85,6 +88,28 @@ def test_an_accuracy_is_predicted_at_a_loss_and_says_so(cli: Any) -> None:
     assert (same["value"], same["cone"]) == (answer["value"], answer["cone"])
 
 
+def test_a_threshold_in_the_store_keeps_its_value_and_status(tmp_path: Path, cli: Any) -> None:
+    path = tmp_path / "runs.db"
+    line = f'threshold quadratic --goal "loss<=0.1" --max-trials 16 --workers 1 --store {path}'
+    said = json.loads(cli(f"{line} --json")[1])
+    assert said["status"] == "not converged"
+    problem, goal = subspan.problems.load("quadratic"), subspan.parse_goal("loss<=0.1")
+    found = fit_from_store(path, problem.identity, goal)
+    assert found is not None
+    seen = found.to_json()
+    for name in ("value", "low", "high", "status", "trials", "min_dim", "max_dim"):
+        assert seen[name] == said[name]
+    assert inspect.signature(subspan.threshold).parameters["ratio"].default == RATIO
+
+
+def test_no_estimate_is_said_as_such(cli: Any) -> None:
+    """A level just below the initial loss: the well fitted there puts w₀ inside S(ε)."""
+    code, out, err = cli(f'predict {QUICK} --goal "loss<=2.2" --steps 50')
+    assert code == 0, err
+    assert re.search(r"^  curvature +no estimate  gauss-newton well, no well$", out, re.M), out
+    assert "puts w₀ inside S(ε), where it is not" in out
+
+
 def test_a_store_without_such_trials_is_said(cli: Any, store: Path) -> None:
     code, _, err = cli(
         f'predict digits-mlp --subset 90 --directions 2 --goal "loss<=2" --store {store}'
@@ -100,7 +125,6 @@ def test_a_store_without_such_trials_is_said(cli: Any, store: Path) -> None:
         (f'predict {QUICK} --goal "los<=1"', "goal: expected 'loss<=NUMBER'"),
         (f'predict {QUICK} --goal "loss<=0"', "goal: expected a loss above 0"),
         ('predict quadratic --goal "accuracy>=0.9"', "the problem has no train accuracy"),
-        ('predict digits-mlp --subset 100 --goal "loss<=1" --directions 1', "directions"),
         (f'predict {QUICK} --goal "loss<=1" --rows 0', "rows"),
         (f'predict {QUICK} --goal "loss<=1" --store nowhere.db', "nowhere.db"),
     ],
@@ -111,6 +135,14 @@ def test_bad_input_is_one_line_and_exit_code_2(cli: Any, line: str, text: str) -
     assert text in err
     assert len([part for part in err.splitlines() if part.startswith("error: ")]) == 1
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("option", ["--directions 1", "--steps 0"])
+def test_the_search_is_refused_before_any_training(cli: Any, option: str) -> None:
+    code, out, err = cli(f'predict digits-mlp --subset 100 --goal "loss<=1" {option}')
+    assert (code, out) == (2, "")
+    assert f"{option.split()[0][2:]}: expected an integer, " in err
+    assert "curvature" not in err
 
 
 def test_diagnose_measures_twice_and_words_the_verdict(cli: Any, tmp_path: Path) -> None:
@@ -135,10 +167,18 @@ def test_diagnose_measures_twice_and_words_the_verdict(cli: Any, tmp_path: Path)
     assert plain["value"] == answer["value"]
 
 
-def test_a_diagnosis_needs_two_trainings(cli: Any) -> None:
-    code, out, err = cli('threshold quadratic --goal "loss<=0.1" --diagnose')
-    assert (code, out) == (2, "")
-    assert "stronger: expected a training other than the usual one" in err
+def test_what_is_already_exact_is_measured_once_and_said(cli: Any) -> None:
+    line = 'threshold quadratic --goal "loss<=0.1" --diagnose --workers 1 --max-trials 12'
+    code, out, err = cli(line)
+    assert code == 0, err
+    assert "Already exact: loss<=0.1 takes d" in out
+    assert "the same with" not in out
+    found = json.loads(cli(line + " --json")[1])["diagnosis"]
+    assert found["cause"] == "subspaces"
+    assert found["usual"] == found["stronger"]
+
+
+def test_levenberg_marquardt_on_a_quadratic_is_refused(cli: Any) -> None:
     code, out, err = cli('threshold quadratic --goal "loss<=1" --optimizer levenberg_marquardt')
     assert (code, out) == (2, "")
     assert "Use optimizer='exact'" in err

@@ -49,8 +49,8 @@ def test_prediction_data_holds_every_threshold_on_one_axis():
     assert found.cone == (100.0, 91.0, 109.0)
     assert np.interp(100, found.grid, found.cone_curve) == pytest.approx(0.5, abs=0.01)
     assert (np.diff(found.cone_curve) >= 0).all()
-    # the largest d with d/√(d+1) ≤ low − √(2 ln 20), low = 9.992 − 4.303 · 0.289 (Student)
-    assert found.polar == 40
+    # the largest d with E‖h‖ ≤ low − √(2 ln 40), low = 9.992 − 4.303 · 0.289 (Student)
+    assert found.polar == 36
     assert found.gordon == 0
     for value in (found.polar / 1.3, 100, 196, found.measured.estimate.value):
         assert found.grid[0] < value < found.grid[-1]
@@ -62,7 +62,7 @@ def test_prediction_data_holds_every_threshold_on_one_axis():
 
 def test_prediction_data_without_a_prediction_or_a_measurement():
     found = prediction_data(prediction(None, AccuracyAbove(0.9)), cone())
-    assert found.curvature is None
+    assert found.curvature is found.curvature_curve is None
     assert found.measured is None
     assert found.goal == "train accuracy ≥ 0.9"
     figure = draw_prediction(found)
@@ -77,16 +77,19 @@ def test_a_threshold_of_zero_can_be_drawn():
 
 
 def test_the_prediction_figure_names_what_it_draws():
-    figure = draw_prediction(prediction_data(prediction(), cone(), measured()))
+    found = prediction_data(prediction(), cone(), measured())
+    figure = draw_prediction(found)
     texts = legend(figure)
-    assert texts[:2] == ["Gordon: certifies no miss", "polar Gordon, if convex: misses for d ≤ 40"]
+    assert texts[:2] == ["Gordon: certifies no miss", "polar Gordon, if convex: misses for d ≤ 36"]
     assert "cone bound: centre 100 [91, 109], 90 % at 118" in texts
     curvature = "curvature: centre 196 [181, 211], 90 % at 221"
     assert curvature in texts
     assert any(text.startswith(f"measured: d* = {measured().value:,} ") for text in texts)
     assert "success rate, 95 % interval" in texts
     lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
-    assert lines[curvature].get_xdata()[0] == 196
+    x, y = lines[curvature].get_data()
+    assert np.interp(196, x, y) == pytest.approx(0.5, abs=0.01)
+    assert np.interp(found.at_90[1], x, y) == pytest.approx(0.9, abs=0.01)
 
 
 def test_gordons_certified_miss_is_shaded_where_there_is_one():

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from subspan.success import ThresholdEstimate
     from subspan.theory import ConeEstimate, Prediction
 
+RATIO = 1.5  # high/low at which `threshold` stops by default
 _SMALL = 100_000  # weights; below it threads cost more time than they save
 
 
@@ -47,9 +48,11 @@ def command(
     import torch
 
     import subspan
+    from subspan.errors import whole
     from subspan.theory import cone_threshold, predict_threshold
 
     options.check_figure(figure)
+    directions, steps = whole("directions", directions, low=2), whole("steps", steps, low=1)
     wanted = subspan.parse_goal(goal)
     loaded = options.load_problem(problem, data_dir, subset)
     if loaded.ambient_dim < _SMALL:
@@ -57,7 +60,7 @@ def command(
     measured = None if store is None else fit_from_store(store, loaded.identity, wanted)
     complain("curvature: one training run in full space, then Lanczos …")
     prediction = predict_threshold(loaded, wanted, seed, rows=rows)
-    complain("cone: the widest angles of the sub-level set …")
+    complain("cone: the smallest angles between random directions and the sub-level set …")
     cone = cone_threshold(
         loaded, prediction.goal, seed, directions=directions, steps=steps, rows=rows
     )
@@ -82,15 +85,19 @@ def command(
         ("cone", f"{_centre(cone)}  estimates the geometric lower bound; {cone.status}"),
         ("", f"  (by starting radius: {', '.join(f'{v:.4g}' for v in cone.by_radius)})"),
         ("Gordon", _certified(certified["gordon"], "if the search found the width")),
-        ("sharp", _certified(certified["sharp"], "the same, sharper constants")),
-        ("polar", _certified(certified["polar"], "the same, if the cone is convex too")),
+        ("sharp", _certified(certified["sharp"], "likewise, with sharper constants")),
+        ("polar", _certified(certified["polar"], "if the cone is convex and its angles found")),
         ("measured", None if measured is None else f"{_band(measured)}  {_training(measured)}"),
         ("figure", ", ".join(map(str, drawn)) or None),
     )
 
 
 def fit_from_store(store: Path, identity: dict[str, Any], goal: Goal) -> ThresholdEstimate | None:
-    """Fit the trials of this problem in a store: the largest set with one method and spec."""
+    """Fit the trials of this problem in a store: the largest set with one method and spec.
+
+    Judged as `threshold` judges its own by default, which on the trials of one is what it said:
+    d* may lie anywhere in 1 … D, and an interval wider than its `ratio` is "not converged".
+    """
     from subspan.canonical import canonical_json
     from subspan.success import fit_threshold
     from subspan.trials.store import Store
@@ -103,7 +110,8 @@ def fit_from_store(store: Path, identity: dict[str, Any], goal: Goal) -> Thresho
     if not groups:
         complain(f"{store}: no trials of this problem that decide {goal}; predictions alone.")
         return None
-    return fit_threshold(max(groups.values(), key=len), goal)
+    found = max(groups.values(), key=len)
+    return fit_threshold(found, goal, min_dim=1, max_dim=found[0].ambient_dim, ratio=RATIO)
 
 
 def draw(
@@ -159,6 +167,8 @@ def _certified(dim: int | None, condition: str) -> str:
 
 def _centre(estimate: Prediction | ConeEstimate) -> str:
     """Say the transition's centre, with its band, and the d of 90 % success."""
+    if estimate.value is None:
+        return "no estimate"
     low, high = _whole(estimate.low), _whole(estimate.high)
     return f"centre {_whole(estimate.value)} [{low}, {high}], 90 % at {_whole(estimate.at_delta())}"
 

@@ -39,7 +39,8 @@ class PredictionData:
         grid: dims, shape (m,).
         cone_curve: success probability that the cone predicts, (m,).
         cone: centre of the cone's transition and its interval (value, low, high).
-        curvature: the same from curvature, or None where the run never reached the goal.
+        curvature: the same from curvature, or None where it gives no estimate.
+        curvature_curve: success probability that curvature predicts, (m,), or None likewise.
         at_90: d of 90 % success from cone and curvature: what a measured threshold is.
         gordon: largest d that Gordon's theorem certifies to miss (0: none); None where the cone
             search is not one to certify from.
@@ -53,6 +54,7 @@ class PredictionData:
     cone_curve: np.ndarray
     cone: tuple[float, float, float]
     curvature: tuple[float, float, float] | None
+    curvature_curve: np.ndarray | None
     at_90: tuple[float, float | None]
     gordon: int | None
     polar: int | None
@@ -62,7 +64,7 @@ class PredictionData:
 def prediction_data(
     prediction: Prediction, cone: ConeEstimate, measured: ThresholdEstimate | None = None
 ) -> PredictionData:
-    """Return the step that the cone predicts, the curvature's d*, and the certified misses."""
+    """Return the curves that cone and curvature predict, and the certified misses."""
     dim = prediction.ambient_dim
     curve = None if measured is None else success_curve_data(measured)
     marks = [max(1.0, cone.mean), max(1.0, prediction.value or cone.mean)]
@@ -79,6 +81,7 @@ def prediction_data(
         cone.transition.probability(grid),
         (cone.mean, cone.low or 0.0, cone.high or float(dim)),
         curvature,
+        None if prediction.transition is None else prediction.transition.probability(grid),
         (cone.at_delta(), prediction.at_delta()),
         cone.certified_miss_dim("gordon"),
         cone.certified_miss_dim("polar"),
@@ -87,7 +90,7 @@ def prediction_data(
 
 
 def draw_prediction(data: PredictionData) -> Figure:
-    """Draw measured success, the cone's step, the curvature's d* and the certified misses."""
+    """Draw measured success, the curves of cone and curvature, and the certified misses."""
     with base.style():
         figure, axes = base.new_figure(height=5.4)
         left, right = data.grid[0], data.grid[-1]
@@ -113,11 +116,13 @@ def draw_prediction(data: PredictionData) -> Figure:
         axes.axvspan(low, high, color=base.GREEN, alpha=0.15, linewidth=0)
         label = f"cone bound: {_marks(data.cone, data.at_90[0])}"
         axes.plot(data.grid, data.cone_curve, color=base.GREEN, linewidth=1.8, label=label)
-        if data.curvature is not None:
-            value, low, high = data.curvature
+        if data.curvature is not None and data.curvature_curve is not None:
+            _, low, high = data.curvature
             axes.axvspan(low, high, color=base.ORANGE, alpha=0.2, linewidth=0)
             label = f"curvature: {_marks(data.curvature, data.at_90[1])}"
-            axes.axvline(value, color=base.ORANGE, linewidth=1.8, label=label)
+            axes.plot(
+                data.grid, data.curvature_curve, color=base.ORANGE, linewidth=1.8, label=label
+            )
         if data.measured is not None:
             _draw_measured(axes, data.measured)
         axes.legend(  # below the axes: every corner inside may hold a curve
@@ -249,7 +254,7 @@ def spectrum_data(
             for sign in (1, -1)
         )
         total = sum(float(np.abs(n) @ w) for n, w in runs)
-        mass[name] = -sum(float(np.minimum(n, 0) @ w) for n, w in runs) / total
+        mass[name] = max(0.0, -sum(float(np.minimum(n, 0) @ w) for n, w in runs) / total)
         dim = float(runs[0][1].sum())
     return SpectrumData(grid, positive, negative, mass, round(dim))
 
