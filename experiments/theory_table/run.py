@@ -92,6 +92,8 @@ def cones(problem: Any, levels: list[float], options: dict[str, Any]) -> dict[st
         found[f"{level:g}"] = {
             **interval(cone),
             "by_radius": [round(v, 2) for v in cone.by_radius],
+            "values": list(cone.values),  # certificates follow from these, the status and D
+            "residual": round(cone.residual, 4),
             "at_0.9": round(cone.transition.dim_at(0.9), 1),
             **{
                 f"certified_miss_{form}": cone.certified_miss_dim(form)
