@@ -90,7 +90,7 @@ def test_an_accuracy_is_predicted_at_a_loss_and_says_so(cli: Any) -> None:
 
 def test_a_threshold_in_the_store_keeps_its_value_and_status(tmp_path: Path, cli: Any) -> None:
     path = tmp_path / "runs.db"
-    line = f'threshold quadratic --goal "loss<=0.1" --max-trials 16 --workers 1 --store {path}'
+    line = f'threshold quadratic --goal "loss<=0.1" --max-trials 8 --workers 1 --store {path}'
     said = json.loads(cli(f"{line} --json")[1])
     assert said["status"] == "not converged"
     problem, goal = subspan.problems.load("quadratic"), subspan.parse_goal("loss<=0.1")
