@@ -23,10 +23,11 @@ def test_steps():
     assert TrainSpec().replace(steps=4).epochs is None
 
 
-def test_levenberg_marquardt_takes_the_whole_training_set():
-    spec = TrainSpec("levenberg_marquardt")
-    assert (spec.batch_size, spec.steps, spec.total_steps(1000)) == (None, 60, 60)
-    changed = TrainSpec(epochs=7, batch_size=128).replace(optimizer="levenberg_marquardt")
+@pytest.mark.parametrize(("name", "steps"), [("lbfgs", 1000), ("levenberg_marquardt", 60)])
+def test_second_order_searches_take_the_whole_training_set(name, steps):
+    spec = TrainSpec(name)
+    assert (spec.batch_size, spec.steps, spec.total_steps(1000)) == (None, steps, steps)
+    changed = TrainSpec(epochs=7, batch_size=128).replace(optimizer=name)
     assert (changed.batch_size, changed.total_steps(1000)) == (None, 7)
     assert TrainSpec.from_json(spec.to_json()) == spec
 

@@ -10,7 +10,7 @@ from subspan.subspaces import BurnIn, Draw, RandomAffine
 from subspan.training.ensemble import train
 from subspan.training.outcome import Outcome
 from subspan.training.spec import TrainSpec
-from subspan.training.strong import minimize_in_subspace
+from subspan.training.strong import _krylov_model, minimize_in_subspace
 
 
 def draw(*shape, name):
@@ -140,3 +140,24 @@ def test_as_an_optimizer_it_refuses_analytic_problems():
     q = Quadratic([1.0, 2.0], [1.0, 1.0])
     with pytest.raises(InputError, match="Use optimizer='exact'"):
         trials(q, [1], TrainSpec("levenberg_marquardt"))
+
+
+def test_a_refused_step_is_tried_again_and_not_counted(network):
+    a, w0 = make(network, 12), network.init(0)
+    found = minimize_in_subspace(network, w0, a, steps=40, tolerance=1e-7)
+    assert found.evaluations > 1 + found.steps, "no step was refused: this shows nothing"
+    assert all(p > q for p, q in zip(found.losses, found.losses[1:], strict=False))
+    assert found.products <= 12 * (found.steps + 1)
+
+
+def test_damping_needs_no_new_products():
+    """One Krylov space solves (G + μI) δ = −g for every μ."""
+    root = draw(9, 6, name="root")
+    g, matrix = draw(6, name="g"), root.T @ root
+    model = _krylov_model(lambda v: matrix @ v, g, 1e-9, 50)
+    assert len(model.basis) == 6
+    for damping in (1e-6, 0.1, 100.0):
+        delta, decrease = model.step(damping)
+        best = torch.linalg.solve(matrix + damping * torch.eye(6, dtype=g.dtype), -g)
+        assert torch.allclose(delta, best, rtol=1e-7, atol=1e-10)
+        assert decrease == pytest.approx(-float(g @ best + 0.5 * best @ matrix @ best))

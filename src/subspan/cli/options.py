@@ -69,7 +69,8 @@ FigureStem = Annotated[
 Optimizer = Annotated[
     str | None,
     typer.Option(
-        help="adam, sgd, legacy_adam, levenberg_marquardt, exact.", rich_help_panel=_TRAINING
+        help="adam, sgd, legacy_adam, lbfgs, levenberg_marquardt, exact.",
+        rich_help_panel=_TRAINING,
     ),
 ]
 LearningRate = Annotated[

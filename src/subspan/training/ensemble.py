@@ -22,10 +22,16 @@ from subspan.maps.stack import MapStack, stack
 from subspan.problems.analytic import Quadratic
 from subspan.problems.base import AbstractProblem, Batch
 from subspan.training.batches import Batches
+from subspan.training.lbfgs import minimize_by_lbfgs
 from subspan.training.optimizers import OPTIMIZER_CLASSES, learning_rate
 from subspan.training.outcome import CurvePoint, Outcome
 from subspan.training.spec import TrainSpec
-from subspan.training.strong import minimize_in_subspace
+from subspan.training.strong import StrongResult, minimize_in_subspace
+
+_STRONG: dict[str, Callable[..., StrongResult]] = {
+    "lbfgs": minimize_by_lbfgs,
+    "levenberg_marquardt": minimize_in_subspace,
+}
 
 
 class AffineSubspace(Protocol):
@@ -85,7 +91,7 @@ def train(
     """
     if spec.optimizer == "exact":
         return [_solve_exactly(problem, subspace) for subspace in subspaces]
-    if spec.optimizer == "levenberg_marquardt":
+    if spec.optimizer in _STRONG:
         return [_solve_strongly(problem, subspace, spec, evaluate) for subspace in subspaces]
     run = _Run(problem, subspaces, spec, batch_seeds, evaluate)
     run.advance_all(on_step)
@@ -213,7 +219,7 @@ def _meets(goal: Goal | None, point: CurvePoint) -> bool:
 def _solve_strongly(
     problem: AbstractProblem, subspace: AffineSubspace, spec: TrainSpec, evaluate: bool
 ) -> TrainResult:
-    """Levenberg–Marquardt, alone: θ, its curve, and whether the goal ended it."""
+    """A second-order search, alone: θ, its curve, and whether the goal ended it."""
     clock, result = time.perf_counter(), TrainResult()
     goal = None if spec.stop_at is None else parse_goal(spec.stop_at)
     every, total = spec.eval_every or 1, spec.total_steps(problem.train_size)
@@ -229,7 +235,7 @@ def _solve_strongly(
         result.outcome = Outcome.STOPPED
         result.theta = subspace.offset.new_zeros(subspace.map.dim)
     else:
-        found = minimize_in_subspace(
+        found = _STRONG[spec.optimizer](
             problem,
             subspace.offset,
             subspace.map,

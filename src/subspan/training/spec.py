@@ -13,10 +13,12 @@ from subspan.canonical import without_defaults
 from subspan.errors import invalid, unknown
 from subspan.goals import Goal, parse_goal
 
-OPTIMIZERS = ("adam", "sgd", "legacy_adam", "levenberg_marquardt", "exact")
+OPTIMIZERS = ("adam", "sgd", "legacy_adam", "lbfgs", "levenberg_marquardt", "exact")
 SCHEDULES = ("constant", "cosine", "linear")
 DTYPES = ("float32", "float64")
-_STRONG_STEPS = 60  # what Levenberg–Marquardt takes on digits-mlp until it stalls
+# Second-order searches on the full training set, and their steps unless said otherwise: what they
+# take on digits-mlp until they stall, or nearly.
+_STRONG_STEPS = {"lbfgs": 1000, "levenberg_marquardt": 60}
 
 # Fields that came after version 0.1 and their defaults: left out of the hash when at default.
 _LATER_FIELDS: dict[str, Any] = {}
@@ -29,11 +31,12 @@ class TrainSpec:
     Args:
         optimizer: `"adam"` (default), `"sgd"` (with `momentum`), `"legacy_adam"` (the official
             code's Adam, whose bias correction divides by the constant 1−β instead of 1−βᵗ, so the
-            step shrinks from lr to 0.316 lr), `"levenberg_marquardt"` (networks: second-order
-            steps on the full training set, `batch_size` is then None and `lr` without meaning;
-            60 steps unless said otherwise; made for d up to a few hundred), or `"exact"`
-            (analytic problems: the minimum over the subspace by least squares, no optimiser in
-            between).
+            step shrinks from lr to 0.316 lr), `"lbfgs"` (limited-memory BFGS, 1,000 iterations
+            unless said otherwise) and `"levenberg_marquardt"` (networks; 60 steps; made for d up
+            to a few hundred), both second-order searches on the full training set, which end
+            early where nothing is left to gain: `batch_size` is then None and `lr` without
+            meaning; or `"exact"` (analytic problems: the minimum over the subspace by least
+            squares, no optimiser in between).
         lr: learning rate at step 0.
         epochs: passes over the training set; or give `steps`. Exactly one of the two.
         steps: optimiser steps.
@@ -51,7 +54,9 @@ class TrainSpec:
         InputError: a field is out of range.
     """
 
-    optimizer: Literal["adam", "sgd", "legacy_adam", "levenberg_marquardt", "exact"] = "adam"
+    optimizer: Literal["adam", "sgd", "legacy_adam", "lbfgs", "levenberg_marquardt", "exact"] = (
+        "adam"
+    )
     lr: float = 0.05
     epochs: float | None = None
     steps: int | None = None
@@ -71,10 +76,10 @@ class TrainSpec:
             raise unknown("schedule", str(self.schedule), list(SCHEDULES))
         if self.dtype not in DTYPES:
             raise unknown("dtype", str(self.dtype), list(DTYPES))
-        if self.optimizer == "levenberg_marquardt":
+        if self.optimizer in _STRONG_STEPS:
             object.__setattr__(self, "batch_size", None)
             if self.epochs is None and self.steps is None:
-                object.__setattr__(self, "steps", _STRONG_STEPS)
+                object.__setattr__(self, "steps", _STRONG_STEPS[self.optimizer])
         if self.epochs is None and self.steps is None:
             object.__setattr__(self, "epochs", 5)
         if self.epochs is not None and self.steps is not None:

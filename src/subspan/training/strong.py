@@ -1,16 +1,18 @@
 """`minimize_in_subspace`: a second-order optimiser: is a subspace infeasible or badly optimised?
 
 Levenberg–Marquardt (Levenberg 1944, Marquardt 1963; Martens 2010 for networks) on the full
-training set: each step solves (AᵀGA + μI) δ = −Aᵀ∇L by conjugate gradients, with G the Gauss–Newton
-matrix of the loss, and μ follows the ratio of actual to predicted decrease. No matrix is formed:
-a product costs one forward-mode and one reverse-mode pass, with the activations of all rows in
-memory. At most `cg_steps` products a step: made for d up to a few hundred.
+training set: each step solves (AᵀGA + μI) δ = −Aᵀ∇L in a Krylov space, with G the Gauss–Newton
+matrix of the loss. The space does not depend on μ: a step that does not lower the loss is tried
+again with a larger μ at the price of one forward pass. μ follows the ratio of actual to predicted
+decrease by Nielsen's rule (1999). No matrix is formed: a product costs one forward-mode and one
+reverse-mode pass, with the activations of all rows in memory. At most `cg_steps` products a step:
+made for d up to a few hundred.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +26,9 @@ _Product = Callable[[torch.Tensor], torch.Tensor]
 Watch = Callable[[int, torch.Tensor], bool]
 """Called with (steps taken, θ) after each step; True ends the search."""
 
+_REFUSALS = 12  # of one step: ×2, ×4, ×8, … raise μ by 2⁷⁸ in all
+_FLOOR = 1e-7  # of μ, as a share of G's largest eigenvalue: float32 resolves no more
+
 
 @dataclass(frozen=True)
 class StrongResult:
@@ -32,17 +37,20 @@ class StrongResult:
     Args:
         theta: best θ, shape (d,).
         loss: full training loss there.
-        steps: Levenberg–Marquardt steps, refused ones included.
+        steps: steps taken; each lowered the loss.
         products: Gauss–Newton products, each about two gradients' worth of work.
+        evaluations: losses on the full training set that were computed, refused steps included.
         losses: loss after each step, the starting loss first.
         status: `"reached"` the level, or ended by `watch`; `"stalled"`: steps no longer lower
-            the loss (a local minimum, to the tolerance); `"out of steps"`.
+            the loss (a local minimum, to the tolerance); `"out of steps"`; `"diverged"`: the
+            starting loss is not finite.
     """
 
     theta: torch.Tensor
     loss: float
     steps: int
     products: int
+    evaluations: int
     losses: tuple[float, ...]
     status: str
 
@@ -67,10 +75,11 @@ def minimize_in_subspace(
         linear_map: A.
         level: stop here; None: minimise.
         start: θ to start from, shape (d,); None: 0.
-        steps: Levenberg–Marquardt steps at most.
-        cg_steps: conjugate-gradient products per step at most.
+        steps: Levenberg–Marquardt steps at most. A step ends with a lower loss; what was refused
+            on the way to it does not count.
+        cg_steps: dimension of a step's Krylov space at most, one product each.
         tolerance: stalled once ten steps lower the loss by less than this share.
-        watch: called after every step, refused ones included; True ends the search.
+        watch: called after every step; True ends the search.
 
     Raises:
         InputError: the problem has no outputs.
@@ -95,40 +104,52 @@ def minimize_in_subspace(
         return result
 
     theta = offset.new_zeros(linear_map.dim) if start is None else start.clone()
-    damping, products = 1.0, 0
     z, pullback = vjp(outputs, theta)[:2]
     loss = float(of_outputs(z))
-    losses, status = [loss], "out of steps"
-    for _ in range(steps):
+    losses, status = [loss], "out of steps" if math.isfinite(loss) else "diverged"
+    damping, products, evaluations = 1.0, 0, 1
+    while len(losses) <= steps and status == "out of steps":
         if level is not None and loss <= level:
-            status = "reached"
             break
-        if len(losses) > 10 and losses[-11] - losses[-1] <= tolerance * losses[-1]:
-            status = "stalled"
-            break
-        gradient = pullback(grad(of_outputs)(z))[0]
-
         product = _gauss_newton(outputs, of_outputs, theta, z, pullback)
-        delta, g_delta, used = _conjugate_gradients(product, -gradient, damping, cg_steps)
-        products += used
-        predicted = -float(gradient @ delta + 0.5 * delta @ g_delta)
-        trial = theta + delta
-        new_z, new_pullback = vjp(outputs, trial)[:2]
-        new_loss = float(of_outputs(new_z))
-        ratio = (loss - new_loss) / predicted if predicted > 0 and math.isfinite(new_loss) else -1
-        if ratio > 0:
-            theta, z, pullback, loss = trial, new_z, new_pullback, new_loss
-        damping *= 0.3 if ratio > 0.75 else 1.0 if ratio > 0.25 else 4.0
-        losses.append(loss)
+        gradient = pullback(grad(of_outputs)(z))[0]
+        model = _krylov_model(product, gradient, damping, cg_steps)
+        products += len(model.basis)
+        damping, growth = max(damping, _FLOOR * model.top), 2.0
+        status = "stalled"  # until a step is accepted
+        for _ in range(_REFUSALS):
+            delta, predicted = model.step(damping)
+            trial = theta + delta
+            new_z, new_pullback = vjp(outputs, trial)[:2]
+            new_loss = float(of_outputs(new_z))
+            evaluations += 1
+            if new_loss < loss:
+                gain = (loss - new_loss) / predicted
+                damping *= max(1 / 3, 1 - (2 * gain - 1) ** 3)
+                theta, z, pullback, loss = trial, new_z, new_pullback, new_loss
+                losses.append(loss)
+                status = "out of steps"
+                break
+            damping *= growth
+            growth *= 2
+        if status == "stalled":
+            break
         if watch is not None and watch(len(losses) - 1, theta):
             status = "reached"
-            break
-        if damping > 1e12:
+        elif levelled_off(losses, 10, tolerance):
             status = "stalled"
-            break
     if level is not None and loss <= level:
         status = "reached"
-    return StrongResult(theta.detach(), loss, len(losses) - 1, products, tuple(losses), status)
+    return StrongResult(
+        theta.detach(), loss, len(losses) - 1, products, evaluations, tuple(losses), status
+    )
+
+
+def levelled_off(losses: Sequence[float], steps: int, tolerance: float) -> bool:
+    """Whether the last `steps` steps lowered the loss by at most this share of it."""
+    if len(losses) <= steps:
+        return False
+    return losses[-1 - steps] - losses[-1] <= tolerance * abs(losses[-1])
 
 
 def _gauss_newton(
@@ -146,24 +167,58 @@ def _gauss_newton(
     return product
 
 
-def _conjugate_gradients(
-    product: _Product, target: torch.Tensor, damping: float, steps: int
-) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """Solve (G + μI) x = target; return x, G x and the number of products."""
-    x, g_x = torch.zeros_like(target), torch.zeros_like(target)
-    residual, direction = target.clone(), target.clone()
-    size = float(residual @ residual)
-    goal = 1e-4 * size
-    used = 0
-    while used < min(steps, 2 * len(target)) and size > goal:
-        g_direction = product(direction)
-        used += 1
-        curved = g_direction + damping * direction
-        length = size / max(float(direction @ curved), 1e-300)
-        x = x + length * direction
-        g_x = g_x + length * g_direction
-        residual = residual - length * curved
-        new = float(residual @ residual)
-        direction = residual + (new / size) * direction
-        size = new
-    return x, g_x, used
+@dataclass(frozen=True)
+class _KrylovModel:
+    """The quadratic model gᵀδ + ½ δᵀGδ on the Krylov space of G and g.
+
+    Args:
+        basis: orthonormal rows, shape (k, d); the first is −g/‖g‖.
+        values: eigenvalues of G there, shape (k,), float64.
+        slopes: −g in the eigenvectors of G there, shape (k,).
+        rotation: from those eigenvectors to the basis, shape (k, k).
+    """
+
+    basis: torch.Tensor
+    values: torch.Tensor
+    slopes: torch.Tensor
+    rotation: torch.Tensor
+
+    @property
+    def top(self) -> float:
+        return float(self.values[-1])
+
+    def step(self, damping: float) -> tuple[torch.Tensor, float]:
+        """Return the minimiser of the model + ½ μ‖δ‖², and the decrease the model predicts."""
+        lengths = self.slopes / (self.values + damping)
+        decrease = float(self.slopes @ lengths - 0.5 * self.values @ lengths**2)
+        return (self.rotation @ lengths).to(self.basis) @ self.basis, decrease
+
+
+def _krylov_model(
+    product: _Product, gradient: torch.Tensor, damping: float, steps: int
+) -> _KrylovModel:
+    """Lanczos with full re-orthogonalisation until (G + μI) δ = −g is solved to 1 %."""
+    size = float(gradient.norm())
+    rows = [-gradient / max(size, 1e-300)]
+    diagonal: list[float] = []
+    beside: list[float] = []
+    pivot, last = 1.0, size  # of the Cholesky factor of T + μI, and of its forward solve
+    while True:
+        image = product(rows[-1])
+        diagonal.append(float(rows[-1] @ image))
+        basis = torch.stack(rows)
+        for _ in range(2):
+            image = image - basis.T @ (basis @ image)
+        norm = float(image.norm())
+        coupling = beside[-1] ** 2 / pivot if beside else 0.0
+        last = -last * beside[-1] / pivot if beside else last
+        pivot = max(diagonal[-1] + damping - coupling, 1e-300)
+        if abs(last) / pivot * norm <= 1e-2 * size or len(rows) == min(steps, len(gradient)):
+            break
+        beside.append(norm)
+        rows.append(image / norm)
+    tridiagonal = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
+    off = torch.tensor(beside, dtype=torch.float64)
+    tridiagonal += torch.diag(off, 1) + torch.diag(off, -1)
+    values, rotation = torch.linalg.eigh(tridiagonal)
+    return _KrylovModel(basis, values.clamp(min=0), size * rotation[0], rotation)

@@ -1,0 +1,114 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from subspan import maps
+from subspan.problems import Problem, Quadratic
+from subspan.streams import normals
+from subspan.subspaces import Draw, RandomAffine
+from subspan.training.ensemble import train
+from subspan.training.lbfgs import minimize_by_lbfgs
+from subspan.training.outcome import Outcome
+from subspan.training.spec import TrainSpec
+
+
+def draw(*shape, name):
+    count = torch.Size(shape).numel()
+    return torch.from_numpy(normals(0, "lbfgs-test", name, count=count)).reshape(shape)
+
+
+X = draw(60, 4, name="x")
+Y = (X @ draw(4, 3, name="teacher")).argmax(1)
+
+
+def make(problem, dim):
+    return maps.make("gaussian", dim=dim, ambient_dim=problem.ambient_dim, seed=0).to(
+        dtype=problem.dtype
+    )
+
+
+@pytest.fixture(scope="module")
+def network():
+    return Problem(
+        lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)), (X, Y), name="n"
+    ).to(dtype=torch.float64)
+
+
+def test_finds_the_minimum_of_a_quadratic():
+    q = Quadratic([3.0, 1.0, 0.5, 0.01], [1.0, -1.0, 2.0, 1.0]).to(dtype=torch.float64)
+    a = make(q, 3)
+    found = minimize_by_lbfgs(q, q.init(0), a)
+    best = q.minimum_in_subspace(q.init(0), a)
+    assert torch.allclose(found.theta, best, atol=1e-6)
+
+
+def test_every_step_lowers_the_loss_until_the_gradient_is_gone(network):
+    a, w0 = make(network, 12), network.init(0)
+    found = minimize_by_lbfgs(network, w0, a)
+    gradient = torch.func.grad(lambda t: network.loss(w0 + a(t), network.batch()))(found.theta)
+    assert gradient.norm() < 1e-3
+    assert found.status == "stalled"
+    assert found.loss == float(network.loss(w0 + a(found.theta), network.batch()))
+    assert all(p > q for p, q in zip(found.losses, found.losses[1:], strict=False))
+    assert minimize_by_lbfgs(network, w0, a).losses == found.losses
+
+
+def test_stops_at_the_level_and_after_its_steps(network):
+    a, w0 = make(network, 12), network.init(0)
+    found = minimize_by_lbfgs(network, w0, a, level=0.8)
+    assert found.status == "reached"
+    assert found.losses[-1] <= 0.8 < found.losses[-2]
+    assert minimize_by_lbfgs(network, w0, a, level=0.8, start=found.theta).steps == 0
+    short = minimize_by_lbfgs(network, w0, a, steps=3)
+    assert (short.status, short.steps, short.losses) == ("out of steps", 3, found.losses[:4])
+
+
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_a_region_without_a_finite_loss_is_walked_around(bad):
+    """An infinite or undefined loss in a line search alone would end SciPy's search there."""
+
+    def walled(outputs, targets):
+        value = nn.functional.cross_entropy(outputs, targets)
+        return torch.where(outputs.abs().max() > 6, torch.full_like(value, bad), value)
+
+    problem = Problem(lambda: nn.Linear(4, 3), (X, Y), loss=walled, name="walled")
+    w0 = problem.init(0)
+    found = minimize_by_lbfgs(problem, w0, make(problem, 10))
+    assert math.isfinite(found.loss)
+    assert found.loss < 0.6 * found.losses[0]
+
+
+def trials(problem, dims, spec):
+    draws = [Draw(d, 0, r) for r, d in enumerate(dims)]
+    subspaces = RandomAffine("gaussian").subspaces(problem, draws)
+    return subspaces, train(problem, subspaces, spec, [d.batch_seed for d in draws])
+
+
+def test_as_an_optimizer_it_gives_the_loss_of_every_step(network):
+    spec = TrainSpec("lbfgs", steps=15, dtype="float64")
+    subspaces, results = trials(network, [4, 12], spec)
+    for subspace, result in zip(subspaces, results, strict=True):
+        alone = minimize_by_lbfgs(network, subspace.offset, subspace.map, steps=15)
+        assert torch.equal(result.theta, alone.theta)
+        assert [point.step for point in result.curve] == list(range(1, alone.steps + 1))
+        assert [point.train_loss for point in result.curve] == pytest.approx(alone.losses[1:])
+        assert (result.outcome, result.steps) == (Outcome.FINISHED, alone.steps)
+
+
+def test_as_an_optimizer_it_stops_at_any_goal(network):
+    spec = TrainSpec("lbfgs", stop_at="accuracy>=0.8", dtype="float64")
+    (result,) = trials(network, [12], spec)[1]
+    assert result.outcome is Outcome.STOPPED
+    assert result.steps == result.curve[-1].step < 1000
+    assert result.curve[-1].train_accuracy >= 0.8 > result.curve[-2].train_accuracy
+
+
+def test_a_loss_that_is_not_finite_at_the_start_is_divergence():
+    def broken(outputs, targets):
+        return nn.functional.cross_entropy(outputs, targets) * math.nan
+
+    problem = Problem(lambda: nn.Linear(4, 3), (X, Y), loss=broken, name="nan")
+    (result,) = trials(problem, [3], TrainSpec("lbfgs", steps=5))[1]
+    assert (result.outcome, result.curve) == (Outcome.DIVERGED, [])
