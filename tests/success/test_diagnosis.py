@@ -62,15 +62,36 @@ def test_on_a_quadratic_a_short_training_is_found_out(tmp_path):
     assert found.usual == ss.threshold(problem, "random", "loss<=0.4", spec=short, store=store)
 
 
+def test_exact_least_squares_decides():
+    exact = TrainSpec("exact")
+    same = Diagnosis(measured(100), measured(100), ADAM, exact)
+    assert same.cause == "subspaces"
+    assert same.verdict.startswith("Infeasible below: loss<=0.1 takes d = ")
+    assert "miss it there" not in same.verdict
+    assert Diagnosis(measured(150), measured(60), ADAM, exact).cause == "optimiser"
+
+
+def test_what_is_already_exact_is_measured_once(monkeypatch):
+    asked = []
+
+    def record(problem, method, goal, *, spec, **_):
+        asked.append(spec)
+        return measured(100)
+
+    monkeypatch.setattr("subspan.success.diagnosis.threshold", record)
+    found = diagnose(ss.problems.load("quadratic"), "random", "loss<=1", workers=1)
+    assert [spec.optimizer for spec in asked] == ["exact"]
+    assert (found.cause, found.usual) == ("subspaces", found.stronger)
+    assert found.verdict.startswith("Already exact: ")
+
+
 def test_two_equal_trainings_are_refused():
     problem = ss.problems.load("quadratic")
-    with pytest.raises(InputError, match="other than the usual one, got exact least squares"):
-        diagnose(problem, "random", "loss<=1", workers=1)
     with pytest.raises(InputError, match=r"got adam \(5 epochs\)"):
         diagnose(problem, "random", "loss<=1", spec=TrainSpec(), stronger=TrainSpec())
 
 
-def test_networks_get_levenberg_marquardt_in_the_same_dtype(monkeypatch):
+def test_networks_get_a_second_order_optimizer_in_the_same_dtype(monkeypatch):
     asked = []
 
     def record(problem, method, goal, *, spec, **_):
@@ -80,5 +101,7 @@ def test_networks_get_levenberg_marquardt_in_the_same_dtype(monkeypatch):
     monkeypatch.setattr("subspan.success.diagnosis.threshold", record)
     problem = ss.problems.load("digits-mlp", subset=20)
     diagnose(problem, "random", "loss<=1", spec=TrainSpec(dtype="float64"), workers=1)
-    assert [s.optimizer for s in asked] == ["adam", "levenberg_marquardt"]
+    assert [s.optimizer for s in asked] == ["adam", "lbfgs"]
     assert asked[1].dtype == "float64"
+    diagnose(problem, "random", "loss<=1", spec=TrainSpec("lbfgs"), workers=1)
+    assert [s.optimizer for s in asked[2:]] == ["lbfgs", "levenberg_marquardt"]

@@ -75,8 +75,9 @@ def command(
     print_estimate(estimate)
     print_pairs(("trials in", study.store), ("figure", ", ".join(map(str, drawn)) or None))
     if diagnosis is not None:
-        print(f"the same with {diagnosis.stronger_name}")
-        print_estimate(diagnosis.stronger)
+        if not diagnosis.already_exact:
+            print(f"the same with {diagnosis.stronger_name}")
+            print_estimate(diagnosis.stronger)
         print(diagnosis.verdict)
 
 

@@ -3,7 +3,8 @@
 A measured d* is an upper bound on the geometric one, as tight as the optimiser is good. So the
 threshold is measured twice, with the usual training and with a stronger one, in subspaces of the
 same kind. Where the stronger one succeeds at smaller d, the subspaces held the goal and were badly
-optimised. Where it does not, nothing is proved: an optimiser may always miss what is there.
+optimised. Where it does not, nothing is proved: an optimiser may always miss what is there. Exact
+least squares, on quadratics, misses nothing, and decides.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from subspan.training.spec import TrainSpec
 from subspan.trials.runner import Progress, TrialRunner
 from subspan.trials.store import Store
 
-Cause = Literal["optimiser", "not shown", "stronger is worse"]
+Cause = Literal["optimiser", "subspaces", "not shown", "stronger is worse"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Diagnosis:
 
     Args:
         usual: d* with the training that was asked about.
-        stronger: d* with the stronger one, in subspaces drawn from the same seed.
+        stronger: d* with the stronger one, in subspaces drawn from the same seed. The same
+            estimate again where the usual training is already exact.
         usual_spec: that training.
         stronger_spec: the stronger one.
     """
@@ -46,11 +48,19 @@ class Diagnosis:
 
     @property
     def cause(self) -> Cause:
-        """`"optimiser"` where the stronger interval lies below the usual one, `"stronger is
-        worse"` where it lies above, else `"not shown"`."""
+        """`"optimiser"` where the stronger interval lies below the usual one; else `"subspaces"`
+        where the stronger training is exact; `"stronger is worse"` where its interval lies above;
+        else `"not shown"`."""
         if _below(self.stronger, self.usual):
             return "optimiser"
+        if self.stronger_spec.optimizer == "exact":
+            return "subspaces"
         return "stronger is worse" if _below(self.usual, self.stronger) else "not shown"
+
+    @property
+    def already_exact(self) -> bool:
+        """Whether the usual training was exact, so that nothing was measured a second time."""
+        return self.usual_spec.optimizer == "exact"
 
     @property
     def stronger_name(self) -> str:
@@ -63,6 +73,11 @@ class Diagnosis:
         better, usual = _described(self.stronger_spec), _described(self.usual_spec)
         numbers = f"{_needs(self.stronger)} with {better} and {_needs(self.usual)} with {usual}"
         goal = self.usual.goal
+        if self.already_exact:
+            return (
+                f"Already exact: {goal} takes {_needs(self.usual)} with {usual}, which misses "
+                "nothing that a subspace holds. There is no optimiser to blame."
+            )
         if self.cause == "optimiser":
             return (
                 f"Badly optimised: {goal} takes {numbers}. The gap is the optimiser's: subspaces "
@@ -72,6 +87,12 @@ class Diagnosis:
             return (
                 f"No answer: {goal} takes {numbers}. The second optimiser is the worse one "
                 "here; give it more steps, or choose another."
+            )
+        if self.cause == "subspaces":
+            return (
+                f"Infeasible below: {goal} takes {numbers}. Exact least squares misses nothing: "
+                "smaller subspaces do not hold the goal, and the usual training costs no "
+                "dimensions that these intervals show."
             )
         return (
             f"No sign of bad optimisation: {goal} takes {numbers}. The intervals overlap. Smaller "
@@ -110,8 +131,9 @@ def diagnose(
         method: how the subspace is chosen, or its text.
         goal: what counts as success, or its text.
         spec: the usual training; the problem's default if None.
-        stronger: the training to hold against it. None: Levenberg–Marquardt for networks, in
-            the usual one's dtype, and exact least squares for quadratics.
+        stronger: the training to hold against it. None: L-BFGS for networks, in the usual one's
+            dtype (Levenberg–Marquardt where that is the usual one), and exact least squares for
+            quadratics. A usual training that is exact is measured once: nothing is stronger.
         store: as for `threshold`; a threshold measured there before is not measured again.
         workers: as for `threshold`.
         progress: as for `threshold`.
@@ -121,10 +143,20 @@ def diagnose(
         InputError: as for `threshold`; or both trainings are the same.
     """
     usual_spec = spec or problem.default_spec
+    if usual_spec.optimizer == "exact":
+        found = threshold(
+            problem,
+            method,
+            goal,
+            spec=usual_spec,
+            store=store,
+            workers=workers,
+            progress=progress,
+            **options,
+        )
+        return Diagnosis(found, found, usual_spec, usual_spec)
     stronger_spec = stronger or _stronger(problem, usual_spec)
-    if dataclasses.replace(stronger_spec, stop_at=None) == dataclasses.replace(
-        usual_spec, stop_at=None
-    ):
+    if _same(stronger_spec, usual_spec):
         raise invalid(
             "stronger",
             expected="a training other than the usual one",
@@ -145,7 +177,15 @@ def diagnose(
 def _stronger(problem: AbstractProblem, usual: TrainSpec) -> TrainSpec:
     if isinstance(problem, Quadratic):
         return problem.default_spec
-    return TrainSpec("levenberg_marquardt", dtype=usual.dtype)
+    default = TrainSpec("lbfgs", dtype=usual.dtype)
+    if _same(default, usual):
+        return TrainSpec("levenberg_marquardt", dtype=usual.dtype)
+    return default
+
+
+def _same(one: TrainSpec, other: TrainSpec) -> bool:
+    """Whether two trainings differ at most in where they stop."""
+    return dataclasses.replace(one, stop_at=None) == dataclasses.replace(other, stop_at=None)
 
 
 def _below(one: ThresholdEstimate, other: ThresholdEstimate) -> bool:
