@@ -36,6 +36,10 @@ def adam(steps: int) -> ss.TrainSpec:
 
 RUNS = {
     "adam, 600 full-batch steps": (DIMS, adam(600)),
+    "l-bfgs, 1000 iterations": (
+        DIMS,
+        ss.TrainSpec("lbfgs", stop_at=ss.LossBelow(min(LEVELS))),
+    ),
     "levenberg-marquardt, 60 steps": (
         [48, 56, 64, 80, 96, 112, 128, 144, 160, 192],
         ss.TrainSpec("levenberg_marquardt", steps=60, stop_at=ss.LossBelow(min(LEVELS))),
