@@ -14,7 +14,7 @@ from pathlib import Path
 import subspan as ss
 
 HERE = Path(__file__).parent
-COORDINATES = ("unit", "root-sigma", "sigma")
+COORDINATES = ("unit", "sigma")
 
 
 def main() -> None:
