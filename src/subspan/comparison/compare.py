@@ -21,7 +21,7 @@ from subspan.trials.runner import Progress, TrialRunner, check_problem
 from subspan.trials.store import Store
 from subspan.trials.trial import TrialRecord
 
-_STRONG = ("exact", "levenberg_marquardt")  # end when nothing is left to gain
+_STRONG = ("exact", "lbfgs", "levenberg_marquardt")  # end when nothing is left to gain
 
 
 def compare(
