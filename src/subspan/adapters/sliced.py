@@ -2,7 +2,8 @@
 
 The same A as `subspan.maps.make` gives, bit for bit in float32, but never a vector of all D
 weights beside the module's own: `partition` and `hadamard` keep one small integer per weight (two
-bytes while 2 n ≤ 2¹⁵, else four), which points into a table of n numbers and their negatives.
+bytes while 2 n ≤ 2¹⁵, else four), which points into a table of n numbers and their negatives. A
+table too large for a cache has no negatives: there the integer's top bit is the sign.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from subspan.errors import invalid, unknown
 from subspan.maps.base import LinearMap, check_dims
 from subspan.maps.gaussian import DENSE_BYTES, GaussianMap
 from subspan.maps.hadamard import Mixer
-from subspan.maps.partition import deals
+from subspan.maps.partition import LARGEST_SHUFFLED, deals
 from subspan.maps.segments import SegmentSum
 from subspan.maps.sparse import SparseMap
 
 _CHUNK_CPU = 2**18  # stays in the second-level cache
 _CHUNK_GPU = 2**22  # bounds what sorting needs
 _DIGEST_CHUNK = 2**20
+_SIGN, _PLACE = -(2**31), 2**31 - 1  # the parts of an index that has a sign
 
 
 def traced() -> bool:
@@ -112,10 +114,12 @@ class IndexedMap(SlicedMap):
         if self._mixer is not None:
             inner, spread_seed = self._mixer.size, self._mixer.spread_seed
         self._inner = inner
+        self._signed = inner > LARGEST_SHUFFLED
+        minus = np.int32(_SIGN if self._signed else inner)
         index = np.empty(ambient_dim, np.int16 if 2 * inner <= 2**15 else np.int32)
         counts = np.zeros(inner, np.int64)
         for start, coordinate, negative in deals(spread_seed, inner, ambient_dim):
-            index[start : start + len(coordinate)] = coordinate + np.int32(inner) * negative
+            index[start : start + len(coordinate)] = coordinate + minus * negative
             counts += np.bincount(coordinate, minlength=inner)
         self._exact_scale = torch.from_numpy(1.0 / np.sqrt(counts.astype(np.float64)))
         self._scale = self._exact_scale.float()
@@ -123,7 +127,10 @@ class IndexedMap(SlicedMap):
         self._checksum: str | None = None
 
     def table(self, theta: torch.Tensor) -> torch.Tensor:
-        """Return (x / √n, -x / √n). Autograd stores nothing, so a table may be used again."""
+        """Return (x / √n, -x / √n), or its first half where indices have signs.
+
+        Autograd stores nothing, so a table may be used again.
+        """
         if traced():
             return self.expand(theta)
         result: torch.Tensor = _Table.apply(theta, self, False)
@@ -133,11 +140,13 @@ class IndexedMap(SlicedMap):
         """Return the table in plain operations."""
         x = theta if self._mixer is None else self._mixer.mix(theta)
         x = x * self._scale_as(x)
-        return torch.cat([x, -x], -1)
+        return x if self._signed else torch.cat([x, -x], -1)
 
     def contract(self, table: torch.Tensor) -> torch.Tensor:
-        """Return the adjoint of `expand`, (2 n,) → (d,)."""
-        x = (table[..., : self._inner] - table[..., self._inner :]) * self._scale_as(table)
+        """Return the adjoint of `expand`, (m,) → (d,)."""
+        if not self._signed:
+            table = table[..., : self._inner] - table[..., self._inner :]
+        x = table * self._scale_as(table)
         return x if self._mixer is None else self._mixer.unmix(x)
 
     def _scale_as(self, x: torch.Tensor) -> torch.Tensor:
@@ -145,11 +154,17 @@ class IndexedMap(SlicedMap):
 
     def read(self, table: torch.Tensor, start: int, stop: int) -> torch.Tensor:
         """Return (A θ)[start:stop]."""
-        return table.index_select(-1, self._index[start:stop].int())
+        index = self._index[start:stop].int()
+        if not self._signed:
+            return table.index_select(-1, index)
+        return _signed(table.index_select(-1, index & _PLACE), index)
 
     def collect(self, v: torch.Tensor, start: int, stop: int, into: torch.Tensor) -> None:
         """Add each weight's v to its entry of the table."""
-        SegmentSum(self._index[start:stop].int(), len(into)).add_to(into, v)
+        index = self._index[start:stop].int()
+        if self._signed:
+            v, index = _signed(v, index), index & _PLACE
+        SegmentSum(index, len(into)).add_to(into, v)
 
     def to(self, device: torch.device) -> Self:
         """Return this map on another device."""
@@ -165,19 +180,29 @@ class IndexedMap(SlicedMap):
     def checksum(self) -> str:
         """Return the checksum of the map, hashed in chunks."""
         if self._checksum is None:
-            scale = self._exact_scale.cpu().numpy()
-            entries = np.concatenate([scale, -scale]).astype(np.float32)
+            scale = self._scale.cpu().numpy()
             shape = (self.ambient_dim,)
             spread = chunked_digest(
-                (np.dtype("<i4"), shape, (i % self._inner for i in self._indices())),
-                (np.dtype("<f4"), shape, (entries[i] for i in self._indices())),
+                (np.dtype("<i4"), shape, (place for place, _ in self._entries())),
+                (np.dtype("<f4"), shape, (sign * scale[place] for place, sign in self._entries())),
             )
             self._checksum = spread if self._mixer is None else self._mixer.checksum(spread)
         return self._checksum
 
-    def _indices(self) -> Iterator[np.ndarray]:
+    def _entries(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the coordinates (int32) and signs (float32) of runs of weights."""
         for part in self._index.cpu().split(_DIGEST_CHUNK):
-            yield part.numpy().astype(np.int32)
+            index = part.numpy().astype(np.int32)
+            place = index & np.int32(_PLACE) if self._signed else index % np.int32(self._inner)
+            negative = index < 0 if self._signed else index >= self._inner
+            yield place, np.where(negative, np.float32(-1), np.float32(1))
+
+
+def _signed(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Return values with the signs of an index that has them."""
+    if values.dtype != torch.float32 or values.requires_grad or traced():
+        return torch.where(index < 0, -values, values)
+    return (values.view(torch.int32) ^ (index & _SIGN)).view(torch.float32)
 
 
 class _Table(torch.autograd.Function):

@@ -1,17 +1,21 @@
 """`HadamardMap`: randomised Walsh–Hadamard transforms spread over all weights.
 
 A = P · H · E. E puts θ ∈ R^d at d random places of R^n, H is orthonormal, and P is a `PartitionMap`
-from R^n to R^D. Each factor has orthonormal columns, so A has too, exactly, for every d ≤ D. Two
+from R^n to R^D. Each factor has orthonormal columns, so A has too, exactly, for every d ≤ D. Three
 cases:
 
 - n is a power of two, at least 8 d and 1024, if D is no smaller: H is the Walsh–Hadamard
   transform. It costs O(d log d) and the rest is one gather.
 - otherwise n = D: H is the transform of the first 2^k places, random signs, and the transform of
   the last 2^k, with 2^k the largest power of two up to D; P is a signed permutation. O(D log D).
+- where n would be above 2^18 it is 8 d, or D if that is less, and H transforms blocks of 2^16 (and
+  what is left at the end in blocks of smaller powers of two), each of which stays in a cache.
 
 The factor of eight keeps the subspace from showing that P deals weights out in groups: with n = d
 it would be a partition's own, which on an ill-conditioned well in the axes of the weights needs up
-to twice the dimensions of a uniformly random subspace. In the spirit of Fastfood (Le, Sarlós,
+to twice the dimensions of a uniformly random subspace. A block of 2^16 is, in the same way, a
+subspace of its own, of about 2^13 dimensions or more: the weights that it moves are not next to
+each other, and their number of stiff directions varies by 1/√2^13 = 1 %. In the spirit of Fastfood (Le, Sarlós,
 Smola, 2013), without its padding of D to a power of two and with exact column norms.
 """
 
@@ -25,27 +29,48 @@ import torch
 
 from subspan.canonical import digest, tensor_digest
 from subspan.maps.base import LinearMap, check_dims
-from subspan.maps.partition import PartitionMap
+from subspan.maps.partition import LARGEST_SHUFFLED, PartitionMap
 from subspan.maps.walsh import walsh_hadamard
 from subspan.streams import derive, words
 
 _EXPANSION = 8
 _SMALLEST = 1024
+_LARGEST = LARGEST_SHUFFLED  # the largest n of one or two transforms
+_BLOCK = 2**16
 
 
 def transform(
     x: torch.Tensor, signs: torch.Tensor | None, *, transpose: bool = False
 ) -> torch.Tensor:
     """Return H x or Hᵀ x along the last axis, (..., n) → (..., n); signs (..., n) or None."""
+    size = x.shape[-1]
+    if size > _LARGEST:
+        return _in_blocks(x)
     if signs is None:
         return walsh_hadamard(x)
-    size = x.shape[-1]
     block = 1 << (size.bit_length() - 1)
     if transpose:
         x = torch.cat([x[..., : size - block], walsh_hadamard(x[..., size - block :])], -1) * signs
         return torch.cat([walsh_hadamard(x[..., :block]), x[..., block:]], -1)
     x = torch.cat([walsh_hadamard(x[..., :block]), x[..., block:]], -1) * signs
     return torch.cat([x[..., : size - block], walsh_hadamard(x[..., size - block :])], -1)
+
+
+def _in_blocks(x: torch.Tensor) -> torch.Tensor:
+    """Return the transforms of blocks along the last axis; symmetric, and its own inverse."""
+    size = x.shape[-1]
+    whole = size - size % _BLOCK
+    # One block at a time stays in a CPU's cache; one call for all is best elsewhere.
+    alone = x.device.type == "cpu" and not torch.compiler.is_compiling()
+    parts = [
+        walsh_hadamard(piece.unflatten(-1, (-1, _BLOCK))).flatten(-2)
+        for piece in x[..., :whole].split(_BLOCK if alone else whole, -1)
+    ]
+    while whole < size:
+        block = 1 << ((size - whole).bit_length() - 1)
+        parts.append(walsh_hadamard(x[..., whole : whole + block]))
+        whole += block
+    return torch.cat(parts, -1)
 
 
 class Mixer:
@@ -59,17 +84,18 @@ class Mixer:
     Attributes:
         size: n.
         positions: where E puts each coordinate, (d,), increasing.
-        signs: those within H, (n,), or None where H is one transform.
+        signs: those within H, (n,), or None but where H is two transforms.
         spread_seed: the seed of P.
     """
 
     def __init__(self, dim: int, ambient_dim: int, seed: int) -> None:
         order = max(_SMALLEST, 1 << (_EXPANSION * dim - 1).bit_length())
-        self.size = order if order <= ambient_dim else ambient_dim
+        in_blocks = min(order, ambient_dim) > _LARGEST
+        self.size = min(_EXPANSION * dim if in_blocks else order, ambient_dim)
         keys = words(seed, "map", "hadamard", start=0, count=self.size)
         self.positions = torch.from_numpy(np.sort(np.argsort(keys, kind="stable")[:dim]))
         self.signs: torch.Tensor | None = None
-        if self.size != order:
+        if self.size != order and not in_blocks:
             # The order of keys is that of their high bits; the low one is free.
             bits = (keys & np.uint64(1)).astype(np.float32)
             self.signs = torch.from_numpy(1 - 2 * bits)

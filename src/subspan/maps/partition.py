@@ -3,6 +3,11 @@
 Weights are dealt out in hands of d: within each run of d consecutive weights every coordinate
 appears once, in random order. So each column has ⌊D/d⌋ or ⌈D/d⌉ entries, none is empty for any
 d ≤ D, and the map can be generated from any hand on.
+
+A hand too large for a cache is shuffled in two steps: lines of 64 coordinates are put in random
+order, then the coordinates within each tile of 64 lines. Any two weights of different hands share
+a coordinate with a chance of 1/d as before (but for the edges), while neighbouring weights read
+from 64 places instead of 4,096.
 """
 
 from __future__ import annotations
@@ -18,11 +23,19 @@ from subspan.maps.base import LinearMap, check_dims
 from subspan.maps.segments import SegmentSum
 from subspan.streams import words
 
+LARGEST_SHUFFLED = 2**18
+"""The largest hand that is shuffled at once: a vector of 1 MiB, which a cache holds."""
+
 _CHUNK_WEIGHTS = 2**20
+_LINE, _TILE = 64, 4096
 
 
 def deals(seed: int, dim: int, ambient_dim: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Yield (first weight, coordinates int32, signs bool) of runs of weights, in order."""
+    if dim > LARGEST_SHUFFLED:
+        for first in range(0, ambient_dim, dim):
+            yield from _deal_tiles(seed, dim, first, min(dim, ambient_dim - first))
+        return
     hands_per_chunk = max(1, _CHUNK_WEIGHTS // dim)
     for start in range(0, ambient_dim, hands_per_chunk * dim):
         count = min(hands_per_chunk * dim, ambient_dim - start)
@@ -34,6 +47,30 @@ def deals(seed: int, dim: int, ambient_dim: int) -> Iterator[tuple[int, np.ndarr
             continue
         order = np.argsort((raw >> np.uint64(1)).reshape(hands, dim), axis=1, kind="stable")
         yield start, order.reshape(-1)[:count].astype(np.int32), negative
+
+
+def _deal_tiles(
+    seed: int, dim: int, first: int, count: int
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield the first `count` weights of the hand that begins at weight `first`, as `deals`."""
+    lines = -(-dim // _LINE)
+    keys = words(seed, "map", "partition", "lines", start=first // dim * lines, count=lines)
+    order = np.argsort(keys, kind="stable")[:, None] * _LINE + np.arange(_LINE)
+    coordinates = order[order < dim].astype(np.int32)  # the last line may be shorter
+    for start in range(0, count, _CHUNK_WEIGHTS):
+        part = coordinates[start : start + _CHUNK_WEIGHTS]
+        raw = words(seed, "map", "partition", start=first + start, count=len(part))
+        shuffled = [
+            tile[np.argsort(key, kind="stable")]
+            for tile, key in zip(_tiles(part), _tiles(raw >> np.uint64(1)), strict=True)
+        ]
+        kept = min(len(part), count - start)
+        negative = (raw[:kept] & np.uint64(1)).astype(bool)
+        yield first + start, np.concatenate(shuffled)[:kept], negative
+
+
+def _tiles(values: np.ndarray) -> list[np.ndarray]:
+    return [values[i : i + _TILE] for i in range(0, len(values), _TILE)]
 
 
 def deal(seed: int, dim: int, ambient_dim: int) -> tuple[np.ndarray, np.ndarray]:
