@@ -40,7 +40,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "method": "random:partition",
         "spec": {"lr": 0.05, "steps": 400, "batch_size": 128, "schedule": "linear"},
         "cone": {"directions": 4, "steps": 600},
-        "linear_cone": {"directions": 2, "steps": 250},
+        "linear_cone": {"directions": 2, "steps": 1500},
         "predict": {"probes": 3, "lanczos_steps": 40},
     },
 }
@@ -63,8 +63,11 @@ def interval(estimate: Any) -> dict[str, Any]:
     }
 
 
-def measured(problem: Any, settings: dict[str, Any], name: str) -> dict[str, Any]:
-    spec = ss.TrainSpec(**settings["spec"]) if settings["spec"] else problem.default_spec
+def measured(
+    problem: Any, settings: dict[str, Any], name: str, spec: ss.TrainSpec | None = None
+) -> dict[str, Any]:
+    usual = ss.TrainSpec(**settings["spec"]) if settings["spec"] else problem.default_spec
+    spec = spec or usual
     method = ss.parse_method(settings["method"])
     return {
         f"{level:g}": interval(
@@ -127,6 +130,9 @@ def main() -> None:
         "cone": lambda: cones(problem, levels, settings["cone"]),
         "linearized, cone": lambda: cones(linear, levels, settings["linear_cone"]),
         "linearized, measured": lambda: measured(linear, settings, f"{name}-linearized"),
+        "linearized, measured by L-BFGS": lambda: measured(
+            linear, settings, f"{name}-linearized", ss.TrainSpec("lbfgs", steps=2000)
+        ),
     }
     path = HERE / f"{name}.json"
     results = json.loads(path.read_text()) if path.exists() else {}

@@ -116,7 +116,8 @@ class IndexedMap(SlicedMap):
         self._inner = inner
         self._signed = inner > LARGEST_SHUFFLED
         minus = np.int32(_SIGN if self._signed else inner)
-        index = np.empty(ambient_dim, np.int16 if 2 * inner <= 2**15 else np.int32)
+        narrow = 2 * inner <= 2**15 and not self._signed
+        index = np.empty(ambient_dim, np.int16 if narrow else np.int32)
         counts = np.zeros(inner, np.int64)
         for start, coordinate, negative in deals(spread_seed, inner, ambient_dim):
             index[start : start + len(coordinate)] = coordinate + minus * negative
@@ -138,8 +139,11 @@ class IndexedMap(SlicedMap):
 
     def expand(self, theta: torch.Tensor) -> torch.Tensor:
         """Return the table in plain operations."""
-        x = theta if self._mixer is None else self._mixer.mix(theta)
-        x = x * self._scale_as(x)
+        if self._mixer is None:
+            x = theta * self._scale_as(theta)
+        else:
+            x = self._mixer.mix(theta)
+            x *= self._scale_as(x)
         return x if self._signed else torch.cat([x, -x], -1)
 
     def contract(self, table: torch.Tensor) -> torch.Tensor:

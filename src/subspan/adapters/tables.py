@@ -135,8 +135,7 @@ class TableKeeper:
                 self._kept = kept._replace(version=version, seen=now)
                 return kept.table
         table = Table(_differentiable(theta, sliced), SharedGradient())
-        with torch.inference_mode(False):
-            copy = theta.detach().clone() if theta.device.type == "cpu" else None
+        copy = _copy(theta, None if kept is None else kept.copy)
         self._kept = _Kept(theta, copy, place, version, table, now)
         return table
 
@@ -162,6 +161,16 @@ def _differentiable(theta: torch.Tensor, sliced: SlicedMap) -> torch.Tensor:
     """Return the table of θ, fit for every mode that it may be read in."""
     with torch.inference_mode(False), torch.enable_grad():
         return sliced.table(theta)
+
+
+def _copy(theta: torch.Tensor, old: torch.Tensor | None) -> torch.Tensor | None:
+    """Return the contents of θ, in the memory of an old copy if it fits; None off the CPU."""
+    if theta.device.type != "cpu":
+        return None
+    with torch.inference_mode(False), torch.no_grad():
+        if old is None or old.shape != theta.shape or old.dtype != theta.dtype:
+            return theta.detach().clone()
+        return old.copy_(theta)
 
 
 def _place(theta: torch.Tensor) -> tuple[Any, ...]:

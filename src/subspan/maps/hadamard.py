@@ -15,8 +15,8 @@ The factor of eight keeps the subspace from showing that P deals weights out in 
 it would be a partition's own, which on an ill-conditioned well in the axes of the weights needs up
 to twice the dimensions of a uniformly random subspace. A block of 2^16 is, in the same way, a
 subspace of its own, of about 2^13 dimensions or more: the weights that it moves are not next to
-each other, and their number of stiff directions varies by 1/√2^13 = 1 %. In the spirit of Fastfood (Le, Sarlós,
-Smola, 2013), without its padding of D to a power of two and with exact column norms.
+each other, and how many of them are stiff varies by 1/√2^13 = 1 %. In the spirit of Fastfood (Le,
+Sarlós, Smola, 2013), without its padding of D to a power of two and with exact column norms.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ _BLOCK = 2**16
 def transform(
     x: torch.Tensor, signs: torch.Tensor | None, *, transpose: bool = False
 ) -> torch.Tensor:
-    """Return H x or Hᵀ x along the last axis, (..., n) → (..., n); signs (..., n) or None."""
+    """Return H x or Hᵀ x along the last axis, (..., n) → (..., n); signs (..., n) or None.
+
+    x may be overwritten.
+    """
     size = x.shape[-1]
     if size > _LARGEST:
         return _in_blocks(x)
@@ -60,17 +63,15 @@ def _in_blocks(x: torch.Tensor) -> torch.Tensor:
     """Return the transforms of blocks along the last axis; symmetric, and its own inverse."""
     size = x.shape[-1]
     whole = size - size % _BLOCK
-    # One block at a time stays in a CPU's cache; one call for all is best elsewhere.
-    alone = x.device.type == "cpu" and not torch.compiler.is_compiling()
-    parts = [
-        walsh_hadamard(piece.unflatten(-1, (-1, _BLOCK))).flatten(-2)
-        for piece in x[..., :whole].split(_BLOCK if alone else whole, -1)
-    ]
-    while whole < size:
-        block = 1 << ((size - whole).bit_length() - 1)
-        parts.append(walsh_hadamard(x[..., whole : whole + block]))
-        whole += block
-    return torch.cat(parts, -1)
+    rest = [1 << i for i in reversed(range(_BLOCK.bit_length())) if (size - whole) >> i & 1]
+    if x.device.type == "cpu" and not x.requires_grad and not torch.compiler.is_compiling():
+        # One block at a time stays in a cache.
+        for piece in x.split([_BLOCK] * (whole // _BLOCK) + rest, -1):
+            piece.copy_(walsh_hadamard(piece))
+        return x
+    head, *tail = x.split([whole, *rest], -1)
+    blocks = walsh_hadamard(head.unflatten(-1, (-1, _BLOCK))).flatten(-2)
+    return torch.cat([blocks, *map(walsh_hadamard, tail)], -1)
 
 
 class Mixer:
@@ -108,8 +109,9 @@ class Mixer:
         return transform(inner, self._signs_as(theta))
 
     def unmix(self, inner: torch.Tensor) -> torch.Tensor:
-        """Return Eᵀ Hᵀ x, (..., n) → (..., d); differentiable."""
-        return transform(inner, self._signs_as(inner), transpose=True)[..., self.positions]
+        """Return Eᵀ Hᵀ x, (..., n) → (..., d), which may overwrite x; differentiable."""
+        outer = transform(inner, self._signs_as(inner), transpose=True)
+        return outer.index_select(-1, self.positions)
 
     def _signs_as(self, x: torch.Tensor) -> torch.Tensor | None:
         return None if self.signs is None else self.signs.to(x.dtype)

@@ -16,11 +16,14 @@ _BLOCK = 16
 
 
 def build_sylvester(order: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Make the ±1 Sylvester–Hadamard matrix of a power-of-two order."""
+    """Make the Sylvester–Hadamard matrix of a power-of-two order, over the power of two in √order.
+
+    So its entries are exact, and products with it round as those with ±1 do.
+    """
     h = torch.ones(1, 1, dtype=dtype, device=device)
     while len(h) < order:
         h = torch.cat([torch.cat([h, h], 1), torch.cat([h, -h], 1)], 0)
-    return h
+    return h * 0.5 ** ((order.bit_length() - 1) // 2)
 
 
 @functools.cache
@@ -46,4 +49,5 @@ def walsh_hadamard(x: torch.Tensor) -> torch.Tensor:
         h = matrix(block, x.dtype, x.device)
         x = torch.matmul(h, x.reshape(-1, block, done)) if done > 1 else x.reshape(-1, block) @ h
         done *= block
-    return x.reshape(shape) * n**-0.5
+    odd = n.bit_length() % 2 == 0  # the matrices hold the rest of 1 / √n
+    return x.reshape(shape) * 0.5**0.5 if odd else x.reshape(shape)

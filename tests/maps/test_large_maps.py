@@ -1,0 +1,116 @@
+"""Maps of more inner coordinates than a cache holds: dealt in tiles, transformed in blocks.
+
+Where the size does not matter the limits are made small, so that every edge is met.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from subspan import maps
+from subspan.adapters import sliced
+from subspan.maps import hadamard, partition
+from subspan.testing import check_map
+
+NAMES = ("partition", "hadamard")
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Let hands of more than 64 be dealt in tiles of 16, and Hadamard's blocks be of 32."""
+    monkeypatch.setattr(partition, "LARGEST_SHUFFLED", 64)
+    monkeypatch.setattr(partition, "_LINE", 4)
+    monkeypatch.setattr(partition, "_TILE", 16)
+    monkeypatch.setattr(partition, "_CHUNK_WEIGHTS", 48)
+    monkeypatch.setattr(hadamard, "_LARGEST", 64)
+    monkeypatch.setattr(hadamard, "_BLOCK", 32)
+    monkeypatch.setattr(sliced, "LARGEST_SHUFFLED", 64)
+
+
+# whole tiles, a short line, hands that end within a tile, one hand, d = D
+SIZES = [(80, 160), (81, 500), (99, 250), (200, 207), (131, 131), (20, 1000), (9, 90)]
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(("dim", "ambient_dim"), SIZES)
+@pytest.mark.parametrize("name", NAMES)
+def test_laws(name, dim, ambient_dim):
+    check_map(
+        lambda d, D, seed: maps.make(name, dim=d, ambient_dim=D, seed=seed, dtype=torch.float64),
+        dim,
+        ambient_dim,
+        orthonormal=True,
+    )
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(("dim", "ambient_dim"), SIZES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", NAMES)
+def test_slices_make_up_the_map(name, dtype, dim, ambient_dim):
+    whole = maps.make(name, dim=dim, ambient_dim=ambient_dim, seed=5, dtype=dtype)
+    part = sliced.make_sliced(name, dim, ambient_dim, 5)
+    theta = torch.linspace(-1, 2, dim, dtype=dtype).requires_grad_()
+    v = torch.linspace(-2, 1, ambient_dim, dtype=dtype).sin()
+    table = part.table(theta)
+    cuts = [(a, min(a + 37, ambient_dim)) for a in range(0, ambient_dim, 37)]
+    with torch.no_grad():
+        assert torch.equal(torch.cat([part.read(table, a, b) for a, b in cuts]), whole(theta))
+    into = torch.zeros_like(table)
+    for a, b in cuts:
+        part.collect(v[a:b], a, b, into)
+    (pulled,) = torch.autograd.grad(table, theta, into)
+    torch.testing.assert_close(pulled, whole.adjoint(v), rtol=1e-5, atol=1e-5)
+    (recorded,) = torch.autograd.grad(part.read(part.expand(theta), 0, ambient_dim) @ v, theta)
+    torch.testing.assert_close(recorded, pulled, rtol=1e-5, atol=1e-5)
+    assert part.checksum() == whole.checksum()
+
+
+@pytest.mark.usefixtures("small")
+def test_the_hands_do_not_depend_on_how_many_are_dealt():
+    few, many = (partition.deal(3, 81, count) for count in (200, 2000))
+    for one, other in zip(few, many, strict=True):
+        assert np.array_equal(one, other[:200])
+
+
+@pytest.mark.usefixtures("small")
+def test_any_two_weights_of_different_hands_share_a_coordinate_with_the_same_chance():
+    dim, seeds = 80, 4000
+    dealt = [partition.deal(seed, dim, 2 * dim) for seed in range(seeds)]
+    places = np.array([place for place, _ in dealt])
+    for weight in (0, 17, 79):
+        partners = np.argmax(places[:, dim:] == places[:, weight, None], axis=1)
+        counts = np.bincount(partners, minlength=dim)
+        assert stats.chisquare(counts).pvalue > 1e-4
+        assert stats.chisquare(np.bincount(places[:, weight], minlength=dim)).pvalue > 1e-4
+    signs = np.array([negative for _, negative in dealt])
+    assert abs(signs.mean() - 0.5) < 4 * 0.5 / signs.size**0.5
+
+
+@pytest.mark.usefixtures("small")
+def test_a_run_of_weights_is_not_confined_to_the_dimensions_of_a_block():
+    # A block of 32 has about 16 dimensions: laid side by side, two would leave 64 weights 32. What
+    # is missing to 64 are lines of four whose part of a block happens to be singular.
+    dense = maps.make("hadamard", dim=320, ambient_dim=640, seed=0, dtype=torch.float64).dense()
+    assert torch.linalg.matrix_rank(dense[100:164]) >= 60
+
+
+GOLDEN = {
+    "partition": "988300e0dcc292305befad27bc779a41",
+    "hadamard": "6e807997fba0613e8c787c69c3180c96",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_golden_checksums_at_full_size(name):
+    """Of dim=270_000, ambient_dim=600_001, seed=42, as in `test_maps.GOLDEN`."""
+    dim, ambient_dim = 270_000, 600_001
+    whole = maps.make(name, dim=dim, ambient_dim=ambient_dim, seed=42)
+    assert whole.checksum() == GOLDEN[name]
+    theta = torch.linspace(-1, 1, dim).sin()
+    image = whole(theta)
+    torch.testing.assert_close(image.norm(), theta.norm(), rtol=1e-4, atol=0)
+    torch.testing.assert_close(whole.adjoint(image), theta, rtol=1e-4, atol=1e-4)
