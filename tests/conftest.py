@@ -13,7 +13,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-from collections.abc import Iterator  # noqa: E402
+import shlex  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
@@ -47,6 +48,25 @@ def _no_state_between_tests() -> Iterator[None]:
         yield
     torch.set_default_dtype(torch.float32)
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[[str], tuple[int, str, str]]:
+    """Run a command line in this process: (exit code, standard output, standard error)."""
+    from subspan.cli import main
+
+    def call(text: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        threads = torch.get_num_threads()
+        with pytest.raises(SystemExit) as left:
+            main(shlex.split(text))
+        torch.set_num_threads(threads)
+        out, err = capsys.readouterr()
+        code = left.value.code
+        assert isinstance(code, int | None)
+        return code or 0, out, err
+
+    return call
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

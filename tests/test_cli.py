@@ -17,27 +17,11 @@ from typing import Any
 import pytest
 
 import subspan
-from subspan.cli import app, console, demo, main
+from subspan.cli import app, console, demo
 from subspan.cli.console import cell, print_json, print_table, watch
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = [sys.executable, "-c", "from subspan.cli import main; main()"]
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run a command line in this process: (exit code, standard output, standard error)."""
-
-    def call(text: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main(shlex.split(text))
-        out, err = capsys.readouterr()
-        code = left.value.code
-        assert isinstance(code, int | None)
-        return code or 0, out, err
-
-    return call
 
 
 # --- answers ------------------------------------------------------------------------------------

@@ -1,28 +1,13 @@
 """`subspan compare`: the table, the JSON, the figure, and what is refused."""
 
 import json
-import shlex
 
 import pytest
-
-from subspan.cli import main
 
 LINE = (
     "compare digits-mlp --subset 300 --methods burn-in:20,random-mask,last-layer --dims 8,400 "
     "--repeats 3 --steps 20 --workers 1"
 )
-
-
-@pytest.fixture
-def cli(capsys):
-    def call(text: str):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main(shlex.split(text))
-        out, err = capsys.readouterr()
-        return left.value.code or 0, out, err
-
-    return call
 
 
 def test_one_json_document_with_rows_verdicts_and_gaps(cli, tmp_path) -> None:

@@ -5,36 +5,16 @@ from __future__ import annotations
 import inspect
 import json
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import subspan
 from subspan.cli import main
 from subspan.cli.predict import RATIO, fit_from_store
 
 QUICK = "digits-mlp --subset 100 --directions 2"
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run a command line in this process: (exit code, standard output, standard error)."""
-
-    def call(text: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        threads = torch.get_num_threads()
-        with pytest.raises(SystemExit) as left:
-            main(shlex.split(text))
-        torch.set_num_threads(threads)
-        out, err = capsys.readouterr()
-        code = left.value.code
-        assert isinstance(code, int | None)
-        return code or 0, out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -1,29 +1,15 @@
 """`subspan spectroscopy`: the table, the JSON, the figure, and what is refused."""
 
 import json
-import shlex
 
 import pytest
 
 import subspan as ss
-from subspan.cli import main
 
 LINE = (
     "spectroscopy digits-mlp --subset 200 --method lottery-subspace:snapshots=12,every=2 "
     "--repeats 2 --seed 3"
 )
-
-
-@pytest.fixture
-def cli(capsys):
-    def call(text: str):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main(shlex.split(text))
-        out, err = capsys.readouterr()
-        return left.value.code or 0, out, err
-
-    return call
 
 
 def test_one_json_document_with_the_singular_values_of_each_run(cli, tmp_path) -> None:

@@ -7,11 +7,7 @@ from torch import nn
 from subspan import maps
 from subspan.problems import Problem, Quadratic
 from subspan.streams import normals
-from subspan.subspaces import Draw, RandomAffine
-from subspan.training.ensemble import train
 from subspan.training.lbfgs import minimize_by_lbfgs
-from subspan.training.outcome import Outcome
-from subspan.training.spec import TrainSpec
 
 
 def draw(*shape, name):
@@ -78,37 +74,3 @@ def test_a_region_without_a_finite_loss_is_walked_around(bad):
     found = minimize_by_lbfgs(problem, w0, make(problem, 10))
     assert math.isfinite(found.loss)
     assert found.loss < 0.6 * found.losses[0]
-
-
-def trials(problem, dims, spec):
-    draws = [Draw(d, 0, r) for r, d in enumerate(dims)]
-    subspaces = RandomAffine("gaussian").subspaces(problem, draws)
-    return subspaces, train(problem, subspaces, spec, [d.batch_seed for d in draws])
-
-
-def test_as_an_optimizer_it_gives_the_loss_of_every_step(network):
-    spec = TrainSpec("lbfgs", steps=15, dtype="float64")
-    subspaces, results = trials(network, [4, 12], spec)
-    for subspace, result in zip(subspaces, results, strict=True):
-        alone = minimize_by_lbfgs(network, subspace.offset, subspace.map, steps=15)
-        assert torch.equal(result.theta, alone.theta)
-        assert [point.step for point in result.curve] == list(range(1, alone.steps + 1))
-        assert [point.train_loss for point in result.curve] == pytest.approx(alone.losses[1:])
-        assert (result.outcome, result.steps) == (Outcome.FINISHED, alone.steps)
-
-
-def test_as_an_optimizer_it_stops_at_any_goal(network):
-    spec = TrainSpec("lbfgs", stop_at="accuracy>=0.8", dtype="float64")
-    (result,) = trials(network, [12], spec)[1]
-    assert result.outcome is Outcome.STOPPED
-    assert result.steps == result.curve[-1].step < 1000
-    assert result.curve[-1].train_accuracy >= 0.8 > result.curve[-2].train_accuracy
-
-
-def test_a_loss_that_is_not_finite_at_the_start_is_divergence():
-    def broken(outputs, targets):
-        return nn.functional.cross_entropy(outputs, targets) * math.nan
-
-    problem = Problem(lambda: nn.Linear(4, 3), (X, Y), loss=broken, name="nan")
-    (result,) = trials(problem, [3], TrainSpec("lbfgs", steps=5))[1]
-    assert (result.outcome, result.curve) == (Outcome.DIVERGED, [])

@@ -96,44 +96,11 @@ def trials(problem, dims, spec, method=None):
     return subspaces, train(problem, subspaces, spec, [d.batch_seed for d in draws])
 
 
-def test_as_an_optimizer_it_gives_the_loss_of_every_step(network):
-    spec = TrainSpec("levenberg_marquardt", steps=15, dtype="float64")
-    subspaces, results = trials(network, [4, 12], spec)
-    for subspace, result in zip(subspaces, results, strict=True):
-        alone = minimize_in_subspace(network, subspace.offset, subspace.map, steps=15)
-        assert torch.equal(result.theta, alone.theta)
-        assert [point.step for point in result.curve] == list(range(1, alone.steps + 1))
-        assert [point.train_loss for point in result.curve] == pytest.approx(alone.losses[1:])
-        assert (result.outcome, result.steps) == (Outcome.FINISHED, alone.steps)
-
-
-def test_as_an_optimizer_it_stops_at_any_goal(network):
-    spec = TrainSpec("levenberg_marquardt", stop_at="accuracy>=0.8", dtype="float64")
-    (result,) = trials(network, [12], spec)[1]
-    assert result.outcome is Outcome.STOPPED
-    assert result.steps == result.curve[-1].step < 60
-    assert result.curve[-1].train_accuracy >= 0.8 > result.curve[-2].train_accuracy
-    rare = spec.replace(eval_every=4, stop_at=None, steps=10)
-    assert [p.step for p in trials(network, [12], rare)[1][0].curve] == [4, 8, 10]
-
-
 def test_as_an_optimizer_it_evaluates_a_trained_offset(network):
     spec = TrainSpec("levenberg_marquardt", stop_at="loss<=5", dtype="float64")
     (result,) = trials(network, [3], spec, BurnIn(5))[1]
     assert (result.outcome, result.steps, result.curve[0].step) == (Outcome.STOPPED, 0, 0)
     assert torch.equal(result.theta, torch.zeros(3, dtype=torch.float64))
-
-
-def test_a_loss_that_is_not_finite_is_divergence(network):
-    x, y = network.batch()[:2]
-
-    def broken(outputs, targets):
-        return torch.nn.functional.cross_entropy(outputs, targets) * float("nan")
-
-    problem = Problem(lambda: nn.Linear(4, 3), (x, y), loss=broken, name="nan")
-    spec = TrainSpec("levenberg_marquardt", steps=5)
-    (result,) = trials(problem, [3], spec)[1]
-    assert (result.outcome, result.curve) == (Outcome.DIVERGED, [])
 
 
 def test_as_an_optimizer_it_refuses_analytic_problems():
