@@ -68,14 +68,20 @@ def draw_spectroscopy(data: SpectroscopyData) -> Figure:
         axes.set_yscale("log")
         axes.grid(color=base.PALE, linewidth=0.6)
         axes.set_axisbelow(True)
+        runs = len(data.relative)
+        label = "one full-space run" if runs == 1 else f"{runs} full-space runs"
         for i, values in enumerate(data.relative):
             axes.plot(
                 np.arange(1, len(values) + 1),
                 values,
                 color=base.BLUE,
-                alpha=0.9 if len(data.relative) == 1 else 0.5,
+                alpha=0.9 if runs == 1 else 0.5,
                 linewidth=1.4,
-                label="one full-space run each" if not i else None,
+                label=None
+                if i
+                else "one full-space run"
+                if runs == 1
+                else f"{runs} full-space runs",
             )
         bottom = min(float(v[v > 0].min()) for v in data.relative)
         for share, dim in data.dims_for.items():
@@ -97,6 +103,6 @@ def draw_spectroscopy(data: SpectroscopyData) -> Figure:
         axes.legend(loc="upper right")
         base.add_provenance(
             figure,
-            f"runs: {len(data.relative)}  ·  directions: {max(map(len, data.relative))}",
+            f"runs: {runs}  ·  directions: {max(map(len, data.relative))}",
         )
     return figure
