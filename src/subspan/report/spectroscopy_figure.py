@@ -77,11 +77,7 @@ def draw_spectroscopy(data: SpectroscopyData) -> Figure:
                 color=base.BLUE,
                 alpha=0.9 if runs == 1 else 0.5,
                 linewidth=1.4,
-                label=None
-                if i
-                else "one full-space run"
-                if runs == 1
-                else f"{runs} full-space runs",
+                label=None if i else label,
             )
         bottom = min(float(v[v > 0].min()) for v in data.relative)
         for share, dim in data.dims_for.items():
