@@ -195,3 +195,21 @@ def test_scalars_and_arrays_of_numpy_and_torch_count_as_numbers():
     expected = squared_distances(np.ones(3), np.ones(3), 0.25, 4, 0)
     same = squared_distances(torch.ones(3), [1, 1, 1], np.float32(0.25), np.int64(4), np.int64(0))
     assert np.array_equal(same, expected)
+
+
+@pytest.mark.parametrize(
+    ("radii", "displacement", "g", "height"),
+    [
+        ([1.0, 1.0, 1.0], [0.0, 0.0, 2.0], [0.0, 0.0, 1.0], -math.cos(math.pi / 6)),
+        ([1.0, 2.0, 3.0], [0.0, 0.0, 10.0], [0.0, 0.0, 1.0], None),
+        ([1.0, 2.0, 3.0], [0.0, 10.0, 0.0], [0.3, 1.0, 0.0], None),
+    ],
+)
+def test_a_direction_without_part_along_the_eigenvector(radii, displacement, g, height):
+    found = ellipsoid_from_outside_support(radii, displacement)(np.array([g]))[0]
+    on_sphere = stream(0, "ellipsoid-hard").normal(size=(400_000, 3))
+    on_sphere /= np.linalg.norm(on_sphere, axis=1, keepdims=True)
+    seen = on_sphere * np.array(radii) - np.array(displacement)
+    best = float((seen @ np.array(g) / np.linalg.norm(seen, axis=1)).max())
+    assert best - 1e-6 < found < best + 1e-4
+    assert height is None or found == pytest.approx(height, abs=1e-6)

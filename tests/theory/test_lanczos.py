@@ -209,3 +209,15 @@ def test_integers_of_numpy_count_as_integers():
     values = top_eigenpairs(TWO, np.int64(2), steps=np.int64(2), seed=np.int64(1))[0]
     np.testing.assert_allclose(values, 1)
     assert len(density_measures(TWO, np.int64(2), np.int64(2), np.int64(0))) == 2
+
+
+def test_whole_numbers_and_lists_are_matrices_too():
+    values, _ = top_eigenpairs(Operator.dense([[2, 1], [1, 2]]), 2)[:2]
+    assert np.allclose(values, [3, 1])
+    whole = Operator.dense(torch.tensor([[2, 1], [1, 2]]))
+    assert whole.dtype == torch.float64
+    half = torch.tensor([0.5, 0.25], dtype=torch.float64)
+    assert torch.equal(whole(half), torch.tensor([1.25, 1.0], dtype=torch.float64))
+    assert torch.equal(Operator.diagonal([1, 2])(half), half * torch.tensor([1, 2]))
+    with pytest.raises(InputError, match="dtype: expected a floating one"):
+        Operator(2, lambda v: v, dtype=torch.int64)

@@ -98,6 +98,10 @@ def test_it_says_when_the_quadratic_picture_cannot_hold(tiny):
         tiny, "loss<=1.27", centers={1.27: tiny.init(11)}, start=tiny.init(8), curvature="hessian"
     )
     assert bent.at_goal.negative_mass > 0.1
+    assert not any("the run stopped" in note for note in bent.at_goal.notes)
+    high = predict_threshold(tiny, "loss<=0.9", centers={0.9: tiny.init(8)}, start=tiny.init(8))
+    assert high.value is None
+    assert "the centre given has loss" in high.at_goal.notes[0]
     assert any("is negative and counted as flat" in note for note in bent.at_goal.notes)
 
 

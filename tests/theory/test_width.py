@@ -135,3 +135,9 @@ def test_scalars_and_arrays_of_numpy_and_torch_count_as_numbers():
     support = W.cap_support(torch.from_numpy(AXIS), np.float64(0.7))
     sampled = W.gaussian_width(support, np.int64(DIM), np.int64(10), np.int64(3))
     assert sampled == W.gaussian_width(W.cap_support(AXIS, 0.7), DIM, 10, 3)
+
+
+def test_widths_at_the_ends_of_the_range():
+    assert W.ellipsoid_width([1e200, 1.0]) == pytest.approx(1e200 * math.sqrt(2 / math.pi))
+    assert W.ellipsoid_width([1e-200, 1e-200]) == pytest.approx(1e-200 * math.sqrt(math.pi / 2))
+    assert W.l1_descent_cone_stat_dim(100, 100) <= 100

@@ -48,11 +48,12 @@ def command(
     import torch
 
     import subspan
-    from subspan.errors import whole
+    from subspan.errors import InputError, whole
     from subspan.theory import cone_threshold, predict_threshold
 
     options.check_figure(figure)
     directions, steps = whole("directions", directions, low=2), whole("steps", steps, low=1)
+    rows = None if rows is None else whole("rows", rows, low=1)
     wanted = subspan.parse_goal(goal)
     loaded = options.load_problem(problem, data_dir, subset)
     if loaded.ambient_dim < _SMALL:
@@ -61,9 +62,13 @@ def command(
     complain("curvature: one training run in full space, then Lanczos …")
     prediction = predict_threshold(loaded, wanted, seed, rows=rows)
     complain("cone: the smallest angles between random directions and the sub-level set …")
-    cone = cone_threshold(
-        loaded, prediction.goal, seed, directions=directions, steps=steps, rows=rows
-    )
+    try:
+        cone = cone_threshold(
+            loaded, prediction.goal, seed, directions=directions, steps=steps, rows=rows
+        )
+    except InputError:  # not without saying what curvature found
+        complain(f"curvature: {_centre(prediction)}, {prediction.status}")
+        raise
     certified = {form: cone.certified_miss_dim(form) for form in ("gordon", "sharp", "polar")}
     drawn = draw(prediction, cone, measured, figure)
     if json:

@@ -50,6 +50,17 @@ def matrix(name: str, values: ArrayLike, *, columns: int | None = None) -> np.nd
     return array
 
 
+def tensor(name: str, values: ArrayLike) -> torch.Tensor:
+    """Return numbers as a tensor of real numbers: a floating one as it is, others in float64.
+
+    Raises:
+        InputError: they are no numbers.
+    """
+    if isinstance(values, torch.Tensor):
+        return values if values.is_floating_point() else values.to(torch.float64)
+    return torch.from_numpy(_float64(name, values))
+
+
 def positives(name: str, values: Iterable[float]) -> tuple[float, ...]:
     """Return finite numbers above 0, any sequence of them, as floats.
 

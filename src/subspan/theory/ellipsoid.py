@@ -169,8 +169,11 @@ def _polar_heights(g: np.ndarray, lam: np.ndarray, delta: np.ndarray) -> np.ndar
 
     C is one sheet of uᵀMu ≤ 0, M = s Λ − bbᵀ, b = ΛΔ, s = Δᵀ ΛΔ − 1, and its boundary holds the
     maximum: u ∝ (M − ρ)⁻¹ g with ρ between 0 and the least positive eigenvalue of M, such that
-    uᵀMu, which rises in ρ, is 0.
+    uᵀMu, which rises in ρ, is 0. Where g has no part along that eigenvalue's vector, no ρ below it
+    may do: so u is found for a g moved by 1e-9 of its norm, which moves the maximum by no more.
     """
+    exact, off = g, np.cos(1.0 + np.arange(g.shape[1]))
+    g = g + 1e-9 * np.linalg.norm(g, axis=1, keepdims=True) * off / np.linalg.norm(off)
     b, diagonal = lam * delta, (lam @ delta**2 - 1) * lam
     low, high = np.zeros(len(g)), np.full(len(g), _least_positive(diagonal, b))
     for _ in range(50):  # the middle stays off the ends, where M − ρ may be singular
@@ -179,7 +182,7 @@ def _polar_heights(g: np.ndarray, lam: np.ndarray, delta: np.ndarray) -> np.ndar
         above = u**2 @ diagonal > (u @ b) ** 2
         low, high = np.where(above, low, middle), np.where(above, middle, high)
     u = _resolvent(g, diagonal, b, low)
-    return (g * u).sum(1) / np.linalg.norm(u, axis=1)
+    return (exact * u).sum(1) / np.linalg.norm(u, axis=1)
 
 
 def _resolvent(g: np.ndarray, diagonal: np.ndarray, b: np.ndarray, rho: np.ndarray) -> np.ndarray:
@@ -196,6 +199,7 @@ def _least_positive(diagonal: np.ndarray, b: np.ndarray) -> float:
     if first == second or b[np.argmin(diagonal)] == 0:
         return float(first)
     low, high = float(first), float(second)
+    diagonal, b = diagonal[b != 0], b[b != 0]
     for _ in range(_BISECTIONS):
         middle = 0.5 * (low + high)
         if (b**2 / (diagonal - middle)).sum() < 1:

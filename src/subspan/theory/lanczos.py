@@ -11,7 +11,7 @@ import torch
 
 from subspan.errors import invalid, real, whole
 from subspan.streams import normals
-from subspan.theory.arrays import ArrayLike, vector
+from subspan.theory.arrays import ArrayLike, tensor, vector
 
 _CPU = torch.device("cpu")
 _CONVERGED = 1e-8  # residual of a Ritz pair, as a share of the largest Ritz value
@@ -35,8 +35,10 @@ class Operator:
     dtype: torch.dtype = torch.float64
 
     def __post_init__(self) -> None:
-        """Refuse a D that is not an integer of 1 or more."""
+        """Refuse a D that is not an integer of 1 or more, and a dtype of whole numbers."""
         whole("dim", self.dim, low=1)
+        if not self.dtype.is_floating_point:
+            raise invalid("dtype", expected="a floating one", got=self.dtype)
 
     def __call__(self, v: torch.Tensor) -> torch.Tensor:
         """Return H v in v's dtype, (D,) or (K, D).
@@ -51,19 +53,20 @@ class Operator:
         return self.apply(rows).to(v.dtype).reshape(v.shape)
 
     @classmethod
-    def diagonal(cls, eigenvalues: torch.Tensor) -> Operator:
+    def diagonal(cls, eigenvalues: ArrayLike) -> Operator:
         """Return the operator diag(eigenvalues), shape (D,)."""
-        _check_matrix("eigenvalues", eigenvalues, 1)
-        values = eigenvalues.to(torch.float64)
+        values = tensor("eigenvalues", eigenvalues).to(torch.float64)
+        _check_matrix("eigenvalues", values, 1)
         return cls(len(values), lambda v: v * values, values.device)
 
     @classmethod
-    def dense(cls, matrix: torch.Tensor) -> Operator:
-        """Return the operator of a symmetric matrix (D, D).
+    def dense(cls, matrix: ArrayLike) -> Operator:
+        """Return the operator of a symmetric matrix (D, D), in its own floating dtype or float64.
 
         Raises:
             InputError: it is not square, finite and symmetric (to 1e-5 of its largest entry).
         """
+        matrix = tensor("matrix", matrix)
         _check_matrix("matrix", matrix, 2)
         off = float((matrix - matrix.T).abs().max())
         if off > 1e-5 * float(matrix.abs().max()):
@@ -128,7 +131,7 @@ class Lanczos:
 
 def lanczos(
     operator: Operator,
-    start: torch.Tensor,
+    start: ArrayLike,
     steps: int,
     *,
     keep_basis: bool = False,
@@ -151,6 +154,7 @@ def lanczos(
             or a product with H is not finite.
     """
     steps = whole("steps", steps, low=1)
+    start = tensor("start", start)
     if start.shape != (operator.dim,):
         raise invalid("start", expected=f"shape ({operator.dim},)", got=tuple(start.shape))
     norm = float(start.to(torch.float64).norm())
@@ -334,6 +338,8 @@ def smoothed_density(
         InputError: an argument is out of range.
     """
     width = real("width", width, low=0, strict=True)
+    if not hasattr(measures, "__len__"):
+        raise invalid("measures", expected="a sequence of pairs", got=repr(measures))
     if len(measures) == 0:
         raise invalid("measures", expected="at least one", got="none")
     grid = vector("grid", grid)

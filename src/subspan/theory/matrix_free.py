@@ -11,6 +11,7 @@ import torch
 
 from subspan.errors import whole
 from subspan.streams import normals
+from subspan.theory.arrays import ArrayLike
 from subspan.theory.lanczos import Lanczos, Operator, lanczos
 from subspan.theory.mean import MeanEstimate
 from subspan.theory.wells import Formula, threshold_from_measures
@@ -45,7 +46,7 @@ class MatrixFreeWell:
     def of(
         cls,
         operator: Operator,
-        displacement: torch.Tensor,
+        displacement: ArrayLike,
         *,
         probes: int = 10,
         steps: int = 80,

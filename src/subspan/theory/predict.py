@@ -228,6 +228,8 @@ def predict_threshold(
         point = points[level]
         if point.loss >= level:
             note = f"the full-space run reached {point.loss:.3g} only"
+            if centers is not None:
+                note = f"the centre given has loss {point.loss:.3g}, which is not below ε"
             return LevelPrediction(level, None, point.loss, 0.0, 0.0, 0.0, 0.0, 0.0, (note,))
         operator = make(problem, point.weights, indices=indices)
         displacement = (w0 - point.weights).to(torch.float64)
@@ -240,7 +242,8 @@ def predict_threshold(
         drop = initial - point.loss
         gradient = losses_and_gradients(problem, point.weights[None], indices)[1][0]
         slope = float(gradient.to(torch.float64) @ displacement)
-        notes = _doubts(well, drop, slope, point.loss, level, center)
+        aim = None if centers is not None else center * level
+        notes = _doubts(well, drop, slope, point.loss, level, aim)
         if estimate is not None and not estimate.ok:
             bracket = f"{estimate.mean - estimate.bias:.0f} and {estimate.mean:.0f}"
             notes += (f"{lanczos_steps} Lanczos steps leave d* between {bracket}: take more",)
@@ -305,13 +308,11 @@ def _centers(
 
 
 def _doubts(
-    well: MatrixFreeWell, drop: float, slope: float, loss: float, level: float, center: float
+    well: MatrixFreeWell, drop: float, slope: float, loss: float, level: float, aim: float | None
 ) -> tuple[str, ...]:
     notes = []
-    if loss > 1.1 * center * level:
-        notes.append(
-            f"the run stopped at loss {loss:.3g}, short of the centre {center * level:.3g}"
-        )
+    if aim is not None and loss > 1.1 * aim:
+        notes.append(f"the run stopped at loss {loss:.3g}, short of the centre {aim:.3g}")
     if well.drop <= level - loss:
         notes.append("the well puts w₀ inside S(ε), where it is not: it says nothing of d*")
     if slope > _SLOPE * well.drop:

@@ -104,7 +104,10 @@ class Transition:
         Raises:
             InputError: a d is not a number.
         """
-        offsets = np.asarray(dims, dtype=np.float64) - self.center
+        try:
+            offsets = np.asarray(dims, dtype=np.float64) - self.center
+        except (TypeError, ValueError) as error:
+            raise invalid("dims", expected="numbers", got=repr(dims)) from error
         if np.isnan(offsets).any():
             raise invalid("dims", expected="numbers", got="NaN")
         if self.spread == 0:

@@ -164,11 +164,11 @@ def ellipsoid_width(radii: ArrayLike) -> float:
 
     E√Q = (1/2√π) ∫₀^∞ (1 − E e^{−tQ}) t^{−3/2} dt with E e^{−tQ} = Π (1 + 2 t rᵢ²)^{−1/2}.
     """
-    squares = vector("radii", radii, low=0) ** 2
-    scale = float(squares.sum())
+    radii = vector("radii", radii, low=0)
+    scale = float(np.linalg.norm(radii / max(float(radii.max()), 1e-300))) * float(radii.max())
     if scale == 0:
         return 0.0
-    squares = squares / scale
+    squares = (radii / scale) ** 2
 
     def integrand(s: float) -> float:  # t = e^s
         return -math.expm1(-0.5 * float(np.log1p(2 * math.exp(s) * squares).sum())) * math.exp(
@@ -176,7 +176,7 @@ def ellipsoid_width(radii: ArrayLike) -> float:
         )
 
     value = quad(integrand, -60, 80, points=[-5, 0, 5], limit=400, epsabs=1e-12, epsrel=1e-11)[0]
-    return math.sqrt(scale) * value / (2 * math.sqrt(math.pi))
+    return scale * value / (2 * math.sqrt(math.pi))
 
 
 def l1_ball_width(ambient_dim: int) -> float:
@@ -246,7 +246,8 @@ def l1_descent_cone_stat_dim(sparsity: int, ambient_dim: int) -> float:
         tail = 2 * ((1 + tau**2) * norm.sf(tau) - tau * norm.pdf(tau))
         return rho * (1 + tau**2) + (1 - rho) * tail
 
-    return ambient_dim * float(minimize_scalar(value, bounds=(0, 20), method="bounded").fun)
+    least = float(minimize_scalar(value, bounds=(0, 20), method="bounded").fun)
+    return ambient_dim * min(1.0, least)
 
 
 def _mean_over_angle(f: Callable[[float], float], ambient_dim: int, kink: float) -> float:
