@@ -32,7 +32,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "spec": None,  # the problem's default: Adam, lr 0.05 to 0 linearly, 50 epochs of 128
         "cone": {"directions": 8, "steps": 1000},
         "linear_cone": {"directions": 8, "steps": 1500},
-        "predict": {},
+        "predict": {"probes": 24},
     },
     "mnist-mlp": {
         "load": {"subset": 1000},
@@ -41,9 +41,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "spec": {"lr": 0.05, "steps": 400, "batch_size": 128, "schedule": "linear"},
         "cone": {"directions": 4, "steps": 600},
         "linear_cone": {"directions": 2, "steps": 1500},
-        "predict": {"probes": 3, "lanczos_steps": 40},
+        "predict": {"probes": 12, "lanczos_steps": 40},
     },
 }
+STRONG = ss.TrainSpec("lbfgs", steps=2000)
 VARIANTS = {
     "prediction": {},
     "prediction, center 0.5": {"center": 0.5},
@@ -123,6 +124,7 @@ def main() -> None:
     levels = settings["levels"]
     jobs: dict[str, Callable[[], dict[str, Any]]] = {
         "measured": lambda: measured(problem, settings, name),
+        "measured by L-BFGS": lambda: measured(problem, settings, name, STRONG),
         **{
             key: lambda o=options: predictions(problem, settings, o)
             for key, options in VARIANTS.items()
@@ -131,7 +133,7 @@ def main() -> None:
         "linearized, cone": lambda: cones(linear, levels, settings["linear_cone"]),
         "linearized, measured": lambda: measured(linear, settings, f"{name}-linearized"),
         "linearized, measured by L-BFGS": lambda: measured(
-            linear, settings, f"{name}-linearized", ss.TrainSpec("lbfgs", steps=2000)
+            linear, settings, f"{name}-linearized", STRONG
         ),
     }
     path = HERE / f"{name}.json"
