@@ -1,8 +1,8 @@
 """Conv-2 on a subset of CIFAR-10: every method against the random subspace, as for MNIST.
 
 Runs `experiments/compare_mnist/run.py` with this folder and the first rows of CIFAR-10's training
-set (a subset, for CPU's sake; accuracies are those of a network that saw that much data). A round of
-pruning takes two epochs, 78 steps, so that it has a step 64 to rewind to.
+set (a subset, for CPU's sake; accuracies are those of a network that saw that much data). A round
+of pruning takes two epochs, 78 steps, so that it has a step 64 to rewind to.
 
     python experiments/compare_cifar10/run.py --data-dir DATA --repeats 5
 """
