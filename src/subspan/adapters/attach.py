@@ -65,7 +65,12 @@ class Handle:
     @property
     def theta(self) -> nn.Parameter:
         """The coordinates θ, shape (d,), float32; 0 at first."""
-        value: nn.Parameter = self._alive()._parameters[f"{self.key}_theta"]  # type: ignore[assignment]
+        value = self._alive()._parameters.get(f"{self.key}_theta")
+        if value is None:
+            raise InputError(
+                f"{self.key}_theta: expected the parameter that attach made, got none: it was "
+                "taken away or parametrised. Write θ itself instead."
+            )
         return value
 
     @property
@@ -178,6 +183,7 @@ class Handle:
                 dress(owner)
         for name in (f"{self.key}_theta", f"{self.key}_scales"):
             module._parameters.pop(name, None)
+        self.tables = TableKeeper()
         Root.of(module).release(self, self.weights)
         return module
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from subspan.adapters.sliced import SlicedMap, traced
+from subspan.adapters.sliced import SlicedMap, looked_into, traced
 from subspan.adapters.tables import SharedGradient, Table
 
 
@@ -84,10 +84,11 @@ class _Shift(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         table, scale = ctx.saved_tensors
         v = grads[0].to_dense() if grads[0].layout != torch.strided else grads[0]
-        if torch.is_grad_enabled():
+        base = v if ctx.needs_input_grad[2] else None
+        if torch.is_grad_enabled() or looked_into(v):
             v = _without(v, ctx.still)
             pulls = _plain_backward(v, table, scale, ctx.sliced, ctx.start)
-            return *pulls, None, None, None, None, None
+            return *pulls, base, None, None, None, None
         if ctx.gradient is None:
             pulled, new = torch.zeros_like(table), True
         else:
@@ -100,7 +101,7 @@ class _Shift(torch.autograd.Function):
                 slope += flat @ ctx.sliced.read(table, a, a + len(flat))
                 flat = flat * scale
             ctx.sliced.collect(flat, a, a + len(flat), pulled)
-        return pulled if new else None, slope, None, None, None, None, None
+        return pulled if new else None, slope, base, None, None, None, None
 
 
 def _plain_backward(
@@ -116,6 +117,10 @@ def _plain_backward(
     if scale is not None:
         slope = flat @ sliced.read(table, start, start + len(flat))
         flat = flat * scale
+    if looked_into(flat):  # into a table of its own, in plain operations
+        stop = start + len(flat)
+        pull = torch.func.vjp(lambda t: sliced.read(t, start, stop), torch.zeros_like(table))[1]
+        return pull(flat)[0], slope
     return _Collect.apply(flat, sliced, start, len(table)), slope
 
 

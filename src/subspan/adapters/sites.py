@@ -127,8 +127,8 @@ def _apply(self: nn.Module, fn: Any, recurse: bool = True) -> nn.Module:
 
     def careful(tensor: torch.Tensor) -> torch.Tensor:
         moved = fn(tensor)
-        lower = id(tensor) in own and moved.dtype.itemsize < tensor.dtype.itemsize
-        return tensor.to(moved.device) if lower else moved
+        lower = id(tensor) in own and moved.dtype.itemsize < torch.float32.itemsize
+        return tensor.to(moved.device, torch.float32) if lower else moved
 
     plain_class(self)._apply(self, careful, recurse)
     root.moved()

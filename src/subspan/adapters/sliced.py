@@ -42,6 +42,11 @@ def traced() -> bool:
     )
 
 
+def looked_into(tensor: torch.Tensor) -> bool:
+    """Whether `traced`, or the tensor stands for many, as in `is_grads_batched=True`."""
+    return traced() or torch._C._functorch.is_legacy_batchedtensor(tensor)
+
+
 class SlicedMap(abc.ABC):
     """A linear map A: R^d → R^D in use slice by slice.
 
@@ -219,6 +224,9 @@ class _Table(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        if looked_into(grads[0]):
+            own = ctx.sliced.expand if ctx.transpose else ctx.sliced.contract
+            return own(grads[0]), None, None
         return _Table.apply(grads[0], ctx.sliced, not ctx.transpose), None, None
 
 

@@ -25,10 +25,12 @@ class Pass:
     Attributes:
         tables: made in it under `torch.func` or forward mode, which outlive no call; by keeper,
             with the θ they are of.
+        of_history: those of a θ that has a graph, with its version.
     """
 
     def __init__(self) -> None:
         self.tables: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.of_history: dict[int, tuple[torch.Tensor, int, Table]] = {}
 
 
 _running: ContextVar[Pass | None] = ContextVar("subspan_pass", default=None)
@@ -47,6 +49,7 @@ def one_pass() -> Iterator[None]:
     finally:
         _running.reset(token)
         this.tables.clear()
+        this.of_history.clear()
 
 
 def _present() -> Pass | int | None:
@@ -61,22 +64,23 @@ class SharedGradient:
     The first weight hands autograd a buffer as its gradient. The others add to it, and hand over
     nothing. The reference is weak, so that a buffer is written for as long as autograd holds it:
     one that it has added to another, or did not want, is not found again, and the next weight hands
-    over a new one. On a CPU only, where one thread runs the pass in order.
+    over a new one. Each pass has its own, so that one within another, or in another thread, does
+    not come between. On a CPU only, where one thread runs the pass in order.
     """
 
     def __init__(self) -> None:
-        self._latest: tuple[int, TensorWeakRef] | None = None
+        self._held: dict[int, TensorWeakRef] = {}  # by pass; replaced, never changed
 
     def buffer(self, table: torch.Tensor) -> tuple[torch.Tensor, bool]:
         """Return where to add a weight's gradient, and whether that is new to autograd."""
         task: int = torch._C._current_graph_task_id()
-        if self._latest is not None and self._latest[0] == task:
-            known = self._latest[1]()
-            if known is not None:
-                return known, False
+        known = self._held[task]() if task in self._held else None
+        if known is not None:
+            return known, False
         new = torch.zeros_like(table)
         if task >= 0 and new.device.type == "cpu":
-            self._latest = (task, TensorWeakRef(new))
+            alive = {other: ref for other, ref in self._held.items() if ref() is not None}
+            self._held = {**alive, task: TensorWeakRef(new)}
         return new, True
 
 
@@ -99,7 +103,9 @@ class _Kept(NamedTuple):
 class TableKeeper:
     """Keeps the table of a subspace for as long as θ has the same contents.
 
-    Off the CPU, where comparing would wait for the device, for a pass on one stream.
+    Off the CPU, where comparing would wait for the device, for a pass on one stream. For a θ that
+    has a history of its own, as another put in its place may have, for a call of the module: its
+    contents do not tell its graph, which would be kept alive too.
     """
 
     def __init__(self) -> None:
@@ -125,6 +131,8 @@ class TableKeeper:
             return Table(self._traced(theta, sliced))
         if type(theta) not in (torch.Tensor, nn.Parameter) or theta.is_meta:
             return Table(sliced.table(theta))
+        if theta.grad_fn is not None:
+            return self._with_history(theta, sliced)
         now, place = _present(), _place(theta)
         version = -1 if theta.is_inference() else theta._version
         kept = self._kept
@@ -135,9 +143,20 @@ class TableKeeper:
                 self._kept = kept._replace(version=version, seen=now)
                 return kept.table
         table = Table(_differentiable(theta, sliced), SharedGradient())
-        copy = _copy(theta, None if kept is None else kept.copy)
+        with torch.inference_mode(False):
+            # New memory: another thread may be comparing with the old copy.
+            copy = theta.detach().clone() if theta.device.type == "cpu" else None
         self._kept = _Kept(theta, copy, place, version, table, now)
         return table
+
+    def _with_history(self, theta: torch.Tensor, sliced: SlicedMap) -> Table:
+        now = _running.get()
+        known = None if now is None else now.of_history.get(id(self))
+        if known is None or known[0] is not theta or known[1] != theta._version:
+            known = (theta, theta._version, Table(_differentiable(theta, sliced), SharedGradient()))
+            if now is not None:
+                now.of_history[id(self)] = known
+        return known[2]
 
     def _traced(self, theta: torch.Tensor, sliced: SlicedMap) -> torch.Tensor:
         """Return the table where something looks into operations, kept for a call at most."""
@@ -161,16 +180,6 @@ def _differentiable(theta: torch.Tensor, sliced: SlicedMap) -> torch.Tensor:
     """Return the table of θ, fit for every mode that it may be read in."""
     with torch.inference_mode(False), torch.enable_grad():
         return sliced.table(theta)
-
-
-def _copy(theta: torch.Tensor, old: torch.Tensor | None) -> torch.Tensor | None:
-    """Return the contents of θ, in the memory of an old copy if it fits; None off the CPU."""
-    if theta.device.type != "cpu":
-        return None
-    with torch.inference_mode(False), torch.no_grad():
-        if old is None or old.shape != theta.shape or old.dtype != theta.dtype:
-            return theta.detach().clone()
-        return old.copy_(theta)
 
 
 def _place(theta: torch.Tensor) -> tuple[Any, ...]:
