@@ -23,6 +23,8 @@ DEFAULTS = [
     "5000",
     "--ticket-epochs",
     "2",
+    "--goal",
+    "test:accuracy>=0.4",
 ]
 
 if __name__ == "__main__":

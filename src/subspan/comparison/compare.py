@@ -150,6 +150,7 @@ def table_of(
         tuple(skipped),
         _thresholds(records, [parse_goal(goal) for goal in goals], confidence),
         records,
+        problem.train_size,
     )
 
 

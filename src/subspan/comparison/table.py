@@ -97,6 +97,7 @@ class ComparisonTable:
         skipped: (method, dim, reason) of what a method cannot make, or refused.
         thresholds: (method, goal) → d*, for the goals that were asked for.
         records: the trials, by method's label.
+        train_rows: rows that were trained on; 0 for a problem without data.
     """
 
     problem: str
@@ -109,6 +110,7 @@ class ComparisonTable:
     skipped: tuple[tuple[str, int, str], ...] = ()
     thresholds: dict[tuple[str, str], ThresholdEstimate] = field(default_factory=dict)
     records: dict[str, list[TrialRecord]] = field(default_factory=dict, repr=False)
+    train_rows: int = 0
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -160,6 +162,7 @@ class ComparisonTable:
         return {
             "problem": self.problem,
             "ambient_dim": self.ambient_dim,
+            "train_rows": self.train_rows,
             "null": self.null,
             "metric": self.metric,
             "matched": self.matched,

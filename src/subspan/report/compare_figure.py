@@ -14,7 +14,7 @@ from subspan.report import figure as base
 # Okabe and Ito's remaining colours; beyond eight methods the line style changes too.
 _COLOURS = (base.BLUE, base.VERMILION, base.GREEN, base.ORANGE, "#CC79A7", "#56B4E9", "#8C6D31")
 _STYLES = ("-", (0, (5, 2)), (0, (1, 1.5)))
-_MARKERS = "sD^vPX*"  # the null has "o"
+_MARKERS = "sD^vPX*h"  # the null has "o"; one more than colours, so that pairs differ
 _MARKER_AREA = 22.0  # square points
 
 
@@ -45,7 +45,8 @@ class CompareFigureData:
     problem: str
     ambient_dim: int
     matched: bool
-    repeats: int
+    repeats: tuple[int, int]  # the fewest and the most of a cell
+    train_rows: int
 
 
 def compare_figure_data(table: ComparisonTable) -> CompareFigureData:
@@ -72,10 +73,12 @@ def compare_figure_data(table: ComparisonTable) -> CompareFigureData:
                 np.array([row.verdict == WORSE for row in rows]),
             )
         )
-    repeats = max(row.repeats for row in table.rows)
+    counts = [row.repeats for row in table.rows]
+    repeats = (min(counts), max(counts))
     return CompareFigureData(
-        tuple(series), table.metric, table.problem, table.ambient_dim, table.matched, repeats
-    )
+        tuple(series), table.metric, table.problem, table.ambient_dim, table.matched, repeats,
+        table.train_rows,
+    )  # fmt: skip
 
 
 def draw_compare_figure(data: CompareFigureData) -> Figure:
@@ -134,12 +137,15 @@ def draw_compare_figure(data: CompareFigureData) -> Figure:
             loc="upper left",
             bbox_to_anchor=(1.01, 1.0),
             borderaxespad=0.0,
+            handlelength=3.2,  # shows the line styles
         )
         axes.set_title(f"{data.problem}: against the random subspace", pad=8, fontweight="bold")
         cost = "equal total steps, search included" if data.matched else "search cost not matched"
+        repeats = "–".join(map(str, sorted(set(data.repeats))))
+        trained = f"{data.train_rows:,} training rows  ·  " if data.train_rows else ""
         base.add_provenance(
             figure,
-            f"D = {data.ambient_dim:,}  ·  {data.repeats} repeats  ·  filled: differs from the "
+            f"D = {data.ambient_dim:,}  ·  {trained}{repeats} repeats  ·  filled: differs from the "
             f"null (paired t, Holm)  ·  {cost}",
         )
     return figure
