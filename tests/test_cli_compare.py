@@ -74,3 +74,10 @@ def test_bad_input_is_one_line_and_code_2(cli, change, text) -> None:
     assert (code, out) == (2, "")
     assert text in err
     assert "Traceback" not in err
+
+
+def test_a_method_at_one_dim_is_told_to_have_no_threshold(cli) -> None:
+    code, out, err = cli(f'{LINE} --goals "loss<=2"')
+    assert code == 0, err
+    assert "last-layer, loss<=2: d* not estimated" in out
+    assert "random-mask, loss<=2: d* not estimated" not in out

@@ -26,6 +26,7 @@ from subspan.report import (
     spectroscopy_data,
 )
 from subspan.subspaces import Draw
+from subspan.success import fit_threshold
 from subspan.trials.store import Store
 from subspan.trials.trial import Trial
 
@@ -85,6 +86,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=1e9, help="start no trial after so long")
+    parser.add_argument("--goal", default="test:accuracy>=0.9", help="for d* of every method")
     parser.add_argument("--only", help="methods to run now, with semicolons between")
     parser.add_argument(
         "--also", type=Path, nargs="*", default=[], help="stores to take trials from"
@@ -146,9 +148,11 @@ def report(problem, dims, spec, args, store) -> None:
                 absent = [repeat for repeat in range(args.repeats) if repeat not in found]
                 missing += [(label, dim, f"repeat {repeat} not measured") for repeat in absent]
         agreement = []
-        for name, cells in REFERENCE.items() if args.problem == "mnist-conv2" else ():
-            label = OFFICIAL_ROWS.get(name, name)
-            for dim, (low, high) in cells.items():
+        compared = REFERENCE if args.problem == "mnist-conv2" else {}
+        pairs = [(name, OFFICIAL_ROWS.get(name, name)) for name in compared]
+        pairs += [("burn-in:4", "burn-in:4")] if compared else []  # four steps, to be told apart
+        for name, label in pairs:
+            for dim, (low, high) in compared[name].items():
                 found = stored(opened, problem, label, dim, spec, args, MOST_REPEATS)
                 own = [round(100 * r.best_test_accuracy, 2) for r in found.values()]
                 agreement.append({"method": label, "dim": dim, **agrees(own, low, high)})
@@ -157,22 +161,27 @@ def report(problem, dims, spec, args, store) -> None:
         print("The null has no trials yet: no table.")
         return
     table = table_of(problem, records, "random", skipped=missing)
-    one = next(iter(records.values()))[0]
-    shown = ("problem", "subset", "dims", "snapshots", "ticket_epochs", "repeats", "epochs", "seed")
-    command = "python experiments/compare_mnist/run.py " + " ".join(
-        f"--{k.replace('_', '-')} {v}"
+    shown = ("subset", "dims", "snapshots", "ticket_epochs", "repeats", "epochs", "seed", "goal")
+    command = f"python experiments/{args.folder.name}/run.py --data-dir DATA " + " ".join(
+        f"--{k.replace('_', '-')} '{v}'" if k == "goal" else f"--{k.replace('_', '-')} {v}"
         for k, v in vars(args).items()
         if k in shown and v is not None
     )
+    environments = {
+        canonical_json({k: v for k, v in r.provenance.items() if k != "subspace"})
+        for own in records.values()
+        for r in own
+    }
     result = {
         "command": command,
         "spec": json.loads(canonical_json(spec.to_json())),
-        "environment": one.provenance,
+        "environments": [json.loads(text) for text in sorted(environments)],
         "agreement": agreement,
         "table": _plain(table.to_json()),
+        "thresholds": {label: threshold(own, args.goal) for label, own in records.items()},
     }
     (args.folder / "results.json").write_text(json.dumps(result, indent=1) + "\n")
-    (args.folder / "table.md").write_text(_markdown(table, labels, dims, command))
+    (args.folder / "table.md").write_text(_markdown(table, labels, dims, result))
     save_figure(draw_compare_figure(compare_figure_data(table)), args.folder / "compare", ("png",))
     print((args.folder / "table.md").read_text())
     for row in agreement:
@@ -206,11 +215,32 @@ def agrees(own: list[float], low: float, high: float) -> dict[str, Any]:
     }
 
 
+def threshold(own: list[Any], goal: str) -> str:
+    """Say d* of a method for a goal, from its trials at the dims where it is the same method."""
+    groups: dict[str, list[Any]] = {}
+    for record in own:
+        groups.setdefault(canonical_json(record.trial.method), []).append(record)
+    largest = max(groups.values(), key=len)
+    dims = sorted({record.dim for record in largest})
+    if len(dims) < 2:
+        return "not estimated: at each d it is another method"
+    found = fit_threshold(largest, ss.parse_goal(goal))
+    told = f"{goal} at {found.value} [{found.low}, {found.high}], {found.status}"
+    return f"{told}, from d = {', '.join(map(str, dims))}"
+
+
 def spectroscopy(problem, method, seed: int, folder: Path) -> None:
-    """Draw the spectroscopy of one search (which runs again: singular values are not stored)."""
+    """Draw and write the spectroscopy of one search, which runs again for it."""
     paths = method.trajectories(problem, [Draw(1, seed, 0)])
-    figure = draw_spectroscopy(spectroscopy_data(paths, problem.name))
-    save_figure(figure, folder / "spectroscopy", ("png",))
+    data = spectroscopy_data(paths, problem.name)
+    save_figure(draw_spectroscopy(data), folder / "spectroscopy", ("png",))
+    found = {
+        "method": method.config(),
+        "seed": seed,
+        "dims_for": data.dims_for,
+        "relative singular values": [[float(f"{v:.4g}") for v in run] for run in data.relative],
+    }
+    (folder / "spectroscopy.json").write_text(json.dumps(found) + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -223,23 +253,29 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _markdown(table, labels, dims, command: str) -> str:
-    head = "| method | search steps | " + " | ".join(f"d = {d}" for d in dims) + " |"
-    lines = [f"`{command}`", "", "Best test accuracy in %, every repeat.", "", head]
-    lines.append("|---|---|" + "---|" * len(dims))
+def _markdown(table, labels, dims, result: dict[str, Any]) -> str:
+    head = "| method | search steps | bits | " + " | ".join(f"d = {d}" for d in dims) + " |"
+    lines = [f"`{result['command']}`", "", "Best test accuracy in %, every repeat.", "", head]
+    lines.append("|---|---|---|" + "---|" * len(dims))
     for method in table.methods:
         rows = {row.dim: row for row in table.of(method)}
         cells = [
             " ".join(f"{100 * v:.1f}" for v in rows[d].values) if d in rows else "not measured"
             for d in dims
         ]
-        steps = sorted({row.search_steps for row in rows.values()})
-        spent = " – ".join(f"{n:,}" for n in steps[:: max(1, len(steps) - 1)])
-        lines.append(f"| {method} | {spent} | " + " | ".join(cells) + " |")
+        spent = _range([row.search_steps for row in rows.values()])
+        bits = _range([row.search_bits for row in rows.values()])
+        lines.append(f"| {method} | {spent} | {bits} | " + " | ".join(cells) + " |")
     for method in labels:
         if method not in table.methods:
-            lines.append(f"| {method} | | " + " | ".join("not measured" for _ in dims) + " |")
-    return "\n".join([*lines, "", *table.summary(), ""])
+            lines.append(f"| {method} | | | " + " | ".join("not measured" for _ in dims) + " |")
+    thresholds = [f"d* of {label}: {told}" for label, told in result["thresholds"].items()]
+    return "\n".join([*lines, "", *table.summary(), "", *thresholds, ""])
+
+
+def _range(values: list[int]) -> str:
+    ends = sorted({min(values), max(values)})
+    return " – ".join(f"{n:,}" for n in ends)
 
 
 if __name__ == "__main__":

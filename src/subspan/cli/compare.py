@@ -95,6 +95,10 @@ def print_comparison(table: ComparisonTable) -> None:
     )
     for (method, goal), estimate in table.thresholds.items():
         print(f"{method}, {goal}: {estimate}")
+    for goal in dict.fromkeys(goal for _, goal in table.thresholds):
+        for method in table.methods:
+            if (method, goal) not in table.thresholds:
+                print(f"{method}, {goal}: d* not estimated, which takes trials at two dims or more")
     for line in table.summary():
         print(line)
 
