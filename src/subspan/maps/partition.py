@@ -55,8 +55,9 @@ def _deal_tiles(
     """Yield the first `count` weights of the hand that begins at weight `first`, as `deals`."""
     lines = -(-dim // _LINE)
     keys = words(seed, "map", "partition", "lines", start=first // dim * lines, count=lines)
-    order = np.argsort(keys, kind="stable")[:, None] * _LINE + np.arange(_LINE)
-    coordinates = order[order < dim].astype(np.int32)  # the last line may be shorter
+    first_of_line = np.argsort(keys, kind="stable").astype(np.int32) * np.int32(_LINE)
+    order = first_of_line[:, None] + np.arange(_LINE, dtype=np.int32)
+    coordinates = order[order < dim]  # the last line may be shorter
     for start in range(0, count, _CHUNK_WEIGHTS):
         part = coordinates[start : start + _CHUNK_WEIGHTS]
         raw = words(seed, "map", "partition", start=first + start, count=len(part))
