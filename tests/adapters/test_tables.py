@@ -66,7 +66,7 @@ def count_transforms(monkeypatch) -> list[str]:
 
     def spied(name):
         own = getattr(IndexedMap, name)
-        return lambda self, x: calls.append(name) or own(self, x)
+        return lambda self, *args, **options: calls.append(name) or own(self, *args, **options)
 
     for name in ("expand", "contract"):
         monkeypatch.setattr(IndexedMap, name, spied(name))

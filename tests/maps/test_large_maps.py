@@ -12,7 +12,7 @@ from scipy import stats
 
 from subspan import maps
 from subspan.adapters import sliced
-from subspan.maps import hadamard, partition
+from subspan.maps import hadamard, partition, strips
 from subspan.testing import check_map
 
 NAMES = ("partition", "hadamard")
@@ -26,7 +26,10 @@ def small(monkeypatch):
     monkeypatch.setattr(partition, "_TILE", 16)
     monkeypatch.setattr(partition, "_CHUNK_WEIGHTS", 48)
     monkeypatch.setattr(hadamard, "_LARGEST", 64)
-    monkeypatch.setattr(hadamard, "_BLOCK", 32)
+    monkeypatch.setattr(strips, "_LINE", 4)
+    monkeypatch.setattr(strips, "_SIDE", 4)
+    monkeypatch.setattr(strips, "_CHUNK_LINES", 7)
+    monkeypatch.setattr(strips, "_PANEL", 5)
     monkeypatch.setattr(sliced, "LARGEST_SHUFFLED", 64)
 
 

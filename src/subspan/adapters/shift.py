@@ -77,7 +77,11 @@ class _Shift(torch.autograd.Function):
             delta = sliced.read(table, start + first, start + first + source.numel())
             if scale is not None:
                 delta = delta * scale
-            target.copy_(source + delta.view(source.shape))
+            delta = delta.view(source.shape)
+            if source.dtype == delta.dtype:
+                torch.add(source, delta, out=target)
+            else:
+                target.copy_(source + delta)
         return out
 
     @staticmethod

@@ -1,9 +1,10 @@
 """Maps cut along the weights: A θ and Aᵀ v for one tensor's slice [start, stop) at a time.
 
 The same A as `subspan.maps.make` gives, bit for bit in float32, but never a vector of all D
-weights beside the module's own: `partition` and `hadamard` keep one small integer per weight (two
-bytes while 2 n ≤ 2¹⁵, else four), which points into a table of n numbers and their negatives. A
-table too large for a cache has no negatives: there the integer's top bit is the sign.
+weights beside the module's own, but for `hadamard` with d > D / 32: there the table that slices are
+read from is A θ. Otherwise `partition` and `hadamard` keep one small integer per weight (two bytes
+while 2 n ≤ 2¹⁵, else four), which points into a table of n numbers and their negatives. A table too
+large for a cache has no negatives: there the integer's top bit is the sign.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from subspan.canonical import chunked_digest
 from subspan.errors import invalid, unknown
 from subspan.maps.base import LinearMap, check_dims
 from subspan.maps.gaussian import DENSE_BYTES, GaussianMap
-from subspan.maps.hadamard import Mixer
+from subspan.maps.hadamard import Scattered, make_mixer, needs_spread
 from subspan.maps.partition import LARGEST_SHUFFLED, deals
 from subspan.maps.segments import SegmentSum
 from subspan.maps.sparse import SparseMap
+from subspan.maps.strips import Strips
 
 _CHUNK_CPU = 2**18  # stays in the second-level cache
 _CHUNK_GPU = 2**22  # bounds what sorting needs
@@ -98,33 +100,110 @@ class SlicedMap(abc.ABC):
         return self
 
 
-class IndexedMap(SlicedMap):
-    """`partition` or `hadamard`: w_i = ± x_j / √n_j with one stored integer per weight.
-
-    Args:
-        name: `"partition"`, where x = θ, or `"hadamard"`, where x = H E θ.
-        dim: d.
-        ambient_dim: D.
-        seed: of the map.
-    """
+class TabulatedMap(SlicedMap):
+    """A map whose slices are read from a table that is made of θ once: `expand` makes it."""
 
     tabulates = True
 
-    def __init__(self, name: str, dim: int, ambient_dim: int, seed: int) -> None:
-        check_dims(dim, ambient_dim)
-        self.name, self.dim, self.ambient_dim = name, dim, ambient_dim
-        self.device = torch.device("cpu")
-        self._mixer = Mixer(dim, ambient_dim, seed) if name == "hadamard" else None
-        inner, spread_seed = dim, seed
-        if self._mixer is not None:
-            inner, spread_seed = self._mixer.size, self._mixer.spread_seed
+    @abc.abstractmethod
+    def expand(self, theta: torch.Tensor) -> torch.Tensor:
+        """Return the table in plain operations, (d,) → (m,)."""
+
+    @abc.abstractmethod
+    def contract(self, table: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
+        """Return the adjoint of `expand`, (m,) → (d,); it may overwrite the table on request."""
+
+    def table(self, theta: torch.Tensor) -> torch.Tensor:
+        """Return `expand(θ)`. Autograd stores nothing, so a table may be used again."""
+        if traced():
+            return self.expand(theta)
+        result: torch.Tensor = _Table.apply(theta, self, False)
+        return result
+
+
+class _Table(torch.autograd.Function):
+    """`expand`, or its adjoint: linear, so backward needs nothing from the forward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, sliced: TabulatedMap, transpose: bool) -> torch.Tensor:
+        ctx.sliced, ctx.transpose = sliced, transpose
+        return sliced.contract(x) if transpose else sliced.expand(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        sliced, transpose = ctx.sliced, ctx.transpose
+        if looked_into(grads[0]):
+            own = sliced.expand if transpose else sliced.contract
+            return own(grads[0]), None, None
+        if torch.is_grad_enabled():
+            return _Table.apply(grads[0], sliced, not transpose), None, None
+        if transpose:
+            return sliced.expand(grads[0]), None, None
+        return sliced.contract(grads[0], overwrite=True), None, None
+
+
+class StripSlices(TabulatedMap):
+    """`hadamard` where d > D / 32 and D > 2^16: the table is A θ itself, made in whole runs."""
+
+    def __init__(self, dim: int, ambient_dim: int, strips: Strips) -> None:
+        self.name, self.dim, self.ambient_dim = "hadamard", dim, ambient_dim
+        self.device, self._strips = torch.device("cpu"), strips
+
+    def expand(self, theta: torch.Tensor) -> torch.Tensor:
+        """Return A θ."""
+        return self._strips.mix(theta)
+
+    def contract(self, table: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
+        """Return Aᵀ v."""
+        return self._strips.unmix(table, overwrite)
+
+    def read(self, table: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """Return (A θ)[start:stop]."""
+        return table[..., start:stop]
+
+    def collect(self, v: torch.Tensor, start: int, stop: int, into: torch.Tensor) -> None:
+        """Add v in its place."""
+        into[start:stop] += v
+
+    def to(self, device: torch.device) -> Self:
+        """Return this map on another device."""
+        if device == self.device:
+            return self
+        new = copy.copy(self)
+        new.device, new._strips = device, self._strips.to(device)
+        return new
+
+    def checksum(self) -> str:
+        """Return the checksum of the map."""
+        return self._strips.checksum(None)
+
+
+class IndexedMap(TabulatedMap):
+    """`partition` or `hadamard`: w_i = ± x_j / √n_j with one stored integer per weight.
+
+    The table is (x / √n, -x / √n), or its first half where indices have signs.
+
+    Args:
+        dim: d.
+        ambient_dim: D.
+        seed: of the partition.
+        mixer: what makes x of θ for `hadamard`; x is θ for `partition`.
+    """
+
+    def __init__(
+        self, dim: int, ambient_dim: int, seed: int, mixer: Scattered | Strips | None = None
+    ) -> None:
+        self.name = "partition" if mixer is None else "hadamard"
+        self.dim, self.ambient_dim = dim, ambient_dim
+        self.device, self._mixer = torch.device("cpu"), mixer
+        inner = dim if mixer is None else mixer.size
         self._inner = inner
         self._signed = inner > LARGEST_SHUFFLED
         minus = np.int32(_SIGN if self._signed else inner)
         narrow = 2 * inner <= 2**15 and not self._signed
         index = np.empty(ambient_dim, np.int16 if narrow else np.int32)
         counts = np.zeros(inner, np.int64)
-        for start, coordinate, negative in deals(spread_seed, inner, ambient_dim):
+        for start, coordinate, negative in deals(seed, inner, ambient_dim):
             index[start : start + len(coordinate)] = coordinate + minus * negative
             counts += np.bincount(coordinate, minlength=inner)
         self._exact_scale = torch.from_numpy(1.0 / np.sqrt(counts.astype(np.float64)))
@@ -132,18 +211,8 @@ class IndexedMap(SlicedMap):
         self._index = torch.from_numpy(index)
         self._checksum: str | None = None
 
-    def table(self, theta: torch.Tensor) -> torch.Tensor:
-        """Return (x / √n, -x / √n), or its first half where indices have signs.
-
-        Autograd stores nothing, so a table may be used again.
-        """
-        if traced():
-            return self.expand(theta)
-        result: torch.Tensor = _Table.apply(theta, self, False)
-        return result
-
     def expand(self, theta: torch.Tensor) -> torch.Tensor:
-        """Return the table in plain operations."""
+        """Return the table."""
         if self._mixer is None:
             x = theta * self._scale_as(theta)
         else:
@@ -151,12 +220,14 @@ class IndexedMap(SlicedMap):
             x *= self._scale_as(x)
         return x if self._signed else torch.cat([x, -x], -1)
 
-    def contract(self, table: torch.Tensor) -> torch.Tensor:
-        """Return the adjoint of `expand`, (m,) → (d,)."""
+    def contract(self, table: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
+        """Return the adjoint of `expand`."""
         if not self._signed:
             table = table[..., : self._inner] - table[..., self._inner :]
-        x = table * self._scale_as(table)
-        return x if self._mixer is None else self._mixer.unmix(x)
+            overwrite = True
+        scale = self._scale_as(table)
+        x = table.mul_(scale) if overwrite else table * scale
+        return x if self._mixer is None else self._mixer.unmix(x, overwrite=True)
 
     def _scale_as(self, x: torch.Tensor) -> torch.Tensor:
         return self._scale if x.dtype == torch.float32 else self._exact_scale
@@ -212,22 +283,6 @@ def _signed(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     if values.dtype != torch.float32 or values.requires_grad or traced():
         return torch.where(index < 0, -values, values)
     return (values.view(torch.int32) ^ (index & _SIGN)).view(torch.float32)
-
-
-class _Table(torch.autograd.Function):
-    """`expand`, or its adjoint: linear, so backward needs nothing from the forward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, sliced: IndexedMap, transpose: bool) -> torch.Tensor:
-        ctx.sliced, ctx.transpose = sliced, transpose
-        return sliced.contract(x) if transpose else sliced.expand(x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        if looked_into(grads[0]):
-            own = ctx.sliced.expand if ctx.transpose else ctx.sliced.contract
-            return own(grads[0]), None, None
-        return _Table.apply(grads[0], ctx.sliced, not ctx.transpose), None, None
 
 
 class SparseSlices(SlicedMap):
@@ -348,8 +403,14 @@ def make_sliced(name: str, dim: int, ambient_dim: int, seed: int, **options: Any
     for option in options:
         if option not in known:
             raise invalid("options", expected=f"of {name!r}: {known or 'none'}", got=repr(option))
-    if name in ("partition", "hadamard"):
-        return IndexedMap(name, dim, ambient_dim, seed)
+    if name == "partition":
+        return IndexedMap(dim, ambient_dim, seed)
+    if name == "hadamard":
+        mixer = make_mixer(dim, ambient_dim, seed)
+        if needs_spread(mixer, ambient_dim):
+            return IndexedMap(dim, ambient_dim, mixer.spread_seed, mixer)
+        assert isinstance(mixer, Strips)
+        return StripSlices(dim, ambient_dim, mixer)
     entries = ambient_dim if name == "orthonormal" else 4 * options.get("nnz", 0)
     bytes_needed = 4 * dim * entries
     if name in ("orthonormal", "sparse") and bytes_needed > DENSE_BYTES:

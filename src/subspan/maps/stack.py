@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import abc
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
 from subspan.maps.base import LinearMap
-from subspan.maps.hadamard import HadamardMap, transform
+from subspan.maps.hadamard import HadamardMap, Scattered, transform
 from subspan.maps.partition import PartitionMap
 from subspan.maps.segments import SegmentSum
 
@@ -32,11 +33,33 @@ class MapStack(abc.ABC):
 
 def stack(maps: Sequence[LinearMap]) -> MapStack:
     """Return the fastest stack that serves all the maps."""
-    if all(isinstance(m, PartitionMap) for m in maps):
-        return _PartitionStack([m for m in maps if isinstance(m, PartitionMap)])
-    if all(isinstance(m, HadamardMap) for m in maps):
-        return _HadamardStack([m for m in maps if isinstance(m, HadamardMap)])
-    return _LoopStack(maps)
+    runs = _runs([_kind(m) for m in maps])
+    parts = [_kind(maps[a])(maps[a:b]) for a, b in runs]
+    return parts[0] if len(parts) == 1 else _Parts(parts, [maps[a:b] for a, b in runs])
+
+
+def _kind(one: LinearMap) -> Callable[[Sequence[Any]], MapStack]:
+    if isinstance(one, PartitionMap):
+        return _PartitionStack
+    if isinstance(one, HadamardMap) and isinstance(one.mixer, Scattered):
+        return _HadamardStack
+    return _LoopStack
+
+
+class _Parts(MapStack):
+    """Stacks of maps of different kinds, one below the other."""
+
+    def __init__(self, parts: Sequence[MapStack], maps: Sequence[Sequence[LinearMap]]) -> None:
+        self._parts, self._rows = parts, [len(own) for own in maps]
+        self._sizes = [sum(m.dim for m in own) for own in maps]
+
+    def forward(self, theta: torch.Tensor) -> torch.Tensor:
+        thetas = theta.split(self._sizes)
+        return torch.cat([p.forward(t) for p, t in zip(self._parts, thetas, strict=True)])
+
+    def adjoint(self, v: torch.Tensor) -> torch.Tensor:
+        rows = v.split(self._rows)
+        return torch.cat([p.adjoint(r) for p, r in zip(self._parts, rows, strict=True)])
 
 
 class _LoopStack(MapStack):
@@ -47,11 +70,20 @@ class _LoopStack(MapStack):
         self._maps, self._sizes = list(maps), [m.dim for m in maps]
 
     def forward(self, theta: torch.Tensor) -> torch.Tensor:
-        parts = theta.split(self._sizes)
-        return torch.stack([m._forward(t.clone()) for m, t in zip(self._maps, parts, strict=True)])
+        parts = zip(self._maps, theta.split(self._sizes), strict=True)
+        return _stacked([m._forward(self._own(m, t)) for m, t in parts])
 
     def adjoint(self, v: torch.Tensor) -> torch.Tensor:
-        return torch.cat([m._adjoint(row.clone()) for m, row in zip(self._maps, v, strict=True)])
+        parts = zip(self._maps, v, strict=True)
+        return torch.cat([m._adjoint(self._own(m, row)) for m, row in parts])
+
+    @staticmethod
+    def _own(one: LinearMap, x: torch.Tensor) -> torch.Tensor:
+        return x if isinstance(one, HadamardMap) else x.clone()  # that copies it anyway
+
+
+def _stacked(rows: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.stack(rows) if len(rows) > 1 else rows[0][None]
 
 
 class _PartitionStack(MapStack):
@@ -74,15 +106,17 @@ class _HadamardStack(MapStack):
     """E puts each θ into its own row-major stretch of an inner vector; equal sizes go together."""
 
     def __init__(self, maps: Sequence[HadamardMap]) -> None:
-        self._spread = _PartitionStack([m.spread for m in maps])
-        sizes = [m.mixer.size for m in maps]
+        self._spread = _PartitionStack([m.spread for m in maps if m.spread is not None])
+        mixers = [m.mixer for m in maps if isinstance(m.mixer, Scattered)]
+        sizes = [m.size for m in mixers]
         starts = torch.tensor([0, *sizes]).cumsum(0)
         self._inner = int(starts[-1])
         self._positions = torch.cat(
-            [m.mixer.positions + int(s) for m, s in zip(maps, starts[:-1], strict=True)]
+            [m.positions + int(s) for m, s in zip(mixers, starts[:-1], strict=True)]
         )
         # Maps of one size may differ: at n = D one transform, or two with signs between.
-        signs = [None if m.mixer.signs is None else m.mixer.signs.to(m.dtype) for m in maps]
+        dtype = maps[0].dtype
+        signs = [None if m.signs is None else m.signs.to(dtype) for m in mixers]
         self._groups = [
             (int(starts[i]), int(starts[j]), sizes[i], _rows(signs[i:j]))
             for i, j in _runs([(n, s is None) for n, s in zip(sizes, signs, strict=True)])

@@ -1,0 +1,149 @@
+"""`Strips`: the mixing of `HadamardMap` where d is large; every step moves whole runs of numbers.
+
+H E = T · S. S deals θ out in hands of d, as a partition does, but in lines of 64 coordinates: each
+hand puts the lines in random order and gives each a random sign. T cuts the n places into
+64 strips and applies the Walsh–Hadamard matrix of order 64 across them: to the first number of
+every strip, to the second of every strip, and so on. Both have orthonormal columns.
+
+Neither needs a cache that holds θ, as a gather number by number does, nor a transform of all n.
+A strip's length is odd, so that the places of lines differ from strip to strip; what the cut leaves
+over, fewer than 128 places at the beginning, is dealt out but not transformed. The 64 weights that T
+joins come from as many lines, whose other coordinates are in other groups: against fixed sets of
+weights (a layer, columns of a matrix, a random set) the subspace cannot be told from a uniformly
+random one (`tests/maps/test_large_maps.py`).
+"""
+
+from __future__ import annotations
+
+import copy
+import numpy as np
+import torch
+
+from subspan.canonical import digest, tensor_digest
+from subspan.maps.walsh import build_sylvester, sylvester
+from subspan.streams import derive, words
+
+_LINE = 64
+_SIDE = 8  # there are 8 × 8 strips; the matrix across them is H₈ ⊗ H₈
+_CHUNK_LINES = 2**12  # a mebibyte of float32, and so are 64 strips of
+_PANEL = 2**12
+
+
+class Strips:
+    """H E: R^d → R^n of a seed, n from 64 on. Immutable.
+
+    Args:
+        dim: d.
+        size: n.
+        seed: of the map.
+
+    Attributes:
+        size: n.
+        spread_seed: the seed of P.
+    """
+
+    def __init__(self, dim: int, size: int, seed: int) -> None:
+        self.size, self._dim = size, dim
+        self.spread_seed = derive(seed, "map", "hadamard")
+        hands, last = divmod(size, dim)
+        self._every = dim // _LINE  # lines in a hand
+        deals = [self._every] * hands + [min(last // _LINE, self._every)]
+        parts, signs = [], []
+        for hand, count in enumerate(deals):
+            keys = words(seed, "map", "hadamard", hand, start=0, count=self._every)
+            parts.append(np.argsort(keys, kind="stable")[:count])
+            # The order of keys is that of their high bits; the low one is free.
+            signs.append(1 - 2.0 * (keys[:count] & np.uint64(1)))
+        line = np.concatenate(parts)
+        uses = np.bincount(line, minlength=self._every)
+        self._line = torch.from_numpy(line)
+        self._factor = torch.from_numpy(np.concatenate(signs) / np.sqrt(uses[line]))
+        self._hands = hands
+        self._dealt = len(line) * _LINE  # places of whole lines; the rest of every hand follows
+        length = size // _SIDE**2
+        self._length = length - (length % 2 == 0)
+        self._skipped = size - _SIDE**2 * self._length
+
+    def mix(self, theta: torch.Tensor) -> torch.Tensor:
+        """Return H E θ, (..., d) → (..., n); differentiable."""
+        x = theta.new_empty(*theta.shape[:-1], self.size)
+        whole = self._every * _LINE
+        lines = theta[..., :whole].unflatten(-1, (-1, _LINE))
+        factor = self._factor.to(theta.dtype)[:, None]
+        fast = _in_cache(theta) and theta.ndim == 1
+        for a, b in self._chunks(theta):
+            place = x[..., a * _LINE : b * _LINE].unflatten(-1, (-1, _LINE))
+            if fast:
+                torch.index_select(lines, -2, self._line[a:b], out=place).mul_(factor[a:b])
+            else:
+                place.copy_(lines.index_select(-2, self._line[a:b]) * factor[a:b])
+        rest = (theta[..., whole:] * self._hands**-0.5).repeat(*[1] * (theta.ndim - 1), self._hands)
+        end = self._dealt + rest.shape[-1]
+        x[..., self._dealt : end] = rest
+        x[..., end:] = 0
+        return self._across(x, overwrite=True)
+
+    def unmix(self, x: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
+        """Return Eᵀ Hᵀ x, (..., n) → (..., d), which may overwrite x on request; differentiable."""
+        x = self._across(x, overwrite)
+        theta = x.new_zeros(*x.shape[:-1], self._dim)
+        whole = self._every * _LINE
+        lines = theta[..., :whole].unflatten(-1, (-1, _LINE))
+        factor = self._factor.to(x.dtype)[:, None]
+        for a, b in self._chunks(x):
+            part = x[..., a * _LINE : b * _LINE].unflatten(-1, (-1, _LINE))
+            lines.index_add_(-2, self._line[a:b], part * factor[a:b])
+        count = self._dim - whole
+        rest = x[..., self._dealt : self._dealt + self._hands * count]
+        rest = rest.unflatten(-1, (self._hands, count)).sum(-2)
+        theta[..., whole:] = rest * self._hands**-0.5
+        return theta
+
+    def _chunks(self, like: torch.Tensor) -> list[tuple[int, int]]:
+        """Return runs of lines: those that a cache holds, or else the hands.
+
+        A hand has no line twice, so that a GPU adds in an order of our own.
+        """
+        step = _CHUNK_LINES if _in_cache(like) else self._every
+        return [(a, min(a + step, len(self._line))) for a in range(0, len(self._line), step)]
+
+    def _across(self, x: torch.Tensor, overwrite: bool) -> torch.Tensor:
+        """Return T x, (..., n) → (..., n), in x's memory if it may be; its own inverse."""
+        shape = (_SIDE, _SIDE, self._length)
+        strips = x[..., self._skipped :].unflatten(-1, shape)
+        if not _in_cache(x):
+            return torch.cat([x[..., : self._skipped], _products(strips).flatten(-3)], -1)
+        out = x if overwrite else torch.empty_like(x)
+        out[..., : self._skipped] = x[..., : self._skipped]
+        result = out[..., self._skipped :].unflatten(-1, shape)
+        if x.ndim == 1 and self._length <= _PANEL:
+            h = sylvester(_SIDE, strips.dtype, strips.device)
+            torch.mm(h, torch.matmul(h, strips).flatten(-2), out=result.flatten(-2))
+            return out
+        targets = result.split(_PANEL, -1)
+        for panel, target in zip(strips.split(_PANEL, -1), targets, strict=True):
+            target.copy_(_products(panel))
+        return out
+
+    def to(self, device: torch.device) -> Strips:
+        """Return this mixing on another device."""
+        new = copy.copy(self)
+        new._line, new._factor = self._line.to(device), self._factor.to(device)
+        return new
+
+    def checksum(self, spread: str | None) -> str:
+        """Return the checksum of the map from that of its P, None where it has none."""
+        return digest(["hadamard", self.size, tensor_digest(self._line, self._factor), spread])
+
+
+def _products(strips: torch.Tensor) -> torch.Tensor:
+    """Return (H ⊗ H) x over the two axes before the last, in products of 8 × 8 blocks."""
+    matrix = build_sylvester if torch.compiler.is_compiling() else sylvester
+    h = matrix(_SIDE, strips.dtype, strips.device)
+    once = torch.matmul(h, strips)
+    return torch.matmul(h, once.flatten(-2)).view_as(once)
+
+
+def _in_cache(x: torch.Tensor) -> bool:
+    """Whether to work piece by piece, in x's own memory."""
+    return x.device.type == "cpu" and not x.requires_grad and not torch.compiler.is_compiling()
