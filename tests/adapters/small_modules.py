@@ -7,7 +7,8 @@ from torch import nn
 from torch.func import functional_call
 
 from subspan import maps
-from subspan.adapters import attach
+from subspan.adapters import attach, sliced
+from subspan.maps import hadamard, partition, strips
 
 
 def seeded(make, seed: int = 0):
@@ -106,3 +107,18 @@ def attached_net(name: str = "partition", depth: int = 3, uses: int = 1, dim: in
     handle = attach(module, dim, name, **kwargs)
     put(handle, coordinates(dim))
     return module, handle
+
+
+def let_small_maps_be_large(monkeypatch) -> None:
+    """Make maps of a few dozen numbers as those of millions: signed indices, hands, strips."""
+    monkeypatch.setattr(partition, "LARGEST_SHUFFLED", 8)
+    monkeypatch.setattr(sliced, "LARGEST_SHUFFLED", 8)
+    monkeypatch.setattr(partition, "_LINE", 2)
+    monkeypatch.setattr(partition, "_TILE", 8)
+    monkeypatch.setattr(partition, "_CHUNK_WEIGHTS", 24)
+    monkeypatch.setattr(hadamard, "_LARGEST", 8)
+    monkeypatch.setattr(hadamard, "_FEW", 64)
+    monkeypatch.setattr(strips, "_LINE", 2)
+    monkeypatch.setattr(strips, "_SIDE", 2)
+    monkeypatch.setattr(strips, "_CHUNK_LINES", 5)
+    monkeypatch.setattr(strips, "_PANEL", 3)

@@ -18,6 +18,8 @@ from subspan.adapters import Handle, attach
 
 DIM = 13
 
+pytestmark = pytest.mark.usefixtures("regime")
+
 
 def attached(name: str = "partition", **kwargs) -> tuple[torch.nn.Module, Handle]:
     module = mlp()

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from subspan.adapters.sliced import SlicedMap, looked_into, traced
+from subspan.adapters.sliced import SlicedMap
 from subspan.adapters.tables import SharedGradient, Table
+from subspan.maps.base import looked_into, traced
 
 
 def shift(
@@ -34,6 +35,7 @@ def shift(
     """
     if traced():
         return _plain(base, table.values, scale, sliced, start, still)
+    table.saved |= scale is not None
     result: torch.Tensor = _Shift.apply(
         table.values, scale, base, table.gradient, sliced, start, still
     )
@@ -67,8 +69,8 @@ class _Shift(torch.autograd.Function):
         start: int,
         still: int | None,
     ) -> torch.Tensor:
-        ctx.save_for_backward(table, scale)
-        ctx.gradient = gradient
+        ctx.save_for_backward(None if scale is None else table, scale)
+        ctx.gradient, ctx.size, ctx.dtype = gradient, len(table), table.dtype
         ctx.sliced, ctx.start, ctx.still = sliced, start, still
         out = torch.empty_like(base)
         if still is not None:
@@ -91,15 +93,16 @@ class _Shift(torch.autograd.Function):
         base = v if ctx.needs_input_grad[2] else None
         if torch.is_grad_enabled() or looked_into(v):
             v = _without(v, ctx.still)
-            pulls = _plain_backward(v, table, scale, ctx.sliced, ctx.start)
+            flat = v.reshape(-1).to(ctx.dtype)
+            pulls = _plain_backward(flat, table, scale, ctx.sliced, ctx.start, ctx.size)
             return *pulls, base, None, None, None, None
         if ctx.gradient is None:
-            pulled, new = torch.zeros_like(table), True
+            pulled, new = v.new_zeros(ctx.size, dtype=ctx.dtype), True
         else:
-            pulled, new = ctx.gradient.buffer(table)
+            pulled, new = ctx.gradient.buffer(ctx.size, ctx.dtype, v.device)
         slope = None if scale is None else torch.zeros_like(scale)
         for first, piece in _moving(ctx.sliced.chunk, ctx.still, v):
-            flat = piece.reshape(-1).to(table.dtype)
+            flat = piece.reshape(-1).to(ctx.dtype)
             a = ctx.start + first
             if scale is not None and slope is not None:
                 slope += flat @ ctx.sliced.read(table, a, a + len(flat))
@@ -109,23 +112,24 @@ class _Shift(torch.autograd.Function):
 
 
 def _plain_backward(
-    v: torch.Tensor,
-    table: torch.Tensor,
+    flat: torch.Tensor,
+    table: torch.Tensor | None,
     scale: torch.Tensor | None,
     sliced: SlicedMap,
     start: int,
+    size: int,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return the gradients as differentiable functions of v, the table and λ."""
-    flat = v.reshape(-1).to(table.dtype)
+    """Return the gradients as differentiable functions of a weight's own, the table and λ."""
     slope = None
-    if scale is not None:
+    if scale is not None and table is not None:
         slope = flat @ sliced.read(table, start, start + len(flat))
         flat = flat * scale
     if looked_into(flat):  # into a table of its own, in plain operations
         stop = start + len(flat)
-        pull = torch.func.vjp(lambda t: sliced.read(t, start, stop), torch.zeros_like(table))[1]
+        zero = torch.zeros(size, dtype=flat.dtype, device=flat.device)
+        pull = torch.func.vjp(lambda t: sliced.read(t, start, stop), zero)[1]
         return pull(flat)[0], slope
-    return _Collect.apply(flat, sliced, start, len(table)), slope
+    return _Collect.apply(flat, sliced, start, size), slope
 
 
 class _Collect(torch.autograd.Function):

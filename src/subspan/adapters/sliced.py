@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import abc
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
 import torch
-from torch.autograd import forward_ad
 
 from subspan import maps
 from subspan.canonical import chunked_digest
 from subspan.errors import invalid, unknown
-from subspan.maps.base import LinearMap, check_dims
+from subspan.maps.base import LinearMap, check_dims, looked_into, traced
 from subspan.maps.gaussian import DENSE_BYTES, GaussianMap
 from subspan.maps.hadamard import Scattered, make_mixer, needs_spread
 from subspan.maps.partition import LARGEST_SHUFFLED, deals
@@ -33,20 +32,6 @@ _CHUNK_CPU = 2**18  # stays in the second-level cache
 _CHUNK_GPU = 2**22  # bounds what sorting needs
 _DIGEST_CHUNK = 2**20
 _SIGN, _PLACE = -(2**31), 2**31 - 1  # the parts of an index that has a sign
-
-
-def traced() -> bool:
-    """Whether something looks into operations: a compiler, `torch.func` or forward mode."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
-    )
-
-
-def looked_into(tensor: torch.Tensor) -> bool:
-    """Whether `traced`, or the tensor stands for many, as in `is_grads_batched=True`."""
-    return traced() or torch._C._functorch.is_legacy_batchedtensor(tensor)
 
 
 class SlicedMap(abc.ABC):
@@ -71,9 +56,13 @@ class SlicedMap(abc.ABC):
     device: torch.device
     tabulates = False
 
-    @abc.abstractmethod
-    def table(self, theta: torch.Tensor) -> torch.Tensor:
-        """Return the numbers that slices are read from, (d,) → (m,); differentiable."""
+    def table(self, theta: torch.Tensor, memory: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the numbers that slices are read from, (d,) → (m,); differentiable.
+
+        They are θ itself unless the map `tabulates`. They may be written over those of another
+        table of this map that is given.
+        """
+        return theta
 
     @abc.abstractmethod
     def read(self, table: torch.Tensor, start: int, stop: int) -> torch.Tensor:
@@ -106,18 +95,18 @@ class TabulatedMap(SlicedMap):
     tabulates = True
 
     @abc.abstractmethod
-    def expand(self, theta: torch.Tensor) -> torch.Tensor:
-        """Return the table in plain operations, (d,) → (m,)."""
+    def expand(self, theta: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the table in plain operations, (d,) → (m,); in the memory of `out` if given."""
 
     @abc.abstractmethod
     def contract(self, table: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
         """Return the adjoint of `expand`, (m,) → (d,); it may overwrite the table on request."""
 
-    def table(self, theta: torch.Tensor) -> torch.Tensor:
+    def table(self, theta: torch.Tensor, memory: torch.Tensor | None = None) -> torch.Tensor:
         """Return `expand(θ)`. Autograd stores nothing, so a table may be used again."""
         if traced():
             return self.expand(theta)
-        result: torch.Tensor = _Table.apply(theta, self, False)
+        result: torch.Tensor = _Table.apply(theta, self, False, [memory])
         return result
 
 
@@ -125,21 +114,25 @@ class _Table(torch.autograd.Function):
     """`expand`, or its adjoint: linear, so backward needs nothing from the forward pass."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, sliced: TabulatedMap, transpose: bool) -> torch.Tensor:
+    def forward(
+        ctx: Any, x: torch.Tensor, sliced: TabulatedMap, transpose: bool, memory: Sequence[Any]
+    ) -> torch.Tensor:
         ctx.sliced, ctx.transpose = sliced, transpose
-        return sliced.contract(x) if transpose else sliced.expand(x)
+        if transpose:
+            return sliced.contract(x)
+        return sliced.expand(x, *(None if m is None else m.detach() for m in memory))
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         sliced, transpose = ctx.sliced, ctx.transpose
         if looked_into(grads[0]):
             own = sliced.expand if transpose else sliced.contract
-            return own(grads[0]), None, None
+            return own(grads[0]), None, None, None
         if torch.is_grad_enabled():
-            return _Table.apply(grads[0], sliced, not transpose), None, None
+            return _Table.apply(grads[0], sliced, not transpose, []), None, None, None
         if transpose:
-            return sliced.expand(grads[0]), None, None
-        return sliced.contract(grads[0], overwrite=True), None, None
+            return sliced.expand(grads[0]), None, None, None
+        return sliced.contract(grads[0], overwrite=True), None, None, None
 
 
 class StripSlices(TabulatedMap):
@@ -149,9 +142,9 @@ class StripSlices(TabulatedMap):
         self.name, self.dim, self.ambient_dim = "hadamard", dim, ambient_dim
         self.device, self._strips = torch.device("cpu"), strips
 
-    def expand(self, theta: torch.Tensor) -> torch.Tensor:
+    def expand(self, theta: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Return A θ."""
-        return self._strips.mix(theta)
+        return self._strips.mix(theta, out)
 
     def contract(self, table: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
         """Return Aᵀ v."""
@@ -211,14 +204,15 @@ class IndexedMap(TabulatedMap):
         self._index = torch.from_numpy(index)
         self._checksum: str | None = None
 
-    def expand(self, theta: torch.Tensor) -> torch.Tensor:
+    def expand(self, theta: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Return the table."""
+        memory = out if self._signed else None
         if self._mixer is None:
-            x = theta * self._scale_as(theta)
+            x = torch.mul(theta, self._scale_as(theta), out=memory)
         else:
-            x = self._mixer.mix(theta)
+            x = self._mixer.mix(theta, memory)
             x *= self._scale_as(x)
-        return x if self._signed else torch.cat([x, -x], -1)
+        return x if self._signed else torch.cat([x, -x], -1, out=out)
 
     def contract(self, table: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
         """Return the adjoint of `expand`."""
@@ -297,10 +291,6 @@ class SparseSlices(SlicedMap):
         self._rows, self._entry = rows[order], whole.entry.flatten()[order]
         self._column = order // whole.nnz
 
-    def table(self, theta: torch.Tensor) -> torch.Tensor:
-        """Return θ."""
-        return theta
-
     def _slice(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         edges = torch.tensor([start, stop], device=self.device)
         a, b = torch.searchsorted(self._rows, edges).tolist()
@@ -343,10 +333,6 @@ class RowSlices(SlicedMap):
         self.device, self._whole = torch.device("cpu"), whole
         self._rows: torch.Tensor | None = getattr(whole, "dense_rows", None)
         self._fused = getattr(whole, "fused", None)
-
-    def table(self, theta: torch.Tensor) -> torch.Tensor:
-        """Return θ."""
-        return theta
 
     def _parts(self, start: int, stop: int) -> Iterator[tuple[int, int, torch.Tensor]]:
         if self._rows is not None:

@@ -8,6 +8,7 @@ subspace, or a run of autograd's engine, in which checkpointed layers read their
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -16,7 +17,8 @@ import torch
 from torch import nn
 from torch.utils.weak import TensorWeakRef
 
-from subspan.adapters.sliced import SlicedMap, traced
+from subspan.adapters.sliced import SlicedMap
+from subspan.maps.base import traced
 
 
 class Pass:
@@ -71,24 +73,33 @@ class SharedGradient:
     def __init__(self) -> None:
         self._held: dict[int, TensorWeakRef] = {}  # by pass; replaced, never changed
 
-    def buffer(self, table: torch.Tensor) -> tuple[torch.Tensor, bool]:
-        """Return where to add a weight's gradient, and whether that is new to autograd."""
+    def buffer(
+        self, size: int, dtype: torch.dtype, device: torch.device
+    ) -> tuple[torch.Tensor, bool]:
+        """Return where to add a weight's gradient, (size,), and whether that is new to autograd."""
         task: int = torch._C._current_graph_task_id()
         known = self._held[task]() if task in self._held else None
         if known is not None:
             return known, False
-        new = torch.zeros_like(table)
+        new = torch.zeros(size, dtype=dtype, device=device)
         if task >= 0 and new.device.type == "cpu":
             alive = {other: ref for other, ref in self._held.items() if ref() is not None}
             self._held = {**alive, task: TensorWeakRef(new)}
         return new, True
 
 
-class Table(NamedTuple):
-    """What weights are read from; `gradient` is None where each hands over its own."""
+class Table:
+    """What weights are read from.
 
-    values: torch.Tensor
-    gradient: SharedGradient | None = None
+    Attributes:
+        values: the numbers.
+        gradient: where weights sum its gradient; None where each hands over its own.
+        saved: whether autograd may read the numbers again.
+    """
+
+    def __init__(self, values: torch.Tensor, gradient: SharedGradient | None = None) -> None:
+        self.values, self.gradient = values, gradient
+        self.saved = False
 
 
 class _Kept(NamedTuple):
@@ -135,19 +146,50 @@ class TableKeeper:
             return self._with_history(theta, sliced)
         now, place = _present(), _place(theta)
         version = -1 if theta.is_inference() else theta._version
-        kept = self._kept
-        if kept is not None and kept.theta is theta and kept.place == place:
-            if now is not None and kept.seen == now and kept.version == version:
-                return kept.table
-            if kept.copy is not None and torch.equal(kept.copy, theta):
-                self._kept = kept._replace(version=version, seen=now)
-                return kept.table
-        table = Table(_differentiable(theta, sliced), SharedGradient())
+        known = self._known(theta, now, place, version)
+        if known is not None:
+            return known
+        old_table, old_copy = self._memory(theta)
+        table = Table(_differentiable(theta, sliced, old_table), SharedGradient())
         with torch.inference_mode(False):
-            # New memory: another thread may be comparing with the old copy.
-            copy = theta.detach().clone() if theta.device.type == "cpu" else None
+            if theta.device.type != "cpu":
+                copy = None
+            elif old_copy is None:
+                copy = theta.detach().clone()
+            else:
+                copy = old_copy.copy_(theta.detach())
         self._kept = _Kept(theta, copy, place, version, table, now)
         return table
+
+    def _known(
+        self, theta: torch.Tensor, now: Pass | int | None, place: tuple[Any, ...], version: int
+    ) -> Table | None:
+        kept = self._kept
+        if kept is None or kept.theta is not theta or kept.place != place:
+            return None
+        if now is not None and kept.seen == now and kept.version == version:
+            return kept.table
+        if kept.copy is None or not torch.equal(kept.copy, theta):
+            return None
+        self._kept = kept._replace(version=version, seen=now)
+        return kept.table
+
+    def _memory(self, theta: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Return the memory of the table that was kept and of its θ, where nobody reads them.
+
+        Fresh memory costs more than what is written there. Another thread that reads them holds a
+        reference, and once they are not kept none can get one.
+        """
+        kept, self._kept = self._kept, None
+        if kept is None or kept.copy is None:
+            return None, None
+        table, copy = kept.table, kept.copy
+        del kept
+        mine = 2  # references, of which getrefcount's argument is one
+        if (copy.dtype, copy.device) != (theta.dtype, theta.device) or copy.shape != theta.shape:
+            return None, None
+        free = not table.saved and sys.getrefcount(table) <= mine
+        return table.values if free else None, copy if sys.getrefcount(copy) <= mine else None
 
     def _with_history(self, theta: torch.Tensor, sliced: SlicedMap) -> Table:
         now = _running.get()
@@ -176,10 +218,12 @@ class TableKeeper:
         return known[1]
 
 
-def _differentiable(theta: torch.Tensor, sliced: SlicedMap) -> torch.Tensor:
-    """Return the table of θ, fit for every mode that it may be read in."""
+def _differentiable(
+    theta: torch.Tensor, sliced: SlicedMap, memory: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return the table of θ, fit for every mode that it may be read in; in given memory if any."""
     with torch.inference_mode(False), torch.enable_grad():
-        return sliced.table(theta)
+        return sliced.table(theta, memory)
 
 
 def _place(theta: torch.Tensor) -> tuple[Any, ...]:

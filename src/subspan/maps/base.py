@@ -6,8 +6,23 @@ import abc
 from typing import Any, Protocol, Self
 
 import torch
+from torch.autograd import forward_ad
 
 from subspan.errors import invalid
+
+
+def traced() -> bool:
+    """Whether something looks into operations: a compiler, `torch.func` or forward mode."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+    )
+
+
+def looked_into(tensor: torch.Tensor) -> bool:
+    """Whether `traced`, or the tensor stands for many, as in `is_grads_batched=True`."""
+    return traced() or torch._C._functorch.is_legacy_batchedtensor(tensor)
 
 
 class Linear(Protocol):
@@ -31,7 +46,8 @@ class _Apply(torch.autograd.Function):
 
     @staticmethod
     def forward(x: torch.Tensor, linear_map: Linear, transpose: bool) -> torch.Tensor:
-        return linear_map._adjoint(x) if transpose else linear_map._forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return linear_map._adjoint(x) if transpose else linear_map._forward(x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:

@@ -80,8 +80,8 @@ class Scattered:
             self.signs = torch.from_numpy(1 - 2 * bits)
         self.spread_seed = derive(seed, "map", "hadamard")
 
-    def mix(self, theta: torch.Tensor) -> torch.Tensor:
-        """Return H E θ, (..., d) → (..., n); differentiable."""
+    def mix(self, theta: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Return H E θ, (..., d) → (..., n); differentiable. It has no use for `out`."""
         inner = theta.new_zeros(*theta.shape[:-1], self.size)
         inner[..., self.positions] = theta
         return transform(inner, self._signs_as(theta))

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from subspan.canonical import digest, tensor_digest
+from subspan.maps.base import looked_into
 from subspan.maps.walsh import build_sylvester, sylvester
 from subspan.streams import derive, words
 
@@ -62,23 +63,25 @@ class Strips:
         self._dealt = len(line) * _LINE  # places of whole lines; the rest of every hand follows
         length = size // _SIDE**2
         self._length = length - (length % 2 == 0)
-        self._skipped = size - _SIDE**2 * self._length
 
-    def mix(self, theta: torch.Tensor) -> torch.Tensor:
-        """Return H E θ, (..., d) → (..., n); differentiable."""
-        x = theta.new_empty(*theta.shape[:-1], self.size)
-        whole = self._every * _LINE
-        lines = theta[..., :whole].unflatten(-1, (-1, _LINE))
+    def mix(self, theta: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Return H E θ, (..., d) → (..., n); differentiable, unless written to `out`."""
+        whole, batch = self._every * _LINE, theta.shape[:-1]
+        lines = _lines(theta[..., :whole])
         factor = self._factor.to(theta.dtype)[:, None]
-        fast = _in_cache(theta) and theta.ndim == 1
-        for a, b in self._chunks(theta):
-            place = x[..., a * _LINE : b * _LINE].unflatten(-1, (-1, _LINE))
-            if fast:
+        rest = (theta[..., whole:] * self._hands**-0.5).repeat(*[1] * len(batch), self._hands)
+        end = self._dealt + rest.shape[-1]
+        if _recorded(theta):
+            dealt = lines.index_select(-2, self._line) * factor
+            none = theta.new_zeros(*batch, self.size - end)
+            return self._across(torch.cat([dealt.reshape(*batch, -1), rest, none], -1))
+        x = theta.new_empty(*batch, self.size) if out is None else out
+        for a, b in self._chunks():
+            place = _lines(x[..., a * _LINE : b * _LINE])
+            if place.is_contiguous():
                 torch.index_select(lines, -2, self._line[a:b], out=place).mul_(factor[a:b])
             else:
-                place.copy_(lines.index_select(-2, self._line[a:b]) * factor[a:b])
-        rest = (theta[..., whole:] * self._hands**-0.5).repeat(*[1] * (theta.ndim - 1), self._hands)
-        end = self._dealt + rest.shape[-1]
+                place.copy_(lines.index_select(-2, self._line[a:b])).mul_(factor[a:b])
         x[..., self._dealt : end] = rest
         x[..., end:] = 0
         return self._across(x, overwrite=True)
@@ -86,43 +89,43 @@ class Strips:
     def unmix(self, x: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
         """Return Eᵀ Hᵀ x, (..., n) → (..., d), which may overwrite x on request; differentiable."""
         x = self._across(x, overwrite)
-        theta = x.new_zeros(*x.shape[:-1], self._dim)
-        whole = self._every * _LINE
-        lines = theta[..., :whole].unflatten(-1, (-1, _LINE))
+        whole, batch = self._every * _LINE, x.shape[:-1]
         factor = self._factor.to(x.dtype)[:, None]
-        for a, b in self._chunks(x):
-            part = x[..., a * _LINE : b * _LINE].unflatten(-1, (-1, _LINE))
-            lines.index_add_(-2, self._line[a:b], part * factor[a:b])
-        count = self._dim - whole
-        rest = x[..., self._dealt : self._dealt + self._hands * count]
-        rest = rest.unflatten(-1, (self._hands, count)).sum(-2)
-        theta[..., whole:] = rest * self._hands**-0.5
+        rest = x[..., self._dealt : self._dealt + self._hands * (self._dim - whole)]
+        rest = rest.reshape(*batch, self._hands, self._dim - whole).sum(-2) * self._hands**-0.5
+        if _recorded(x):
+            dealt = _lines(x[..., : self._dealt]) * factor
+            lines = x.new_zeros(*batch, self._every, _LINE).index_add(-2, self._line, dealt)
+            return torch.cat([lines.reshape(*batch, -1), rest], -1)
+        theta = x.new_zeros(*batch, self._dim)
+        lines = _lines(theta[..., :whole])
+        for a, b in self._chunks():
+            part = _lines(x[..., a * _LINE : b * _LINE]) * factor[a:b]
+            lines.index_add_(-2, self._line[a:b], part)
+        theta[..., whole:] = rest
         return theta
 
-    def _chunks(self, like: torch.Tensor) -> list[tuple[int, int]]:
+    def _chunks(self) -> list[tuple[int, int]]:
         """Return runs of lines: those that a cache holds, or else the hands.
 
         A hand has no line twice, so that a GPU adds in an order of our own.
         """
-        step = _CHUNK_LINES if _in_cache(like) else self._every
+        step = _CHUNK_LINES if self._line.device.type == "cpu" else self._every
         return [(a, min(a + step, len(self._line))) for a in range(0, len(self._line), step)]
 
-    def _across(self, x: torch.Tensor, overwrite: bool) -> torch.Tensor:
+    def _across(self, x: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
         """Return T x, (..., n) → (..., n), in x's memory if it may be; its own inverse."""
-        shape = (_SIDE, _SIDE, self._length)
-        strips = x[..., self._skipped :].unflatten(-1, shape)
-        if not _in_cache(x):
-            return torch.cat([x[..., : self._skipped], _products(strips).flatten(-3)], -1)
+        shape = (*x.shape[:-1], _SIDE, _SIDE, self._length)
+        skipped = self.size - _SIDE**2 * self._length
+        strips = x[..., skipped:].view(shape)
+        if _recorded(x):
+            return torch.cat([x[..., :skipped], _products(strips).view(*x.shape[:-1], -1)], -1)
         out = x if overwrite else torch.empty_like(x)
-        out[..., : self._skipped] = x[..., : self._skipped]
-        result = out[..., self._skipped :].unflatten(-1, shape)
-        if x.ndim == 1 and self._length <= _PANEL:
-            h = sylvester(_SIDE, strips.dtype, strips.device)
-            torch.mm(h, torch.matmul(h, strips).flatten(-2), out=result.flatten(-2))
-            return out
-        targets = result.split(_PANEL, -1)
-        for panel, target in zip(strips.split(_PANEL, -1), targets, strict=True):
-            target.copy_(_products(panel))
+        out[..., :skipped] = x[..., :skipped]
+        panel = _PANEL if x.device.type == "cpu" else self._length
+        targets = out[..., skipped:].view(shape).split(panel, -1)
+        for source, target in zip(strips.split(panel, -1), targets, strict=True):
+            _products(source, target)
         return out
 
     def to(self, device: torch.device) -> Strips:
@@ -133,17 +136,30 @@ class Strips:
 
     def checksum(self, spread: str | None) -> str:
         """Return the checksum of the map from that of its P, None where it has none."""
-        return digest(["hadamard", self.size, tensor_digest(self._line, self._factor), spread])
+        shape = [self.size, _LINE, _SIDE, self._length]
+        return digest(["strips", shape, tensor_digest(self._line, self._factor), spread])
 
 
-def _products(strips: torch.Tensor) -> torch.Tensor:
+def _lines(x: torch.Tensor) -> torch.Tensor:
+    return x.view(*x.shape[:-1], -1, _LINE)
+
+
+def _products(strips: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
     """Return (H ⊗ H) x over the two axes before the last, in products of 8 × 8 blocks."""
     matrix = build_sylvester if torch.compiler.is_compiling() else sylvester
     h = matrix(_SIDE, strips.dtype, strips.device)
-    once = torch.matmul(h, strips)
-    return torch.matmul(h, once.flatten(-2)).view_as(once)
+    flat = (*strips.shape[:-2], -1)
+    once = torch.matmul(h, strips).reshape(flat)
+    if _SIDE.bit_length() % 2 == 0:
+        h = h * 0.5  # h is scaled by the power of two in √8
+    if out is None:
+        return torch.matmul(h, once).view(strips.shape)
+    if out.is_contiguous():
+        torch.matmul(h, once, out=out.view(flat))
+        return out
+    return out.copy_(torch.matmul(h, once).view(strips.shape))
 
 
-def _in_cache(x: torch.Tensor) -> bool:
-    """Whether to work piece by piece, in x's own memory."""
-    return x.device.type == "cpu" and not x.requires_grad and not torch.compiler.is_compiling()
+def _recorded(x: torch.Tensor) -> bool:
+    """Whether plain operations are wanted, which write to no memory twice."""
+    return looked_into(x) or (x.requires_grad and torch.is_grad_enabled())
