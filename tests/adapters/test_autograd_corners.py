@@ -187,3 +187,55 @@ def test_detached_handles_keep_no_table():
     handle.detach()
     assert handle.tables._kept is None
     assert torch.equal(copy.deepcopy(module)(inputs()), mlp()(inputs()))
+
+
+@pytest.mark.parametrize("name", ["partition", "hadamard"])
+def test_a_backward_pass_within_autocast_rounds_nothing(name):
+    module, handle = attached(name, per_layer_scale=True)
+
+    def gradients(enabled: bool) -> list[torch.Tensor]:
+        loss = sum((w * w.detach()).sum() for w in (module[0].weight, module[-1].weight))
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            return list(torch.autograd.grad(loss, [handle.theta, handle.scales]))
+
+    for one, other in zip(gradients(True), gradients(False), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_map_within_autocast_keeps_its_dtype():
+    for name in maps.names():
+        a = maps.make(name, dim=30, ambient_dim=100, seed=0)
+        theta, v = torch.linspace(-1, 1, 30), torch.linspace(-1, 1, 100)
+        with torch.autocast("cpu", torch.bfloat16):
+            image, pulled = a(theta), a.adjoint(v)
+        assert torch.equal(image, a(theta)), name
+        assert torch.equal(pulled, a.adjoint(v)), name
+
+
+@pytest.mark.parametrize("name", ["partition", "hadamard"])
+def test_a_table_that_somebody_reads_is_not_written_over(name):
+    module, handle = attached(name)
+    module(inputs())
+    held = handle.tables.table(handle.theta, handle._sliced)
+    before = held.values.detach().clone()
+    with torch.no_grad():
+        handle.theta.add_(1)
+    out = module(inputs())
+    assert torch.equal(held.values, before)
+    torch.testing.assert_close(out, reference(name)(handle.theta.detach(), inputs()))
+
+
+@pytest.mark.parametrize("name", ["partition", "hadamard"])
+@pytest.mark.parametrize("per_layer_scale", [False, True])
+def test_a_graph_that_waits_keeps_the_table_it_needs(name, per_layer_scale):
+    module, handle = attached(name, per_layer_scale=per_layer_scale)
+    wanted = [handle.theta] + ([handle.scales] if per_layer_scale else [])
+    alone = torch.autograd.grad(module(inputs()).square().sum(), wanted)
+    loss = module(inputs()).square().sum()
+    with torch.no_grad():
+        handle.theta.data.mul_(-3)  # counts up no version
+        module(inputs())
+        handle.theta.data.mul_(7)
+        module(inputs())
+    for one, other in zip(torch.autograd.grad(loss, wanted), alone, strict=True):
+        torch.testing.assert_close(one, other)

@@ -62,6 +62,23 @@ def test_the_cost_in_d_does_not_grow_with_the_number_of_weights(name):
     assert counted_step(name, 2, 6) == (made, 1)
 
 
+@pytest.mark.parametrize("name", INDEXED)
+def test_a_step_asks_for_no_memory_for_its_table(name):
+    module, handle = attached_net(name)
+
+    def places() -> tuple[int, ...]:
+        module(inputs()).sum().backward()
+        kept = handle.tables._kept
+        return kept.table.values.data_ptr(), kept.copy.data_ptr()
+
+    first = places()
+    put(handle, coordinates(DIM, seed=5))
+    assert places() == first
+    fresh, other = attached_net(name)
+    put(other, coordinates(DIM, seed=5))
+    assert torch.equal(module(inputs()), fresh(inputs()))
+
+
 def count_transforms(monkeypatch) -> list[str]:
     calls: list[str] = []
 

@@ -1,4 +1,5 @@
-"""Maps of more inner coordinates than a cache holds: dealt in tiles, transformed in blocks.
+"""Maps of more inner coordinates than a cache holds: dealt in tiles or lines, transformed in
+strips.
 
 Where the size does not matter the limits are made small, so that every edge is met.
 """
@@ -20,12 +21,13 @@ NAMES = ("partition", "hadamard")
 
 @pytest.fixture
 def small(monkeypatch):
-    """Let hands of more than 64 be dealt in tiles of 16, and Hadamard's blocks be of 32."""
+    """Let hands of more than 64 be dealt in tiles of 16, and Hadamard maps have 16 strips."""
     monkeypatch.setattr(partition, "LARGEST_SHUFFLED", 64)
     monkeypatch.setattr(partition, "_LINE", 4)
     monkeypatch.setattr(partition, "_TILE", 16)
     monkeypatch.setattr(partition, "_CHUNK_WEIGHTS", 48)
     monkeypatch.setattr(hadamard, "_LARGEST", 64)
+    monkeypatch.setattr(hadamard, "_FEW", 16)
     monkeypatch.setattr(strips, "_LINE", 4)
     monkeypatch.setattr(strips, "_SIDE", 4)
     monkeypatch.setattr(strips, "_CHUNK_LINES", 7)
@@ -94,11 +96,54 @@ def test_any_two_weights_of_different_hands_share_a_coordinate_with_the_same_cha
 
 
 @pytest.mark.usefixtures("small")
-def test_a_run_of_weights_is_not_confined_to_the_dimensions_of_a_block():
-    # A block of 32 has about 16 dimensions: laid side by side, two would leave 64 weights 32. What
-    # is missing to 64 are lines of four whose part of a block happens to be singular.
-    dense = maps.make("hadamard", dim=320, ambient_dim=640, seed=0, dtype=torch.float64).dense()
-    assert torch.linalg.matrix_rank(dense[100:164]) >= 60
+@pytest.mark.parametrize(("dim", "ambient_dim"), SIZES)
+@pytest.mark.parametrize("name", NAMES)
+def test_an_adjoint_leaves_what_it_is_given(name, dim, ambient_dim):
+    v = torch.linspace(-2, 1, ambient_dim).sin()
+    before = v.clone()
+    maps.make(name, dim=dim, ambient_dim=ambient_dim, seed=5).adjoint(v)
+    assert torch.equal(v, before)
+
+
+def fixed_sets(size: int, count: int) -> dict[str, np.ndarray]:
+    """Sets of about `count` of `size` weights that a network may have the stiff ones in."""
+    weight, part = np.arange(size), count / size
+    return {
+        "first": weight[:count],
+        "last": weight[-count:],
+        "a layer": weight[size // 3 : size // 3 + count],
+        "columns of a matrix": weight[weight % 96 < 96 * part],
+        "multiples of a line": weight[weight % 64 < 64 * part],
+        "rows of a matrix": weight[(weight // 96) % round(1 / part) == 0],
+        "every so many strips": weight[(weight * 64 // size) % round(1 / part) == 0],
+        "random": np.random.default_rng(0).permutation(size)[:count],
+    }
+
+
+def shares(name: str, dim: int, size: int) -> dict[str, np.ndarray]:
+    """How much of each direction of a fixed set of weights the subspace holds, in order."""
+    dense = maps.make(name, dim=dim, ambient_dim=size, seed=0).dense()
+    return {
+        key: torch.linalg.eigvalsh(dense[rows] @ dense[rows].T).numpy()
+        for key, rows in fixed_sets(size, dim // 2).items()
+    }
+
+
+@pytest.mark.parametrize("dim", [2100, 3000])
+def test_fixed_weights_cannot_tell_it_from_a_random_subspace(dim):
+    """Wachter (1980): the law of the product of two free projections, and its edges."""
+    size = 17_001
+    for key, found in shares("hadamard", dim, size).items():
+        a, b = dim / size, len(found) / size
+        edges = [((a * (1 - b)) ** 0.5 + sign * (b * (1 - a)) ** 0.5) ** 2 for sign in (-1, 1)]
+        assert found.min() > 0.85 * edges[0], key
+        assert found.max() < 1.1 * edges[1], key
+        assert abs(found.var() / (a * (1 - a) * b) - 1) < 0.06, key
+
+
+def test_fixed_weights_tell_a_partition():
+    found = shares("partition", 2100, 17_001)["random"]
+    assert np.mean(found < 1e-6) > 0.1  # directions that it does not reach at all
 
 
 GOLDEN = {

@@ -10,7 +10,7 @@ import torch
 
 from subspan.adapters.sliced import SlicedMap
 from subspan.adapters.tables import SharedGradient, Table
-from subspan.maps.base import looked_into, traced
+from subspan.maps.base import at_full_precision, looked_into, traced
 
 
 def shift(
@@ -87,6 +87,7 @@ class _Shift(torch.autograd.Function):
         return out
 
     @staticmethod
+    @at_full_precision
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         table, scale = ctx.saved_tensors
         v = grads[0].to_dense() if grads[0].layout != torch.strided else grads[0]

@@ -20,7 +20,7 @@ import torch
 from subspan import maps
 from subspan.canonical import chunked_digest
 from subspan.errors import invalid, unknown
-from subspan.maps.base import LinearMap, check_dims, looked_into, traced
+from subspan.maps.base import LinearMap, at_full_precision, check_dims, looked_into, traced
 from subspan.maps.gaussian import DENSE_BYTES, GaussianMap
 from subspan.maps.hadamard import Scattered, make_mixer, needs_spread
 from subspan.maps.partition import LARGEST_SHUFFLED, deals
@@ -123,6 +123,7 @@ class _Table(torch.autograd.Function):
         return sliced.expand(x, *(None if m is None else m.detach() for m in memory))
 
     @staticmethod
+    @at_full_precision
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         sliced, transpose = ctx.sliced, ctx.transpose
         if looked_into(grads[0]):

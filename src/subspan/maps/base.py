@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import functools
+from collections.abc import Callable
 from typing import Any, Protocol, Self
 
 import torch
@@ -23,6 +25,17 @@ def traced() -> bool:
 def looked_into(tensor: torch.Tensor) -> bool:
     """Whether `traced`, or the tensor stands for many, as in `is_grads_batched=True`."""
     return traced() or torch._C._functorch.is_legacy_batchedtensor(tensor)
+
+
+def at_full_precision(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a backward pass, which may run within a user's autocast."""
+
+    @functools.wraps(backward)
+    def unrounded(ctx: Any, *grads: torch.Tensor) -> Any:
+        with torch.autocast(grads[0].device.type, enabled=False):
+            return backward(ctx, *grads)
+
+    return unrounded
 
 
 class Linear(Protocol):
