@@ -233,8 +233,8 @@ def test_the_same_step_gives_the_same_bits():
 
 
 def test_a_buffer_that_autograd_let_go_is_not_found_again():
-    shared = SharedGradient()
-    outside = [shared.buffer(4, torch.float32, torch.device("cpu")) for _ in range(2)]  # no pass: nobody to sum for
+    shared, like = SharedGradient(), (4, torch.float32, torch.device("cpu"))
+    outside = [shared.buffer(*like) for _ in range(2)]  # no pass: nobody to sum for
     assert [new for _, new in outside] == [True, True]
     assert outside[0][0] is not outside[1][0]
     seen: list[bool] = []
@@ -246,11 +246,11 @@ def test_a_buffer_that_autograd_let_go_is_not_found_again():
 
         @staticmethod
         def backward(ctx, grad):
-            held, new = shared.buffer(4, torch.float32, torch.device("cpu"))
+            held, new = shared.buffer(*like)
             seen.append(new)
-            seen.append(shared.buffer(4, torch.float32, torch.device("cpu"))[1])
+            seen.append(shared.buffer(*like)[1])
             del held
-            seen.append(shared.buffer(4, torch.float32, torch.device("cpu"))[1])
+            seen.append(shared.buffer(*like)[1])
             return grad
 
     Probe.apply(torch.ones((), requires_grad=True)).backward()

@@ -1,10 +1,10 @@
 """Maps cut along the weights: A θ and Aᵀ v for one tensor's slice [start, stop) at a time.
 
-The same A as `subspan.maps.make` gives, bit for bit in float32, but never a vector of all D
-weights beside the module's own, but for `hadamard` with d > D / 32: there the table that slices are
-read from is A θ. Otherwise `partition` and `hadamard` keep one small integer per weight (two bytes
-while 2 n ≤ 2¹⁵, else four), which points into a table of n numbers and their negatives. A table too
-large for a cache has no negatives: there the integer's top bit is the sign.
+The same A as `subspan.maps.make` gives, bit for bit in float32. `partition` and `hadamard` keep one
+small integer per weight (two bytes while 2 n ≤ 2¹⁵, else four), which points into a table of n
+numbers and their negatives. A table too large for a cache has no negatives: there the integer's top
+bit is the sign. So no vector of all D weights is made beside the module's own, but for one case:
+`hadamard` with d > D / 128 keeps no integers, and the table that slices are read from is A θ.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class _Table(torch.autograd.Function):
 
 
 class StripSlices(TabulatedMap):
-    """`hadamard` where d > D / 32 and D > 2^16: the table is A θ itself, made in whole runs."""
+    """`hadamard` where d > D / 128, and both are large: the table is A θ, made in whole runs."""
 
     def __init__(self, dim: int, ambient_dim: int, strips: Strips) -> None:
         self.name, self.dim, self.ambient_dim = "hadamard", dim, ambient_dim

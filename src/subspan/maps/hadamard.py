@@ -4,12 +4,12 @@ A = P · H · E. E puts θ ∈ R^d at d random places of R^n, H is orthonormal, 
 from R^n to R^D. Each factor has orthonormal columns, so A has too, exactly, for every d ≤ D. Three
 cases:
 
-- n is a power of two, at least 8 d and 1024, where that is at most 2^16 and D: H is the
+- n is a power of two, at least 8 d and 1024, where that is at most 2^14 and D: H is the
   Walsh–Hadamard transform. It costs O(d log d) and the rest is one gather.
-- otherwise, where D is at most 2^16, n = D: H is the transform of the first 2^k places, random
+- otherwise, where D is at most 2^14, n = D: H is the transform of the first 2^k places, random
   signs, and the transform of the last 2^k, with 2^k the largest power of two up to D; P is a signed
   permutation. O(D log D).
-- otherwise H E is `Strips`, and n is 8 d, or D where 32 d > D; there is no P then. O(D).
+- otherwise H E is `Strips`, and n is 8 d, or D where 128 d > D; there is no P then. O(D).
 
 The factor of eight keeps the subspace from showing that P deals weights out in groups: with n = d
 it would be a partition's own, which on an ill-conditioned well in the axes of the weights needs up
@@ -54,7 +54,7 @@ def transform(
 
 
 class Scattered:
-    """H E: R^d → R^n of a seed, n ≤ 2^16. Immutable.
+    """H E: R^d → R^n of a seed, n ≤ 2^14. Immutable.
 
     Args:
         dim: d.
@@ -122,7 +122,7 @@ def needs_spread(mixer: Scattered | Strips, ambient_dim: int) -> bool:
 
 
 class HadamardMap(LinearMap):
-    """A with exactly orthonormal columns. O(D + d log d) per use; O(D log D) at most."""
+    """A with exactly orthonormal columns. O(D) per use; O(D log D) where n = D ≤ 2^14 < 8 d."""
 
     def __init__(
         self,

@@ -82,7 +82,7 @@ class _LoopStack(MapStack):
         return x if isinstance(one, HadamardMap) else x.clone()  # that copies it anyway
 
 
-def _stacked(rows: Sequence[torch.Tensor]) -> torch.Tensor:
+def _stacked(rows: list[torch.Tensor]) -> torch.Tensor:
     return torch.stack(rows) if len(rows) > 1 else rows[0][None]
 
 

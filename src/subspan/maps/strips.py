@@ -7,15 +7,16 @@ every strip, to the second of every strip, and so on. Both have orthonormal colu
 
 Neither needs a cache that holds θ, as a gather number by number does, nor a transform of all n.
 A strip's length is odd, so that the places of lines differ from strip to strip; what the cut leaves
-over, fewer than 128 places at the beginning, is dealt out but not transformed. The 64 weights that T
-joins come from as many lines, whose other coordinates are in other groups: against fixed sets of
-weights (a layer, columns of a matrix, a random set) the subspace cannot be told from a uniformly
-random one (`tests/maps/test_large_maps.py`).
+over, fewer than 128 places at the beginning, is dealt out but not transformed. The 64 weights that
+T joins come from as many lines, whose other coordinates are in other groups: fixed sets of weights
+(a layer, columns of a matrix, a random set) cannot tell the subspace from a uniformly random one
+(`tests/maps/test_large_maps.py`).
 """
 
 from __future__ import annotations
 
 import copy
+
 import numpy as np
 import torch
 
