@@ -7,7 +7,7 @@ from torch import nn
 from torch.func import functional_call
 
 from subspan import maps
-from subspan.adapters import attach, sliced
+from subspan.adapters import attach, tabulated
 from subspan.maps import hadamard, partition, strips
 
 
@@ -112,7 +112,7 @@ def attached_net(name: str = "partition", depth: int = 3, uses: int = 1, dim: in
 def let_small_maps_be_large(monkeypatch) -> None:
     """Make maps of a few dozen numbers as those of millions: signed indices, hands, strips."""
     monkeypatch.setattr(partition, "LARGEST_SHUFFLED", 8)
-    monkeypatch.setattr(sliced, "LARGEST_SHUFFLED", 8)
+    monkeypatch.setattr(tabulated, "LARGEST_SHUFFLED", 8)
     monkeypatch.setattr(partition, "_LINE", 2)
     monkeypatch.setattr(partition, "_TILE", 8)
     monkeypatch.setattr(partition, "_CHUNK_WEIGHTS", 24)

@@ -11,8 +11,10 @@ from small_modules import coordinates
 import subspan
 from subspan import maps
 from subspan.adapters import shift
-from subspan.adapters.sliced import IndexedMap, RowSlices, make_sliced
+from subspan.adapters.make_sliced import make_sliced
+from subspan.adapters.rows import RowSlices
 from subspan.adapters.tables import Table
+from subspan.adapters.tabulated import IndexedMap
 from subspan.maps.gaussian import GaussianMap
 
 # (d, D, cuts): one coordinate, whole hands, an odd rest, d = D, and both widths of integers

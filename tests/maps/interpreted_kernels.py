@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from subspan import attach
-from subspan.adapters.sliced import RowSlices
+from subspan.adapters.rows import RowSlices
 from subspan.maps import gaussian, gaussian_triton
 from subspan.maps.gaussian import GaussianMap
 from subspan.testing import check_map

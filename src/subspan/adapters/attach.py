@@ -12,12 +12,13 @@ from torch import nn
 from subspan.adapters import buffers
 from subspan.adapters.checks import check_module
 from subspan.adapters.digests import base_digest, kept_digest
+from subspan.adapters.make_sliced import make_sliced
 from subspan.adapters.memory import check_memory
 from subspan.adapters.root import Rest, Root
 from subspan.adapters.selection import Weight, padding_row, select
 from subspan.adapters.shift import shift
 from subspan.adapters.sites import ROOT, SITE, dress
-from subspan.adapters.sliced import SlicedMap, make_sliced
+from subspan.adapters.sliced import SlicedMap
 from subspan.adapters.tables import TableKeeper, one_pass
 from subspan.canonical import canonical_json, digest
 from subspan.errors import InputError, invalid, unknown, whole

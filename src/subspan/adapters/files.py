@@ -23,10 +23,11 @@ from subspan.adapters.attach import Handle, candidate_weights, enter, handles
 from subspan.adapters.buffers import persistent_buffers
 from subspan.adapters.checks import check_module
 from subspan.adapters.digests import base_digest, kept_digest
+from subspan.adapters.make_sliced import make_sliced
 from subspan.adapters.memory import check_memory
 from subspan.adapters.root import Root
 from subspan.adapters.selection import Weight, check_weight
-from subspan.adapters.sliced import SlicedMap, make_sliced
+from subspan.adapters.sliced import SlicedMap
 from subspan.canonical import canonical_json
 from subspan.errors import InputError, invalid, unknown
 

@@ -1,15 +1,17 @@
 """`Strips`: the mixing of `HadamardMap` where d is large; every step moves whole runs of numbers.
 
-H E = T · S. S deals θ out in hands of d, as a partition does, but in lines of 64 coordinates: each
-hand puts the lines in random order and gives each a random sign. T cuts the n places into
-64 strips and applies the Walsh–Hadamard matrix of order 64 across them: to the first number of
-every strip, to the second of every strip, and so on. Both have orthonormal columns.
+H E = D · T · S. S deals θ out in hands of d, as a partition does, but in lines of 64 coordinates:
+each hand puts the lines in random order and gives each a random sign. T cuts the n places into 64
+strips and applies the Walsh–Hadamard matrix of order 64 across them: to the first number of every
+strip, to the second of every strip, and so on. D gives each place a random sign. All three have
+orthonormal columns.
 
 Neither needs a cache that holds θ, as a gather number by number does, nor a transform of all n.
 A strip's length is odd, so that the places of lines differ from strip to strip; what the cut leaves
-over, fewer than 128 places at the beginning, is dealt out but not transformed. The 64 weights that
-T joins come from as many lines, whose other coordinates are in other groups: fixed sets of weights
-(a layer, columns of a matrix, a random set) cannot tell the subspace from a uniformly random one
+over, fewer than 128 places at the beginning, is dealt out but not transformed. D matters: without
+it, directions that are smooth along neighbouring weights, as in a layer that sees images, are
+reached by the smooth part of θ alone. With it neither sets of weights (a layer, columns of a
+matrix, a random set) nor sums of them can tell the subspace from a uniformly random one
 (`tests/maps/test_large_maps.py`).
 """
 
@@ -28,7 +30,7 @@ from subspan.streams import derive, words
 _LINE = 64
 _SIDE = 8  # there are 8 × 8 strips; the matrix across them is H₈ ⊗ H₈
 _CHUNK_LINES = 2**12  # a mebibyte of float32, and so are 64 strips of
-_PANEL = 2**12
+_PANEL = 2**12  # numbers; the signs of D repeat as often
 
 
 class Strips:
@@ -60,6 +62,9 @@ class Strips:
         uses = np.bincount(line, minlength=self._every)
         self._line = torch.from_numpy(line)
         self._factor = torch.from_numpy(np.concatenate(signs) / np.sqrt(uses[line]))
+        bits = words(seed, "map", "hadamard", "signs", start=0, count=_SIDE**2 * _PANEL)
+        sign = 1 - 2 * (bits & np.uint64(1)).astype(np.float32)
+        self._sign = torch.from_numpy(sign).view(_SIDE, _SIDE, _PANEL)
         self._hands = hands
         self._dealt = len(line) * _LINE  # places of whole lines; the rest of every hand follows
         length = size // _SIDE**2
@@ -89,7 +94,7 @@ class Strips:
 
     def unmix(self, x: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
         """Return Eᵀ Hᵀ x, (..., n) → (..., d), which may overwrite x on request; differentiable."""
-        x = self._across(x, overwrite)
+        x = self._across(x, overwrite, transpose=True)
         whole, batch = self._every * _LINE, x.shape[:-1]
         factor = self._factor.to(x.dtype)[:, None]
         rest = x[..., self._dealt : self._dealt + self._hands * (self._dim - whole)]
@@ -114,51 +119,55 @@ class Strips:
         step = _CHUNK_LINES if self._line.device.type == "cpu" else self._every
         return [(a, min(a + step, len(self._line))) for a in range(0, len(self._line), step)]
 
-    def _across(self, x: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
-        """Return T x, (..., n) → (..., n), in x's memory if it may be; its own inverse."""
+    def _across(
+        self, x: torch.Tensor, overwrite: bool = False, transpose: bool = False
+    ) -> torch.Tensor:
+        """Return D T x or (D T)ᵀ x, (..., n) → (..., n), in x's memory if it may be."""
         shape = (*x.shape[:-1], _SIDE, _SIDE, self._length)
         skipped = self.size - _SIDE**2 * self._length
         strips = x[..., skipped:].view(shape)
+        sign = self._sign.to(x.dtype)
         if _recorded(x):
-            return torch.cat([x[..., :skipped], _products(strips).view(*x.shape[:-1], -1)], -1)
+            sign = sign.repeat(1, 1, -(-self._length // _PANEL))[..., : self._length]
+            changed = _products(strips * sign) if transpose else _products(strips) * sign
+            return torch.cat([x[..., :skipped], changed.reshape(*x.shape[:-1], -1)], -1)
         out = x if overwrite else torch.empty_like(x)
         out[..., :skipped] = x[..., :skipped]
-        panel = _PANEL if x.device.type == "cpu" else self._length
-        targets = out[..., skipped:].view(shape).split(panel, -1)
-        for source, target in zip(strips.split(panel, -1), targets, strict=True):
-            _products(source, target)
+        targets = out[..., skipped:].view(shape).split(_PANEL, -1)
+        for source, target in zip(strips.split(_PANEL, -1), targets, strict=True):
+            part = sign[..., : source.shape[-1]]
+            if transpose:
+                target.copy_(_products(source * part))
+            else:
+                torch.mul(_products(source), part, out=target)
         return out
 
     def to(self, device: torch.device) -> Strips:
         """Return this mixing on another device."""
         new = copy.copy(self)
-        new._line, new._factor = self._line.to(device), self._factor.to(device)
+        for name in ("_line", "_factor", "_sign"):
+            setattr(new, name, getattr(self, name).to(device))
         return new
 
     def checksum(self, spread: str | None) -> str:
         """Return the checksum of the map from that of its P, None where it has none."""
         shape = [self.size, _LINE, _SIDE, self._length]
-        return digest(["strips", shape, tensor_digest(self._line, self._factor), spread])
+        arrays = tensor_digest(self._line, self._factor, self._sign)
+        return digest(["strips", shape, arrays, spread])
 
 
 def _lines(x: torch.Tensor) -> torch.Tensor:
     return x.view(*x.shape[:-1], -1, _LINE)
 
 
-def _products(strips: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+def _products(strips: torch.Tensor) -> torch.Tensor:
     """Return (H ⊗ H) x over the two axes before the last, in products of 8 × 8 blocks."""
     matrix = build_sylvester if torch.compiler.is_compiling() else sylvester
     h = matrix(_SIDE, strips.dtype, strips.device)
-    flat = (*strips.shape[:-2], -1)
-    once = torch.matmul(h, strips).reshape(flat)
+    once = torch.matmul(h, strips).reshape(*strips.shape[:-2], -1)
     if _SIDE.bit_length() % 2 == 0:
         h = h * 0.5  # h is scaled by the power of two in √8
-    if out is None:
-        return torch.matmul(h, once).view(strips.shape)
-    if out.is_contiguous():
-        torch.matmul(h, once, out=out.view(flat))
-        return out
-    return out.copy_(torch.matmul(h, once).view(strips.shape))
+    return torch.matmul(h, once).view(strips.shape)
 
 
 def _recorded(x: torch.Tensor) -> bool:
