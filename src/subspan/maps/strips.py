@@ -136,10 +136,13 @@ class Strips:
         targets = out[..., skipped:].view(shape).split(_PANEL, -1)
         for source, target in zip(strips.split(_PANEL, -1), targets, strict=True):
             part = sign[..., : source.shape[-1]]
+            work = target if target.is_contiguous() else source.new_empty(source.shape)
             if transpose:
-                target.copy_(_products(source * part))
+                _products(torch.mul(source, part, out=work), work)
+                if work is not target:
+                    target.copy_(work)
             else:
-                torch.mul(_products(source), part, out=target)
+                torch.mul(_products(source, work), part, out=target)
         return out
 
     def to(self, device: torch.device) -> Strips:
@@ -160,14 +163,21 @@ def _lines(x: torch.Tensor) -> torch.Tensor:
     return x.view(*x.shape[:-1], -1, _LINE)
 
 
-def _products(strips: torch.Tensor) -> torch.Tensor:
-    """Return (H ⊗ H) x over the two axes before the last, in products of 8 × 8 blocks."""
+def _products(strips: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+    """Return (H ⊗ H) x over the two axes before the last, in products of 8 × 8 blocks.
+
+    `out`, contiguous, may be x itself.
+    """
     matrix = build_sylvester if torch.compiler.is_compiling() else sylvester
     h = matrix(_SIDE, strips.dtype, strips.device)
-    once = torch.matmul(h, strips).reshape(*strips.shape[:-2], -1)
+    flat = (*strips.shape[:-2], -1)
+    once = torch.matmul(h, strips).reshape(flat)
     if _SIDE.bit_length() % 2 == 0:
         h = h * 0.5  # h is scaled by the power of two in √8
-    return torch.matmul(h, once).view(strips.shape)
+    if out is None:
+        return torch.matmul(h, once).view(strips.shape)
+    torch.matmul(h, once, out=out.view(flat))
+    return out
 
 
 def _recorded(x: torch.Tensor) -> bool:
