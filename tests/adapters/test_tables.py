@@ -31,7 +31,7 @@ class Count(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         if func is torch.ops.aten.equal.default:
             self.compared += 1
-        elif func is torch.ops.aten.index_add_.default:
+        elif func in (torch.ops.aten.index_add_.default, torch.ops.aten.scatter_add_.default):
             pass  # into a table, but as many numbers as the weight has
         elif isinstance(out, torch.Tensor) and out.numel() == self.size and not func.is_view:
             self.made += 1
