@@ -29,9 +29,11 @@ def small(monkeypatch):
     monkeypatch.setattr(partition, "_CHUNK_WEIGHTS", 48)
     monkeypatch.setattr(hadamard, "_LARGEST", 64)
     monkeypatch.setattr(hadamard, "_FEW", 16)
+    monkeypatch.setattr(hadamard, "_SPREAD", 8)
     monkeypatch.setattr(strips, "_LINE", 4)
-    monkeypatch.setattr(strips, "_SIDE", 4)
-    monkeypatch.setattr(strips, "_CHUNK_LINES", 7)
+    monkeypatch.setattr(strips, "_STRIPS", 4)
+    monkeypatch.setattr(strips, "_PRIMES", (5, 7))
+    monkeypatch.setattr(strips, "_CHUNK", 56)
     monkeypatch.setattr(strips, "_PANEL", 5)
     monkeypatch.setattr(tabulated, "LARGEST_SHUFFLED", 64)
 
@@ -125,7 +127,10 @@ def groups(size: int, count: int) -> dict[str, np.ndarray]:
         "random weights": alone(np.random.default_rng(0).permutation(size) < count),
         "sums of neighbours": weight // -(-size // count),
         "sums across a matrix": weight % count,
-        "sums across strips": weight % (size // 64),
+        "sums across strips": weight % (size // 16),
+    } | {
+        f"columns of a matrix with {rows} rows": alone(weight % (size // rows) < count // rows)
+        for rows in (8, 16, 32, 64, 128)
     }
 
 
@@ -142,10 +147,10 @@ def shares(name: str, dim: int, size: int) -> dict[str, np.ndarray]:
     return found
 
 
-@pytest.mark.parametrize("dim", [2100, 3000])
-def test_fixed_directions_cannot_tell_it_from_a_random_subspace(dim):
+@pytest.mark.parametrize(("dim", "size"), [(2100, 17_001), (3000, 16_448), (2500, 16_400)])
+def test_fixed_directions_cannot_tell_it_from_a_random_subspace(monkeypatch, dim, size):
     """Wachter (1980): the law of the product of two free projections, and its edges."""
-    size = 17_001
+    monkeypatch.setattr(hadamard, "_LARGEST", 2**13)
     for key, found in shares("hadamard", dim, size).items():
         a, b = dim / size, len(found) / size
         edges = [((a * (1 - b)) ** 0.5 + sign * (b * (1 - a)) ** 0.5) ** 2 for sign in (-1, 1)]
@@ -159,9 +164,22 @@ def test_fixed_directions_tell_a_partition():
     assert np.mean(found < 1e-6) > 0.1  # directions that it does not reach at all
 
 
+def test_the_checksum_tells_every_dim(monkeypatch):
+    monkeypatch.setattr(hadamard, "_LARGEST", 2**13)
+    made = [maps.make("hadamard", dim=d, ambient_dim=17_001, seed=0) for d in range(2049, 2060)]
+    assert len({a.checksum() for a in made}) == len(made)
+
+
+def test_no_thetas_at_all():
+    for name in NAMES:
+        a = maps.make(name, dim=9000, ambient_dim=70_000, seed=0)
+        assert a(torch.zeros(2, 0, 9000)).shape == (2, 0, 70_000)
+        assert a.adjoint(torch.zeros(0, 70_000)).shape == (0, 9000)
+
+
 GOLDEN = {
     "partition": "988300e0dcc292305befad27bc779a41",
-    "hadamard": "c8f13580375b2d47da0b24bcdf20c044",
+    "hadamard": "fbd627b28b5848d91ac8807fa3f946c3",
 }
 
 

@@ -41,7 +41,7 @@ def test_mixed_kinds():
 
 
 def test_hadamard_maps_of_few_and_of_many_coordinates_stack():
-    dims, size = [100, 3000, 2500, 200], 20_000
+    dims, size = [100, 9000, 8500, 200], 70_000
     each = [maps.make("hadamard", dim=d, ambient_dim=size, seed=i) for i, d in enumerate(dims)]
     assert [isinstance(a.mixer, Strips) for a in each] == [False, True, True, False]
     theta = torch.linspace(-1, 1, sum(dims)).sin()

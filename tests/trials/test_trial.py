@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from subspan.canonical import digest
 from subspan.goals import parse_goal
 from subspan.problems import load
 from subspan.subspaces import BurnIn, RandomAffine
@@ -20,6 +21,20 @@ def test_keys_are_pinned():
     ]:
         trial = Trial({"name": "p"}, method.config(), 8, TrainSpec().to_json(), 0, 3)
         assert trial.key == key
+
+
+def test_a_record_of_other_bits_of_a_map_is_not_this_trials():
+    def key(name: str, dim: int) -> str:
+        return Trial({"name": "p"}, {"name": "random", "map": name}, dim, {}, 0, 0).key
+
+    for name, dim, changed in [
+        ("hadamard", 8192, False),
+        ("hadamard", 8193, True),
+        ("gaussian", 8193, False),
+    ]:
+        plain = {"problem": {"name": "p"}, "method": {"name": "random", "map": name}, "dim": dim}
+        first = digest({**plain, "spec": {}, "seed": 0, "repeat": 0})
+        assert (key(name, dim) != first) == changed
 
 
 def test_every_field_counts():

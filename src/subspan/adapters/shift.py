@@ -146,8 +146,10 @@ class _Collect(torch.autograd.Function):
         return into
 
     @staticmethod
+    @at_full_precision
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        return ctx.sliced.read(grads[0], ctx.start, ctx.start + ctx.count), None, None, None
+        slice = ctx.sliced.read(grads[0], ctx.start, ctx.start + ctx.count)
+        return slice.clone() if slice._is_view() else slice, None, None, None
 
 
 def _without(values: torch.Tensor, row: int | None) -> torch.Tensor:

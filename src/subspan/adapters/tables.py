@@ -21,6 +21,15 @@ from subspan.adapters.sliced import SlicedMap
 from subspan.maps.base import traced
 
 
+def _references() -> int:
+    """Return how many references an object has that one local variable holds."""
+    alone = object()
+    return sys.getrefcount(alone)
+
+
+_ALONE = _references()  # two, or one where Python lends the argument
+
+
 class Pass:
     """A call of a module that has a subspace.
 
@@ -185,11 +194,10 @@ class TableKeeper:
             return None, None
         table, copy = kept.table, kept.copy
         del kept
-        mine = 2  # references, of which getrefcount's argument is one
         if (copy.dtype, copy.device) != (theta.dtype, theta.device) or copy.shape != theta.shape:
             return None, None
-        free = not table.saved and sys.getrefcount(table) <= mine
-        return table.values if free else None, copy if sys.getrefcount(copy) <= mine else None
+        free = not table.saved and sys.getrefcount(table) <= _ALONE
+        return table.values if free else None, copy if sys.getrefcount(copy) <= _ALONE else None
 
     def _with_history(self, theta: torch.Tensor, sliced: SlicedMap) -> Table:
         now = _running.get()

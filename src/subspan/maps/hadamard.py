@@ -4,12 +4,12 @@ A = P · H · E. E puts θ ∈ R^d at d random places of R^n, H is orthonormal, 
 from R^n to R^D. Each factor has orthonormal columns, so A has too, exactly, for every d ≤ D. Three
 cases:
 
-- n is a power of two, at least 8 d and 1024, where that is at most 2^14 and D: H is the
+- n is a power of two, at least 8 d and 1024, where that is at most 2^16 and D: H is the
   Walsh–Hadamard transform. It costs O(d log d) and the rest is one gather.
-- otherwise, where D is at most 2^14, n = D: H is the transform of the first 2^k places, random
+- otherwise, where D is at most 2^16, n = D: H is the transform of the first 2^k places, random
   signs, and the transform of the last 2^k, with 2^k the largest power of two up to D; P is a signed
   permutation. O(D log D).
-- otherwise H E is `Strips`, and n is 8 d, or D where 128 d > D; there is no P then. O(D).
+- otherwise H E is `Strips`, and n is 32 d, or D where 128 d > D; there is no P then. O(D).
 
 The factor of eight keeps the subspace from showing that P deals weights out in groups: with n = d
 it would be a partition's own, which on an ill-conditioned well in the axes of the weights needs up
@@ -34,8 +34,9 @@ from subspan.streams import derive, words
 
 _EXPANSION = 8
 _SMALLEST = 1024
-_LARGEST = 2**14  # the largest n of one or two transforms
-_FEW = 128  # d ≤ D / 128 is few
+_LARGEST = 2**16  # the largest n of one or two transforms
+_FEW = 128  # d ≤ D / 128 is few: then
+_SPREAD = 32  # n / d of `Strips`
 
 
 def transform(
@@ -54,7 +55,7 @@ def transform(
 
 
 class Scattered:
-    """H E: R^d → R^n of a seed, n ≤ 2^14. Immutable.
+    """H E: R^d → R^n of a seed, n ≤ 2^16. Immutable.
 
     Args:
         dim: d.
@@ -107,13 +108,18 @@ class Scattered:
         return digest(["hadamard", self.size, self.positions.tolist(), signs, spread])
 
 
+def changes_of_bits(name: str | None, dim: int) -> int:
+    """Return how often the bits of a map changed since stores of trials are written."""
+    return int(name == "hadamard" and _EXPANSION * dim > _LARGEST)
+
+
 def make_mixer(dim: int, ambient_dim: int, seed: int) -> Scattered | Strips:
     """Make H E of a map R^d → R^D. It needs no P where its `size` is D and it is `Strips`."""
     order = max(_SMALLEST, 1 << (_EXPANSION * dim - 1).bit_length())
     if min(order, ambient_dim) <= _LARGEST:
         return Scattered(dim, min(order, ambient_dim), seed, twice=order > ambient_dim)
     few = _FEW * dim <= ambient_dim
-    return Strips(dim, _EXPANSION * dim if few else ambient_dim, seed)
+    return Strips(dim, _SPREAD * dim if few else ambient_dim, seed)
 
 
 def needs_spread(mixer: Scattered | Strips, ambient_dim: int) -> bool:
@@ -122,7 +128,7 @@ def needs_spread(mixer: Scattered | Strips, ambient_dim: int) -> bool:
 
 
 class HadamardMap(LinearMap):
-    """A with exactly orthonormal columns. O(D) per use; O(D log D) where n = D ≤ 2^14 < 8 d."""
+    """A with exactly orthonormal columns. O(D) per use; O(D log D) where n = D ≤ 2^16 < 8 d."""
 
     def __init__(
         self,

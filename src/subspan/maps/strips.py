@@ -1,18 +1,19 @@
 """`Strips`: the mixing of `HadamardMap` where d is large; every step moves whole runs of numbers.
 
-H E = D · T · S. S deals θ out in hands of d, as a partition does, but in lines of 64 coordinates:
-each hand puts the lines in random order and gives each a random sign. T cuts the n places into 64
-strips and applies the Walsh–Hadamard matrix of order 64 across them: to the first number of every
-strip, to the second of every strip, and so on. D gives each place a random sign. All three have
-orthonormal columns.
+H E = U · D · T · S, each with orthonormal columns:
 
-Neither needs a cache that holds θ, as a gather number by number does, nor a transform of all n.
-A strip's length is odd, so that the places of lines differ from strip to strip; what the cut leaves
-over, fewer than 128 places at the beginning, is dealt out but not transformed. D matters: without
-it, directions that are smooth along neighbouring weights, as in a layer that sees images, are
-reached by the smooth part of θ alone. With it neither sets of weights (a layer, columns of a
-matrix, a random set) nor sums of them can tell the subspace from a uniformly random one
-(`tests/maps/test_large_maps.py`).
+- S deals θ out in hands of d, as a partition does, but in lines of 64 coordinates: each hand puts
+  the lines in random order and gives each a random sign.
+- T cuts the n places into 16 strips and applies the Walsh–Hadamard matrix of order 16 across them:
+  to the first number of every strip, to the second of every strip, and so on.
+- D gives each place a random sign. Without it directions that are smooth along neighbouring
+  weights, as in a layer that sees images, are reached by the smooth part of θ alone.
+- U joins 16 places too, a random prime number of places apart. Without it sets of weights that hold
+  all of what T joins, such as columns of a matrix with 16 rows, see S alone, a partition.
+
+Nothing here needs a cache that holds θ, as a gather number by number does, nor a transform of all
+n places. Neither sets of weights (a layer, columns of a matrix, a random set) nor sums of them can
+tell the subspace from a uniformly random one (`tests/maps/test_large_maps.py`).
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ from subspan.maps.walsh import build_sylvester, sylvester
 from subspan.streams import derive, words
 
 _LINE = 64
-_SIDE = 8  # there are 8 × 8 strips; the matrix across them is H₈ ⊗ H₈
-_CHUNK_LINES = 2**12  # a mebibyte of float32, and so are 64 strips of
-_PANEL = 2**12  # numbers; the signs of D repeat as often
+_STRIPS = 16  # a power of four: then the entries of the matrix are exact
+_PRIMES = (127, 131, 137, 139, 149, 151, 157, 163, 167, 173, 179, 181, 191, 193, 197, 199, 211)
+_CHUNK = 2**18  # numbers that a cache holds
+_PANEL = 2**14  # numbers of a strip; the signs of D repeat as often
 
 
 class Strips:
-    """H E: R^d → R^n of a seed, n from 64 on. Immutable.
+    """H E: R^d → R^n of a seed, n from 3,376 on. Immutable.
 
     Args:
         dim: d.
@@ -62,13 +64,15 @@ class Strips:
         uses = np.bincount(line, minlength=self._every)
         self._line = torch.from_numpy(line)
         self._factor = torch.from_numpy(np.concatenate(signs) / np.sqrt(uses[line]))
-        bits = words(seed, "map", "hadamard", "signs", start=0, count=_SIDE**2 * _PANEL)
+        bits = words(seed, "map", "hadamard", "signs", start=0, count=_STRIPS * _PANEL)
         sign = 1 - 2 * (bits & np.uint64(1)).astype(np.float32)
-        self._sign = torch.from_numpy(sign).view(_SIDE, _SIDE, _PANEL)
+        self._sign = torch.from_numpy(sign).view(_STRIPS, _PANEL)
+        draw = int(words(seed, "map", "hadamard", "prime", start=0, count=1)[0])
+        self._apart = _PRIMES[draw % len(_PRIMES)]
         self._hands = hands
         self._dealt = len(line) * _LINE  # places of whole lines; the rest of every hand follows
-        length = size // _SIDE**2
-        self._length = length - (length % 2 == 0)
+        length = size // _STRIPS
+        self._length = length - (length % 2 == 0)  # so that lines lie differently in each strip
 
     def mix(self, theta: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Return H E θ, (..., d) → (..., n); differentiable, unless written to `out`."""
@@ -78,9 +82,9 @@ class Strips:
         rest = (theta[..., whole:] * self._hands**-0.5).repeat(*[1] * len(batch), self._hands)
         end = self._dealt + rest.shape[-1]
         if _recorded(theta):
-            dealt = lines.index_select(-2, self._line) * factor
+            dealt = _flat(lines.index_select(-2, self._line) * factor)
             none = theta.new_zeros(*batch, self.size - end)
-            return self._across(torch.cat([dealt.reshape(*batch, -1), rest, none], -1))
+            return self._join(self._across(torch.cat([dealt, rest, none], -1)))
         x = theta.new_empty(*batch, self.size) if out is None else out
         for a, b in self._chunks():
             place = _lines(x[..., a * _LINE : b * _LINE])
@@ -90,11 +94,13 @@ class Strips:
                 place.copy_(lines.index_select(-2, self._line[a:b])).mul_(factor[a:b])
         x[..., self._dealt : end] = rest
         x[..., end:] = 0
-        return self._across(x, overwrite=True)
+        return self._join(self._across(x))
 
     def unmix(self, x: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
         """Return Eᵀ Hᵀ x, (..., n) → (..., d), which may overwrite x on request; differentiable."""
-        x = self._across(x, overwrite, transpose=True)
+        if not (overwrite or _recorded(x)):
+            x = x.clone()
+        x = self._across(self._join(x, transpose=True), transpose=True)
         whole, batch = self._every * _LINE, x.shape[:-1]
         factor = self._factor.to(x.dtype)[:, None]
         rest = x[..., self._dealt : self._dealt + self._hands * (self._dim - whole)]
@@ -102,7 +108,7 @@ class Strips:
         if _recorded(x):
             dealt = _lines(x[..., : self._dealt]) * factor
             lines = x.new_zeros(*batch, self._every, _LINE).index_add(-2, self._line, dealt)
-            return torch.cat([lines.reshape(*batch, -1), rest], -1)
+            return torch.cat([_flat(lines), rest], -1)
         theta = x.new_zeros(*batch, self._dim)
         lines = _lines(theta[..., :whole])
         for a, b in self._chunks():
@@ -116,34 +122,56 @@ class Strips:
 
         A hand has no line twice, so that a GPU adds in an order of our own.
         """
-        step = _CHUNK_LINES if self._line.device.type == "cpu" else self._every
+        step = _CHUNK // _LINE if self._line.device.type == "cpu" else self._every
         return [(a, min(a + step, len(self._line))) for a in range(0, len(self._line), step)]
 
-    def _across(
-        self, x: torch.Tensor, overwrite: bool = False, transpose: bool = False
-    ) -> torch.Tensor:
-        """Return D T x or (D T)ᵀ x, (..., n) → (..., n), in x's memory if it may be."""
-        shape = (*x.shape[:-1], _SIDE, _SIDE, self._length)
-        skipped = self.size - _SIDE**2 * self._length
-        strips = x[..., skipped:].view(shape)
-        sign = self._sign.to(x.dtype)
+    def _across(self, x: torch.Tensor, transpose: bool = False) -> torch.Tensor:
+        """Return D T x or (D T)ᵀ x, (..., n) → (..., n), in x's memory where nothing records."""
+        skipped = self.size - _STRIPS * self._length  # too few for another place in each strip
+        strips = x[..., skipped:].view(*x.shape[:-1], _STRIPS, self._length)
+        h, sign = _matrix(x), self._sign.to(x.dtype)
         if _recorded(x):
-            sign = sign.repeat(1, 1, -(-self._length // _PANEL))[..., : self._length]
-            changed = _products(strips * sign) if transpose else _products(strips) * sign
-            return torch.cat([x[..., :skipped], changed.reshape(*x.shape[:-1], -1)], -1)
-        out = x if overwrite else torch.empty_like(x)
-        out[..., :skipped] = x[..., :skipped]
-        targets = out[..., skipped:].view(shape).split(_PANEL, -1)
-        for source, target in zip(strips.split(_PANEL, -1), targets, strict=True):
-            part = sign[..., : source.shape[-1]]
-            work = target if target.is_contiguous() else source.new_empty(source.shape)
+            sign = sign.repeat(1, -(-self._length // _PANEL))[..., : self._length]
+            mixed = torch.matmul(h, strips * sign if transpose else strips)
+            changed = mixed if transpose else mixed * sign
+            return torch.cat([x[..., :skipped], _flat(changed)], -1)
+        for panel in strips.split(_PANEL, -1):
+            part = sign[..., : panel.shape[-1]]
             if transpose:
-                _products(torch.mul(source, part, out=work), work)
-                if work is not target:
-                    target.copy_(work)
+                panel.copy_(torch.matmul(h, panel.mul_(part)))
             else:
-                torch.mul(_products(source, work), part, out=target)
-        return out
+                torch.mul(torch.matmul(h, panel), part, out=panel)
+        return x
+
+    def _join(self, x: torch.Tensor, transpose: bool = False) -> torch.Tensor:
+        """Return U x or Uᵀ x, (..., n) → (..., n), in x's memory where nothing records.
+
+        U joins the places of one block after another; the last block ends with the last place, and
+        overlaps with the one before.
+        """
+        h, block = _matrix(x), _STRIPS * self._apart
+        whole, cut = self.size - self.size % block, self.size - block
+
+        def blocks_of(x: torch.Tensor) -> torch.Tensor:
+            return x.view(*x.shape[:-1], x.shape[-1] // block, _STRIPS, self._apart)
+
+        if _recorded(x):
+
+            def blocks(x: torch.Tensor) -> torch.Tensor:
+                joined = torch.matmul(h, blocks_of(x[..., :whole]))
+                return torch.cat([_flat(_flat(joined)), x[..., whole:]], -1)
+
+            def last(x: torch.Tensor) -> torch.Tensor:
+                joined = torch.matmul(h, blocks_of(x[..., cut:]))
+                return torch.cat([x[..., :cut], _flat(_flat(joined))], -1)
+
+            return blocks(last(x)) if transpose else last(blocks(x))
+        parts = list(x[..., :whole].split(_CHUNK // block * block, -1))
+        parts.insert(0 if transpose else len(parts), x[..., cut:])
+        for part in parts:
+            view = blocks_of(part)
+            view.copy_(torch.matmul(h, view))
+        return x
 
     def to(self, device: torch.device) -> Strips:
         """Return this mixing on another device."""
@@ -154,30 +182,22 @@ class Strips:
 
     def checksum(self, spread: str | None) -> str:
         """Return the checksum of the map from that of its P, None where it has none."""
-        shape = [self.size, _LINE, _SIDE, self._length]
+        shape = [self._dim, self.size, _LINE, _STRIPS, self._length, self._apart]
         arrays = tensor_digest(self._line, self._factor, self._sign)
         return digest(["strips", shape, arrays, spread])
 
 
 def _lines(x: torch.Tensor) -> torch.Tensor:
-    return x.view(*x.shape[:-1], -1, _LINE)
+    return x.view(*x.shape[:-1], x.shape[-1] // _LINE, _LINE)
 
 
-def _products(strips: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-    """Return (H ⊗ H) x over the two axes before the last, in products of 8 × 8 blocks.
+def _flat(x: torch.Tensor) -> torch.Tensor:
+    return x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])
 
-    `out`, contiguous, may be x itself.
-    """
+
+def _matrix(x: torch.Tensor) -> torch.Tensor:
     matrix = build_sylvester if torch.compiler.is_compiling() else sylvester
-    h = matrix(_SIDE, strips.dtype, strips.device)
-    flat = (*strips.shape[:-2], -1)
-    once = torch.matmul(h, strips).reshape(flat)
-    if _SIDE.bit_length() % 2 == 0:
-        h = h * 0.5  # h is scaled by the power of two in √8
-    if out is None:
-        return torch.matmul(h, once).view(strips.shape)
-    torch.matmul(h, once, out=out.view(flat))
-    return out
+    return matrix(_STRIPS, x.dtype, x.device)
 
 
 def _recorded(x: torch.Tensor) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from subspan.canonical import digest
 from subspan.goals import Goal
+from subspan.maps.hadamard import changes_of_bits
 from subspan.training.outcome import CurvePoint, Outcome
 
 
@@ -32,8 +33,12 @@ class Trial:
 
     @functools.cached_property
     def key(self) -> str:
-        """32 hex digits: the hash of the canonical JSON of the identity."""
-        return digest(self.to_json())
+        """32 hex digits: the hash of the canonical JSON of the identity.
+
+        And of what came after it: a record of other bits of the map is not this trial's.
+        """
+        changes = changes_of_bits(self.method.get("map"), self.dim)
+        return digest(self.to_json() | ({"map_bits": changes} if changes else {}))
 
 
 @dataclass(frozen=True)
