@@ -11,10 +11,11 @@ cases:
   permutation. O(D log D).
 - otherwise H E is `Strips`, and n is 32 d, or D where 128 d > D; there is no P then. O(D).
 
-The factor of eight keeps the subspace from showing that P deals weights out in groups: with n = d
-it would be a partition's own, which on an ill-conditioned well in the axes of the weights needs up
-to twice the dimensions of a uniformly random subspace. In the spirit of Fastfood (Le, Sarlós,
-Smola, 2013), without its padding of D to a power of two and with exact column norms.
+The factor of eight keeps the subspace from showing much of how P deals weights out in groups: of m
+weights about m² / 2n pairs are tied to one number. With n = d it would be a partition's own, which
+on an ill-conditioned well in the axes of the weights needs up to twice the dimensions of a
+uniformly random subspace. In the spirit of Fastfood (Le, Sarlós, Smola, 2013), without its padding
+of D to a power of two and with exact column norms.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ from subspan.streams import derive, words
 _EXPANSION = 8
 _SMALLEST = 1024
 _LARGEST = 2**16  # the largest n of one or two transforms
-_FEW = 128  # d ≤ D / 128 is few: then
-_SPREAD = 32  # n / d of `Strips`
+_FEW = 128  # where d ≤ D / 128
+_SPREAD = 32  # is n / d of `Strips`
 
 
 def transform(
