@@ -45,6 +45,7 @@ class TabulatedMap(SlicedMap):
         """Return `expand(θ)`. Autograd stores nothing, so a table may be used again."""
         if traced():
             return self.expand(theta)
+        # In a list: autograd would take the memory for an input.
         result: torch.Tensor = _Table.apply(theta, self, False, [memory])
         return result
 
