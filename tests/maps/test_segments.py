@@ -80,7 +80,7 @@ def test_nothing_is_added_by_atomics(as_on_a_gpu, name):
 def test_the_recorder_sees_atomics():
     with Recorded() as recorded:
         maps.make("partition", dim=3, ambient_dim=9, seed=0).adjoint(torch.ones(9))
-    assert recorded.names & ATOMIC
+    assert "scatter_add_" in recorded.names
 
 
 @pytest.mark.parametrize("name", SCATTERED)

@@ -30,7 +30,9 @@ def test_a_record_of_other_bits_of_a_map_is_not_this_trials():
     for name, dim, changed in [
         ("hadamard", 8192, False),
         ("hadamard", 8193, True),
-        ("gaussian", 8193, False),
+        ("partition", 2**18, False),
+        ("partition", 2**18 + 1, True),
+        ("gaussian", 2**18 + 1, False),
     ]:
         plain = {"problem": {"name": "p"}, "method": {"name": "random", "map": name}, "dim": dim}
         first = digest({**plain, "spec": {}, "seed": 0, "repeat": 0})

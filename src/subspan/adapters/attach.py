@@ -218,8 +218,8 @@ def attach(
     Args:
         module: any module, on one device. Parameters that ask for no gradient are not selected.
         dim: d, in 1 … D, where D is the number of weights selected.
-        map: as in `subspan.maps.names()`. `"partition"` and `"hadamard"` cost O(D) time and at
-            most four bytes per weight, eight in training with d above D / 128, for D up to 10⁹.
+        map: as in `subspan.maps.names()`. `"partition"` and `"hadamard"` cost O(D) time and
+            memory, a few bytes per weight (docs/adapters.md), for D up to 10⁹.
         seed: of the map.
         modules: shell patterns for names of parameters or of modules above them, e.g.
             `["encoder.layer.*", "!*.LayerNorm"]`; `!` takes out. None: all. Weights that are tied

@@ -64,6 +64,12 @@ def make(
     return MAPS[name](dim, ambient_dim, seed, device=device, dtype=dtype, **options)
 
 
+def changes_of_bits(name: str | None, dim: int) -> int:
+    """Return how often the bits of a map of so many dimensions changed since trials are stored."""
+    first_changed = {"hadamard": 2**13 + 1, "partition": 2**18 + 1}
+    return int(name in first_changed and dim >= first_changed[name])
+
+
 def check_options(name: str, options: dict[str, Any]) -> None:
     """Refuse an option that a map does not have.
 
@@ -95,6 +101,7 @@ __all__ = [
     "OrthonormalMap",
     "PartitionMap",
     "SparseMap",
+    "changes_of_bits",
     "make",
     "matrices_of",
     "names",

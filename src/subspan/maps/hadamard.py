@@ -109,11 +109,6 @@ class Scattered:
         return digest(["hadamard", self.size, self.positions.tolist(), signs, spread])
 
 
-def changes_of_bits(name: str | None, dim: int) -> int:
-    """Return how often the bits of a map changed since stores of trials are written."""
-    return int(name == "hadamard" and _EXPANSION * dim > _LARGEST)
-
-
 def make_mixer(dim: int, ambient_dim: int, seed: int) -> Scattered | Strips:
     """Make H E of a map R^d → R^D. It needs no P where its `size` is D and it is `Strips`."""
     order = max(_SMALLEST, 1 << (_EXPANSION * dim - 1).bit_length())

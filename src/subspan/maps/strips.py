@@ -12,8 +12,8 @@ H E = U · D · T · S, each with orthonormal columns:
   all of what T joins, such as columns of a matrix with 16 rows, see S alone, a partition.
 
 Nothing here needs a cache that holds θ, as a gather number by number does, nor a transform of all
-n places. Neither sets of weights (a layer, columns of a matrix, a random set) nor sums of them can
-tell the subspace from a uniformly random one (`tests/maps/test_large_maps.py`).
+n places. Neither sets of places (a layer, columns of a matrix, a random set) nor sums of them can
+tell the subspace of R^n from a uniformly random one (`tests/maps/test_large_maps.py`).
 """
 
 from __future__ import annotations

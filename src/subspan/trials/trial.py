@@ -9,7 +9,7 @@ from typing import Any
 
 from subspan.canonical import digest
 from subspan.goals import Goal
-from subspan.maps.hadamard import changes_of_bits
+from subspan.maps import changes_of_bits
 from subspan.training.outcome import CurvePoint, Outcome
 
 
