@@ -1,0 +1,277 @@
+"""The four checks, one for each column: the library against plain PyTorch on the same weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+import subspan as ss
+from subspan.problems.base import AbstractProblem
+from subspan.theory import gauss_newton, hessian, linearize
+
+from . import plain
+from .case import Case, Column, run
+
+_COARSE, _FINE = 2e-4, 1e-8  # of the largest number, in float32 and in float64
+_THETA = 2e-5  # of a gradient in θ, which is float32 whatever the module is
+
+
+def check(case: Case, column: Column) -> None:
+    """Run one cell: raise `AssertionError` where a number differs from plain PyTorch's."""
+    _CHECKS[column](case)
+
+
+def check_problem(case: Case) -> None:
+    """Loss, gradient and evaluation; trained steps; nothing that was handed in has changed."""
+    problem = _problem(case, case.net)
+    records = ss.run(
+        problem, ss.RandomAffine(map="partition"), dims=[2], repeats=2, spec=_spec(problem), workers=1
+    )
+    assert len(records) == 2
+    _same_function(case, problem, batch_statistics=True)
+
+    module = case.make()
+    before = _State(module)
+    handed = _problem(case, lambda: module)
+    handed.loss(handed.init(1), handed.batch())
+    before.check_same(module)
+
+
+def check_attach(case: Case) -> None:
+    """Output and gradient in θ are those of w + Aθ; `detach` and `merge` leave what they say."""
+    dtype = torch.float64 if case.exact else torch.float32
+    module = plain.prepared(case, dtype, batch_statistics=True)
+    before = _State(module)
+    dim = min(6, len(plain.flat(module)))
+    handle = ss.attach(module, dim, map="partition", seed=3)
+    assert handle.ambient_dim == len(plain.flat(plain.prepared(case, dtype, batch_statistics=True)))
+    matrix = ss.maps.make("partition", dim=dim, ambient_dim=handle.ambient_dim, seed=3).dense()
+    theta = 0.3 * torch.linspace(-1, 1, dim)
+    with torch.no_grad():
+        handle.theta.copy_(theta)
+    reference = plain.prepared(case, dtype, batch_statistics=True)
+    weights = plain.flat(reference) + matrix @ theta
+    plain.write(case, reference, weights)
+    want = plain.value(case, reference, dtype)
+
+    inputs, targets = plain.data(case, dtype)
+    output = run(module, inputs)
+    loss = case.plain_loss(output, targets)
+    loss.backward()
+    fine = _FINE if case.exact else _COARSE
+    _close("output", _numbers(output), _numbers(want.output), fine)
+    assert handle.theta.grad is not None, "no gradient reached θ"
+    wanted = matrix.to(torch.float64).T @ want.gradient.to(torch.float64)
+    _close("gradient", handle.theta.grad, wanted, _THETA if case.exact else _COARSE)
+
+    handle.detach()
+    before.check_same(module)
+    again = ss.attach(module, dim, map="partition", seed=3)
+    with torch.no_grad():
+        again.theta.copy_(theta)
+    again.merge()
+    _close("merged weights", plain.flat(module), plain.flat(reference), fine)
+    _close("merged output", _numbers(run(module, inputs)), _numbers(want.output), fine)
+
+
+def check_fine_tuning(case: Case) -> None:
+    """At θ = 0 the loss is the model's in evaluation mode; gradient and steps as of `Problem`."""
+    module = plain.lived_in(case, case.make())
+    before = _State(module)
+    inputs, targets = case.data()
+    problem = ss.adapters.fine_tuning(module, (inputs, targets), loss=case.loss)
+    start = plain.prepared(case, torch.float32, batch_statistics=False)
+    _close("start", problem.init(0), plain.flat(start).float(), 0.0)
+    want = plain.value(case, start, torch.float32)
+    _close("loss at θ = 0", problem.evaluate(problem.init(0)).loss, want.loss, _COARSE)
+    ss.run(
+        problem, ss.RandomAffine(map="partition"), dims=[2], repeats=1, spec=_spec(problem), workers=1
+    )
+    _same_function(case, problem, batch_statistics=False)
+    before.check_same(module)
+
+
+def check_theory(case: Case) -> None:
+    """H v against differences of plain gradients, G v against JᵀBJv, the tangent at its point."""
+    problem = _problem(case, case.net).to(dtype=torch.float64)
+    weights = _somewhere(problem)
+    v = torch.sin(torch.arange(len(weights), dtype=torch.float64) + 1)
+    batch = problem.batch()
+
+    tangent = linearize(problem, weights)
+    want = plain.value_at(case, weights, torch.float64, batch_statistics=True)
+    _close("tangent's loss", tangent.loss(weights, batch), want.loss, _FINE)
+    leaf = weights.clone().requires_grad_()
+    slope = torch.autograd.grad(tangent.loss(leaf, batch), leaf)[0]
+    _close("tangent's gradient", slope, want.gradient, _FINE)
+
+    found = hessian(problem, weights)(v)
+    _close("H v", found, _curvature(case, weights, v), 2e-4)
+    if isinstance(want.output, torch.Tensor):
+        found = gauss_newton(problem, weights)(v)
+        _close("G v", found, _plain_gauss_newton(case, weights, v), 2e-4)
+
+
+def _curvature(case: Case, weights: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """H v: central differences of plain gradients, or a second backward pass."""
+    if case.one_way:
+        module = plain.prepared(case, torch.float64, batch_statistics=True)
+        plain.write(case, module, weights)
+        inputs, targets = plain.data(case, torch.float64)
+        parameters = list(plain.trainable(module).values())
+        loss = case.plain_loss(run(module, inputs), targets)
+        first = torch.autograd.grad(loss, parameters, create_graph=True)
+        along = sum(
+            (g * u.view_as(g)).sum()
+            for g, u in zip(first, v.split([p.numel() for p in parameters]), strict=True)
+        )
+        parts = torch.autograd.grad(along, parameters, allow_unused=True)
+        return torch.cat([
+            (torch.zeros_like(p) if g is None else g).reshape(-1)
+            for p, g in zip(parameters, parts, strict=True)
+        ])
+    h = 1e-5
+    ahead, behind = (
+        plain.value_at(case, weights + s * v, torch.float64, batch_statistics=True).gradient
+        for s in (h, -h)
+    )
+    return (ahead - behind) / (2 * h)
+
+
+def _plain_gauss_newton(case: Case, weights: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Jᵀ B J v, with J v and B by central differences and Jᵀ by a plain backward pass."""
+    targets = plain.data(case, torch.float64)[1]
+    h = 1e-5
+    ahead, behind = (
+        plain.value_at(case, weights + s * v, torch.float64, batch_statistics=True).output.detach()
+        for s in (h, -h)
+    )
+    moved = (ahead - behind) / (2 * h)
+
+    def slope(output: torch.Tensor) -> torch.Tensor:
+        leaf = output.clone().requires_grad_()
+        return torch.autograd.grad(case.plain_loss(leaf, targets), leaf)[0]
+
+    module = plain.prepared(case, torch.float64, batch_statistics=True)
+    plain.write(case, module, weights)
+    output = run(module, plain.data(case, torch.float64)[0])
+    at = output.detach()
+    bent = (slope(at + h * moved) - slope(at - h * moved)) / (2 * h)
+    parameters = list(plain.trainable(module).values())
+    parts = torch.autograd.grad(output, parameters, bent, allow_unused=True)
+    return torch.cat([
+        (torch.zeros_like(p) if g is None else g.to_dense()).reshape(-1)
+        for p, g in zip(parameters, parts, strict=True)
+    ])
+
+
+def _same_function(case: Case, problem: AbstractProblem, *, batch_statistics: bool) -> None:
+    """Loss, gradients of two weight vectors at once and evaluation are plain PyTorch's."""
+    dtype = torch.float64 if case.exact else torch.float32
+    fine = _FINE if case.exact else _COARSE
+    exact = problem.to(dtype=dtype)
+    weights = torch.stack([_somewhere(exact), _somewhere(exact, 2)])
+    values = [plain.value_at(case, w, dtype, batch_statistics=batch_statistics) for w in weights]
+    _close("loss", exact.loss(weights[0], exact.batch()), values[0].loss, fine)
+    every = torch.arange(exact.train_size).expand(2, -1)
+    losses, gradients = exact.grads(weights, exact.batch(every))
+    _close("losses", losses, torch.stack([v.loss for v in values]), fine)
+    _close("gradients", gradients, torch.stack([v.gradient for v in values]), fine)
+    found = torch.tensor([e.loss for e in exact.evaluate_many(weights)], dtype=torch.float64)
+    _close("evaluation", found, torch.stack([v.loss for v in values]), fine)
+
+
+def _somewhere(problem: AbstractProblem, seed: int = 1) -> torch.Tensor:
+    """Return weights near the initial ones, where no symmetry hides a wrong number."""
+    start = problem.init(0)
+    noise = torch.randn(len(start), generator=torch.Generator().manual_seed(seed))
+    return start + 0.1 * noise.to(start)
+
+
+def _spec(problem: AbstractProblem) -> ss.TrainSpec:
+    return ss.TrainSpec(steps=2, batch_size=problem.train_size // 2, lr=0.01)
+
+
+def _problem(case: Case, make: Callable[[], nn.Module]) -> ss.Problem:
+    """Return the case's `Problem`; evaluated five rows at a time where rows do not mix."""
+    return ss.Problem(make, case.data(), loss=case.loss, **{**_CHUNKS, **case.options})
+
+
+_CHUNKS = {"eval_rows": 5}
+
+
+class _State:
+    """What a module holds: tensors bit for bit, modes, classes, gradients asked for."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._parts = {n: (type(m), m.training) for n, m in module.named_modules()}
+        self._tensors = _tensors(module)
+        self._copies = {n: _bits(t) for n, t in self._tensors.items()}
+        self._asks = {n: t.requires_grad for n, t in self._tensors.items()}
+
+    def check_same(self, module: nn.Module) -> None:
+        parts = {n: (type(m), m.training) for n, m in module.named_modules()}
+        if not any(isinstance(t, nn.UninitializedParameter) for t in self._tensors.values()):
+            assert parts == self._parts
+        now = _tensors(module)
+        assert list(now) == list(self._tensors)
+        for name, tensor in now.items():
+            assert tensor is self._tensors[name], f"{name} is another tensor than before"
+            assert tensor.requires_grad == self._asks[name], name
+            same = _bits(tensor) == self._copies[name]
+            assert same, f"{name} has changed"
+
+
+def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    parameters = module.named_parameters(remove_duplicate=False)
+    return {**dict(parameters), **dict(module.named_buffers(remove_duplicate=False))}
+
+
+def _bits(tensor: torch.Tensor) -> Any:
+    if isinstance(tensor, nn.UninitializedParameter | nn.UninitializedBuffer):
+        return None
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).tolist()
+
+
+def _numbers(output: Any) -> torch.Tensor:
+    """Return all floating-point numbers of an output, whatever holds them, as one vector."""
+    found: list[torch.Tensor] = []
+
+    def collect(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            if value.is_floating_point() or value.is_complex():
+                found.append(torch.view_as_real(value) if value.is_complex() else value)
+        elif isinstance(value, dict):
+            for part in value.values():
+                collect(part)
+        elif isinstance(value, list | tuple):
+            for part in value:
+                collect(part)
+        elif hasattr(value, "__dict__"):
+            collect(vars(value))
+
+    collect(output)
+    assert found, f"no numbers in {type(output).__name__}"
+    return torch.cat([t.detach().double().reshape(-1) for t in found])
+
+
+def _close(what: str, found: Any, wanted: Any, tolerance: float) -> None:
+    """Raise where a number differs by more than `tolerance` of the largest one wanted."""
+    found, wanted = (torch.as_tensor(copy.copy(t)).detach().double() for t in (found, wanted))
+    assert found.shape == wanted.shape, f"{what}: shape {found.shape} for {wanted.shape}"
+    assert torch.isfinite(wanted).all(), f"{what}: the reference is not finite"
+    scale = float(wanted.abs().max()) if wanted.numel() else 0.0
+    off = float((found - wanted).abs().max()) if wanted.numel() else 0.0
+    assert off <= tolerance * max(scale, 1e-2), f"{what}: {found} for {wanted}, {off:.2g} off"
+
+
+_CHECKS: dict[str, Callable[[Case], None]] = {
+    "problem": check_problem,
+    "attach": check_attach,
+    "fine_tuning": check_fine_tuning,
+    "theory": check_theory,
+}
