@@ -96,18 +96,21 @@ def refused(why: str, text: str, *columns: str) -> dict[str, Any]:
 
 
 def run(module: nn.Module, inputs: Inputs) -> Any:
-    """Call a module as its user does."""
-    if isinstance(inputs, Mapping):
-        return module(**inputs)
-    return module(*inputs) if isinstance(inputs, tuple) else module(inputs)
+    """Call a module as its user does, PyTorch's generator at a fixed seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        if isinstance(inputs, Mapping):
+            return module(**inputs)
+        return module(*inputs) if isinstance(inputs, tuple) else module(inputs)
 
 
 def cast(value: Any, dtype: torch.dtype) -> Any:
-    """Return a tensor, or tuple or mapping of tensors, with floating-point ones in `dtype`."""
+    """Return tensors, one or several or as arrays, with floating-point ones in `dtype`."""
     if isinstance(value, Mapping):
         return {key: cast(part, dtype) for key, part in value.items()}
     if isinstance(value, tuple):
         return tuple(cast(part, dtype) for part in value)
+    value = torch.as_tensor(value)
     return value.to(dtype) if value.is_floating_point() else value
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,8 @@ from . import plain
 from .case import Case, Column, run
 
 _COARSE, _FINE = 2e-4, 1e-8  # of the largest number, in float32 and in float64
+_LEAST = 1e-2  # smaller numbers are compared as if the largest were this
+_H = 1e-5  # step of central differences
 _THETA = 2e-5  # of a gradient in θ, which is float32 whatever the module is
 
 
@@ -27,7 +28,7 @@ def check(case: Case, column: Column) -> None:
 
 def check_problem(case: Case) -> None:
     """Loss, gradient and evaluation; trained steps; nothing that was handed in has changed."""
-    problem = _problem(case, case.net)
+    problem = _problem(case, case.make)
     records = ss.run(
         problem, ss.RandomAffine(map="partition"), dims=[2], repeats=2, spec=_spec(problem), workers=1
     )
@@ -97,7 +98,7 @@ def check_fine_tuning(case: Case) -> None:
 
 def check_theory(case: Case) -> None:
     """H v against differences of plain gradients, G v against JᵀBJv, the tangent at its point."""
-    problem = _problem(case, case.net).to(dtype=torch.float64)
+    problem = _problem(case, case.make).to(dtype=torch.float64)
     weights = _somewhere(problem)
     v = torch.sin(torch.arange(len(weights), dtype=torch.float64) + 1)
     batch = problem.batch()
@@ -119,54 +120,52 @@ def check_theory(case: Case) -> None:
 def _curvature(case: Case, weights: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """H v: central differences of plain gradients, or a second backward pass."""
     if case.one_way:
-        module = plain.prepared(case, torch.float64, batch_statistics=True)
-        plain.write(case, module, weights)
-        inputs, targets = plain.data(case, torch.float64)
-        parameters = list(plain.trainable(module).values())
-        loss = case.plain_loss(run(module, inputs), targets)
-        first = torch.autograd.grad(loss, parameters, create_graph=True)
-        along = sum(
-            (g * u.view_as(g)).sum()
-            for g, u in zip(first, v.split([p.numel() for p in parameters]), strict=True)
-        )
-        parts = torch.autograd.grad(along, parameters, allow_unused=True)
-        return torch.cat([
-            (torch.zeros_like(p) if g is None else g).reshape(-1)
-            for p, g in zip(parameters, parts, strict=True)
-        ])
-    h = 1e-5
+        module, output, targets = _plain_output(case, weights)
+        slope = _pull(case.plain_loss(output, targets), module, create_graph=True)
+        return _pull((slope * v).sum(), module)
     ahead, behind = (
         plain.value_at(case, weights + s * v, torch.float64, batch_statistics=True).gradient
-        for s in (h, -h)
+        for s in (_H, -_H)
     )
-    return (ahead - behind) / (2 * h)
+    return (ahead - behind) / (2 * _H)
 
 
 def _plain_gauss_newton(case: Case, weights: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """Jᵀ B J v, with J v and B by central differences and Jᵀ by a plain backward pass."""
-    targets = plain.data(case, torch.float64)[1]
-    h = 1e-5
-    ahead, behind = (
-        plain.value_at(case, weights + s * v, torch.float64, batch_statistics=True).output.detach()
-        for s in (h, -h)
-    )
-    moved = (ahead - behind) / (2 * h)
+    """Jᵀ B J v: B, and J too where it can, by central differences, Jᵀ by a plain backward pass."""
+    module, output, targets = _plain_output(case, weights)
+    at = output.detach()
+    if case.one_way:
+        probe = torch.zeros_like(at, requires_grad=True)
+        pulled = _pull(output, module, probe, create_graph=True)
+        (moved,) = torch.autograd.grad((pulled * v).sum(), probe)
+    else:
+        ahead, behind = (_plain_output(case, weights + s * v)[1].detach() for s in (_H, -_H))
+        moved = (ahead - behind) / (2 * _H)
 
-    def slope(output: torch.Tensor) -> torch.Tensor:
-        leaf = output.clone().requires_grad_()
+    def slope(outputs: torch.Tensor) -> torch.Tensor:
+        leaf = outputs.clone().requires_grad_()
         return torch.autograd.grad(case.plain_loss(leaf, targets), leaf)[0]
 
+    bent = (slope(at + _H * moved) - slope(at - _H * moved)) / (2 * _H)
+    module, output, _ = _plain_output(case, weights)
+    output.backward(bent)
+    return plain.gradient(module)
+
+
+def _plain_output(case: Case, weights: torch.Tensor) -> tuple[nn.Module, Any, torch.Tensor]:
     module = plain.prepared(case, torch.float64, batch_statistics=True)
     plain.write(case, module, weights)
-    output = run(module, plain.data(case, torch.float64)[0])
-    at = output.detach()
-    bent = (slope(at + h * moved) - slope(at - h * moved)) / (2 * h)
+    inputs, targets = plain.data(case, torch.float64)
+    return module, run(module, inputs), targets
+
+
+def _pull(value: torch.Tensor, module: nn.Module, *into: Any, **options: Any) -> torch.Tensor:
+    """Return the gradient of a value in a module's weights, (D,)."""
     parameters = list(plain.trainable(module).values())
-    parts = torch.autograd.grad(output, parameters, bent, allow_unused=True)
-    return torch.cat([
-        (torch.zeros_like(p) if g is None else g.to_dense()).reshape(-1)
-        for p, g in zip(parameters, parts, strict=True)
-    ])
+    parts = torch.autograd.grad(
+        value, parameters, *into, allow_unused=True, materialize_grads=True, **options
+    )
+    return torch.cat([g.reshape(-1) for g in parts])
 
 
 def _same_function(case: Case, problem: AbstractProblem, *, batch_statistics: bool) -> None:
@@ -260,13 +259,18 @@ def _numbers(output: Any) -> torch.Tensor:
 
 
 def _close(what: str, found: Any, wanted: Any, tolerance: float) -> None:
-    """Raise where a number differs by more than `tolerance` of the largest one wanted."""
-    found, wanted = (torch.as_tensor(copy.copy(t)).detach().double() for t in (found, wanted))
+    """Raise where a number differs by more than `tolerance` of the largest one wanted.
+
+    NaN must stand where NaN is wanted, and nowhere else.
+    """
+    found, wanted = (torch.as_tensor(t).detach().double() for t in (found, wanted))
     assert found.shape == wanted.shape, f"{what}: shape {found.shape} for {wanted.shape}"
-    assert torch.isfinite(wanted).all(), f"{what}: the reference is not finite"
-    scale = float(wanted.abs().max()) if wanted.numel() else 0.0
-    off = float((found - wanted).abs().max()) if wanted.numel() else 0.0
-    assert off <= tolerance * max(scale, 1e-2), f"{what}: {found} for {wanted}, {off:.2g} off"
+    finite = torch.isfinite(wanted)
+    assert torch.equal(torch.isfinite(found), finite), f"{what}: {found} for {wanted}"
+    if finite.any():
+        scale = max(float(wanted[finite].abs().max()), _LEAST)
+        off = float((found - wanted)[finite].abs().max())
+        assert off <= tolerance * scale, f"{what}: {found} for {wanted}, {off:.2g} off"
 
 
 _CHECKS: dict[str, Callable[[Case], None]] = {

@@ -77,17 +77,21 @@ def lived_in(case: Case, module: nn.Module) -> nn.Module:
 
 
 def value(case: Case, module: nn.Module, dtype: torch.dtype) -> Value:
-    """Return loss, gradient and output of a module on all the rows."""
+    """Return loss, gradient and output of a module, whose weights have none yet, on all rows."""
     inputs, targets = data(case, dtype)
     output = run(module, inputs)
     loss = case.plain_loss(output, targets)
-    parameters = list(trainable(module).values())
-    parts = torch.autograd.grad(loss, parameters, allow_unused=True)
-    gradient = [
-        (torch.zeros_like(p) if g is None else g.to_dense()).reshape(-1)
-        for p, g in zip(parameters, parts, strict=True)
+    loss.backward()
+    return Value(loss.detach(), gradient(module), output)
+
+
+def gradient(module: nn.Module) -> torch.Tensor:
+    """Return what a backward pass left in the weights, as one vector (D,)."""
+    found = [
+        torch.zeros_like(p) if p.grad is None else p.grad.to_dense()
+        for p in trainable(module).values()
     ]
-    return Value(loss.detach(), torch.cat(gradient), output)
+    return torch.cat([g.reshape(-1) for g in found])
 
 
 def data(case: Case, dtype: torch.dtype) -> tuple[Any, torch.Tensor]:

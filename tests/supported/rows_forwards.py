@@ -12,21 +12,29 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
-from .case import Case, integers, normals
-from .rows_layers import CLASSES, ROWS, WIDTH, convolutional, images, mlp, tokens, vectors
+from .case import Case, Refused, integers, normals
+from .rows_layers import CLASSES, ROWS, WIDTH, convolutional, images, mlp, vectors
 
 
 class Checkpointed(nn.Module):
-    """Recomputes the inner part in the backward pass."""
+    """Recomputes all but its first layer in the backward pass."""
 
-    def __init__(self, inner: nn.Module, reentrant: bool) -> None:
+    def __init__(self, first: nn.Module, inner: nn.Module, *, reentrant: bool) -> None:
         super().__init__()
-        self.inner, self.reentrant = inner, reentrant
+        self.first, self.inner, self.reentrant = first, inner, reentrant
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.reentrant and torch.is_grad_enabled() and not x.requires_grad:
-            x = x.detach().requires_grad_()
-        return checkpoint(self.inner, x, use_reentrant=self.reentrant)
+        return checkpoint(self.inner, self.first(x), use_reentrant=self.reentrant)
+
+
+def checkpointed(*, reentrant: bool) -> nn.Module:
+    """Three linear layers, two of them recomputed."""
+    return Checkpointed(nn.Linear(WIDTH, WIDTH), mlp(), reentrant=reentrant)
+
+
+def checkpointed_convolutions() -> nn.Module:
+    """Three convolutions, two of them recomputed."""
+    return Checkpointed(nn.Conv2d(2, 2, 1), convolutional(), reentrant=False)
 
 
 class SavedElsewhere(nn.Module):
@@ -100,7 +108,14 @@ def hooked() -> nn.Module:
 
 
 def backward_hooked() -> nn.Module:
-    """A full backward hook, which halves the gradient that passes."""
+    """A full backward hook that looks on."""
+    net = mlp()
+    net[2].register_full_backward_hook(lambda module, into, out: None)
+    return net
+
+
+def backward_changed() -> nn.Module:
+    """A full backward hook that halves the gradient that passes."""
     net = mlp()
     net[2].register_full_backward_hook(lambda module, into, out: (into[0] / 2,))
     return net
@@ -403,14 +418,17 @@ def nothing(rows: int, *shape: int) -> torch.Tensor:
 
 
 FORWARDS = (
-    Case("checkpointing", lambda: Checkpointed(mlp(), False), vectors),
-    Case("checkpointing, reentrant", lambda: Checkpointed(mlp(), True), vectors),
-    Case("checkpointing of convolutions", lambda: Checkpointed(convolutional(), False), images),
+    Case("checkpointing", functools.partial(checkpointed, reentrant=False), vectors),
+    Case("checkpointing, reentrant", functools.partial(checkpointed, reentrant=True), vectors,
+         quiet=("None of the inputs have requires_grad",)),  # where nothing needs gradients
+    Case("checkpointing of convolutions", checkpointed_convolutions, images),
     Case("hooks on saved tensors", SavedElsewhere, vectors),
     Case("autograd function that keeps the module", ReadsLate, vectors),
     Case("autograd function of one's own", OwnFunction, vectors),
     Case("forward hooks", hooked, vectors),
-    Case("backward hooks", backward_hooked, vectors),
+    Case("backward hooks that look on", backward_hooked, vectors),
+    Case("backward hooks that change gradients", backward_changed, vectors,
+         theory=Refused("gradients are no longer the loss's", "hook")),
     Case("hooks of weights", weight_hooked, vectors),
     Case("EMA (`AveragedModel`)", averaged, vectors),
     Case("penalty on one's own parameters", Penalised, vectors),
@@ -443,4 +461,3 @@ FORWARDS = (
     Case("`nn.DataParallel`", lambda: nn.DataParallel(mlp()), vectors),
     Case("Lightning module", _lightning, vectors),
 )
-assert tokens

@@ -14,3 +14,4 @@ SECTIONS: dict[str, tuple[Case, ...]] = {
     "losses": LOSSES,
     "data": DATA,
 }
+SLOW: dict[str, tuple[Case, ...]] = {}
