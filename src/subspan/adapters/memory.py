@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from subspan.adapters.plain import own_parameters
 from subspan.errors import invalid
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _tied_outside(chosen: Sequence[Weight]) -> list[str]:
     """
     values = [w.value for w in chosen]
     held = [len({id(owner) for owner, _ in w.sites}) for w in chosen]
-    inside = {id(owner._parameters) for w in chosen for owner, _ in w.sites}
+    inside = {id(own_parameters(owner)) for w in chosen for owner, _ in w.sites}
     # beside the owners hold it: the list, the loop and the argument of getrefcount
     shared = [i for i, v in enumerate(values) if sys.getrefcount(v) > held[i] + 3]
     if not shared:
