@@ -12,6 +12,7 @@ from torch import nn
 from subspan.adapters import buffers
 from subspan.adapters.checks import check_module
 from subspan.adapters.digests import base_digest, kept_digest
+from subspan.adapters.guard import guard, written
 from subspan.adapters.make_sliced import make_sliced
 from subspan.adapters.memory import check_memory
 from subspan.adapters.plain import ROOT, SITE, own_buffers, own_parameters
@@ -63,6 +64,7 @@ class Handle:
         self._layers = [owners.index(w.sites[0][0]) for w in weights]
         self.layer_count = len(owners)
         self.tables = TableKeeper()
+        self._written: list[str] = []  # weights that somebody has written in place, to no effect
 
     @property
     def theta(self) -> nn.Parameter:
@@ -86,6 +88,8 @@ class Handle:
 
     def weight(self, number: int, base: torch.Tensor) -> torch.Tensor:
         """Return weight `number` of the subspace at the present θ, for `base` its value at 0."""
+        if self._written:
+            raise written(self._written.pop())
         theta, scales = self.theta, self.scales
         with torch.autocast(base.device.type, enabled=False):
             table = self.tables.table(theta, self._sliced)
@@ -95,6 +99,7 @@ class Handle:
             )
         if not torch.compiler.is_compiling():
             result._subspan_tie = (id(self), number)  # type: ignore[attr-defined]
+            guard(result, self.weights[number].name, self._written)
         return result
 
     def detach(self) -> nn.Module:

@@ -20,6 +20,7 @@ from torch import nn
 
 from subspan.adapters import calls
 from subspan.adapters.calls import ROOTS
+from subspan.adapters.guard import unguarded
 from subspan.adapters.plain import (
     HIDDEN,
     ROOT,
@@ -86,6 +87,8 @@ def subclass(plain: type[nn.Module], dress: Dress) -> type[nn.Module]:
             "__delattr__": _delattr,
             "register_parameter": _register_parameter,
         }
+        if plain.__getattr__ is nn.Module.__getattr__:
+            body["__getattr__"] = _getattr
     if dress.is_root:
         body |= {
             "_save_to_state_dict": _save_to_state_dict,
@@ -164,6 +167,15 @@ def _buffers(self: nn.Module) -> Any:
 
 def _put(key: str, self: nn.Module, value: Any) -> None:
     self.__dict__[key] = value
+
+
+def _getattr(self: nn.Module, name: str) -> Any:
+    """Find what `nn.Module` finds, in words that a compiler follows past the properties above."""
+    state = self.__dict__
+    for key in ("_parameters", "_modules", "_buffers"):
+        if key in state and name in state[key]:
+            return state[key][name]
+    return nn.Module.__getattr__(self, name)
 
 
 def _setattr(self: nn.Module, name: str, value: Any) -> None:
@@ -310,7 +322,8 @@ def _save_pretrained(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
 
 
 def _flat_weights(self: nn.RNNBase) -> list[torch.Tensor | None]:
-    return [getattr(self, n, None) for n in self._flat_weights_names]
+    found = [getattr(self, n, None) for n in self._flat_weights_names]
+    return [None if w is None else unguarded(w) for w in found]
 
 
 def _no_references(self: nn.RNNBase) -> list[None]:
