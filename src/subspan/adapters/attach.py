@@ -13,6 +13,7 @@ from subspan.adapters import buffers
 from subspan.adapters.checks import check_module
 from subspan.adapters.digests import base_digest, kept_digest
 from subspan.adapters.guard import guard, written
+from subspan.adapters.held import check_held
 from subspan.adapters.make_sliced import make_sliced
 from subspan.adapters.memory import check_memory
 from subspan.adapters.plain import ROOT, SITE, own_buffers, own_parameters
@@ -250,6 +251,7 @@ def attach(
     options = {k: int(v) if isinstance(v, np.integer) else v for k, v in options.items()}
     chosen, others = select(candidate_weights(module), modules, attached=bool(handles(module)))
     check_memory(module, chosen)
+    check_held(module, chosen)
     devices = {str(w.value.device) for w in chosen}
     if len(devices) > 1:
         raise invalid("module", expected="its weights on one device", got=", ".join(devices))

@@ -36,6 +36,13 @@ def check_module(module: nn.Module) -> None:
             remedy="Attach first, then call torch.compile.",
         )
     for name, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            raise invalid(
+                name,
+                expected="modules that are not scripted or traced",
+                got=f"one that is ({part.original_name})",
+                remedy="Attach to the module before scripting or tracing parts of it.",
+            )
         for key, value in own_parameters(part).items():
             if isinstance(value, nn.UninitializedParameter):
                 raise invalid(
