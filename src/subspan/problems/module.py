@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from subspan.canonical import digest, tensor_digest
 from subspan.errors import invalid, unknown
+from subspan.problems.attention import plain_attention
 from subspan.problems.base import AbstractProblem, Batch, Evaluation
 from subspan.problems.checks import (
     Data,
@@ -156,6 +157,7 @@ class Problem(AbstractProblem):
         # Images lie in memory as (..., height, width, channels), the layout convolutions like.
         return (x.movedim(-1, -3) if self._is_image(split) else x), y
 
+    @plain_attention()
     def outputs(self, weights: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Return the module's outputs with weights (D,) on inputs (n, ...)."""
         if weights.shape[-1] != self.ambient_dim:
