@@ -108,6 +108,8 @@ class _Stacked(nn.Module):
     def __init__(self, model: nn.Module, fields: list[str]) -> None:
         super().__init__()
         self.model, self.fields = model, fields
+        every = self.named_parameters(remove_duplicate=False)
+        self.matrices = [n for n, p in every if p.ndim > 1]  # the frozen ones among them
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the model's logits on a stack of fields, or on one tensor as it is."""
