@@ -191,7 +191,7 @@ def _shared(module: nn.Module, name: str, site: tuple[Any, int]) -> torch.Tensor
     if torch.compiler.is_compiling():
         if key not in shared:
             shared[key] = getattr(module, name)
-        return shared[key]  # type: ignore[no-any-return]
+        return shared[key]
     version = -1 if theta.is_inference() else theta._version
     known = shared.get(key)
     found: torch.Tensor | None = None
