@@ -54,17 +54,18 @@ def call(module: nn.Module) -> Iterator[None]:
         return
     for root in new:
         root.check_entry(module)
+    before = [len(root.swapping) for root in new]
     token = _running.set((*running, *new))
     try:
         yield
     except BaseException:
-        for root in new:
-            root.take_out()
+        for root, since in zip(new, before, strict=True):
+            root.take_out(since)
         raise
     finally:
         _running.reset(token)
-    for root in new:
-        root.check_exit()
+    for root, since in zip(new, before, strict=True):
+        root.check_exit(since)
 
 
 @contextlib.contextmanager

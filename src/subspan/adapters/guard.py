@@ -28,7 +28,7 @@ _VIEW_PROPERTIES = ("T", "mT", "H", "mH")
 class SubspaceWeight(torch.Tensor):
     """A weight at the present θ, and views of it: read as any tensor, not written."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
     _subspan_name = "weight"
     _subspan_record: tuple[list[str], int] | None = None  # where to say so; the version when made
 
@@ -38,7 +38,7 @@ class SubspaceWeight(torch.Tensor):
 
     def detach(self) -> torch.Tensor:
         """Return the values; `embedding` with `max_norm` may scale rows of them."""
-        values: torch.Tensor = torch.Tensor.data.__get__(self)  # type: ignore[attr-defined]
+        values: torch.Tensor = torch.Tensor.data.__get__(self)
         return guard(values, self._subspan_name)
 
     @property
@@ -54,9 +54,9 @@ class SubspaceWeight(torch.Tensor):
         return self.as_subclass(torch.Tensor).__reduce_ex__(protocol)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> torch.Tensor:
-        return self.as_subclass(torch.Tensor).__deepcopy__(memo)  # type: ignore[no-any-return]
+        return self.as_subclass(torch.Tensor).__deepcopy__(memo)
 
-    def __repr__(self, **kwargs: Any) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
         return repr(self.as_subclass(torch.Tensor))
 
 
@@ -79,7 +79,7 @@ def guard(tensor: torch.Tensor, name: str, record: list[str] | None = None) -> t
 def unguarded(tensor: torch.Tensor) -> torch.Tensor:
     """Let a tensor be plain again, for code of PyTorch's that lays it out anew; in place."""
     if type(tensor) is SubspaceWeight:
-        tensor.__class__ = torch.Tensor
+        tensor.__class__ = torch.Tensor  # type: ignore[assignment]
     return tensor
 
 
@@ -117,6 +117,15 @@ def _viewing(name: str) -> Callable[..., Any]:
     return view
 
 
+def _viewing_property(name: str) -> property:
+    own = getattr(torch.Tensor, name)
+
+    def view(self: SubspaceWeight) -> Any:
+        return _guarded(own.__get__(self), self)
+
+    return property(view)
+
+
 def _writes(name: str) -> bool:
     if name in ("__setitem__", "resize_as_sparse_"):
         return True
@@ -134,8 +143,4 @@ for _name in dir(torch.Tensor):
 for _name in _VIEWS:
     setattr(SubspaceWeight, _name, _viewing(_name))
 for _name in _VIEW_PROPERTIES:
-    setattr(
-        SubspaceWeight,
-        _name,
-        property(lambda self, _own=getattr(torch.Tensor, _name): _guarded(_own.__get__(self), self)),
-    )
+    setattr(SubspaceWeight, _name, _viewing_property(_name))

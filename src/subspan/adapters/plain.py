@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
 import torch
@@ -24,12 +24,19 @@ class Hidden:
         order: names of the module's parameters before any was hidden.
         tensors: the hidden ones by name, as `attach`, or a move of the module, left them.
         swapped: what the forward pass has put in place of weights of a subspace, by name.
+        originals: of what is swapped, what was read before, which puts the weight back.
+        shown: the weights last read as parameters, weakly.
     """
 
     def __init__(self, order: list[str]) -> None:
         self.order = order
         self.tensors: dict[str, torch.Tensor] = {}
         self.swapped: dict[str, Any] = {}
+        self.originals: dict[str, Any] = {}
+        self.shown: dict[str, Callable[[], Any]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "swapped": {}, "originals": {}, "shown": {}}
 
 
 def own_parameters(module: nn.Module) -> dict[str, Any]:
@@ -42,6 +49,10 @@ def own_buffers(module: nn.Module) -> dict[str, Any]:
     """Return the module's own dictionary of buffers, the hidden weights among them."""
     result: dict[str, Any] = module.__dict__["_buffers"]
     return result
+
+
+def _nothing() -> None:
+    return None
 
 
 def is_tie(value: Any, site: tuple[Any, int]) -> bool:
@@ -92,16 +103,24 @@ class PlainParameters(MutableMapping[str, Any]):
             raise KeyError(name)
         if name not in self._sites or calls.asking(self._module):
             return own_buffers(self._module)[name]
-        return _shared(self._module, name, self._sites[name])
+        found = _shared(self._module, name, self._sites[name])
+        if torch.compiler.is_compiling():
+            hidden.shown[name] = lambda: found
+            self._note(True)
+        else:
+            hidden.shown[name] = TensorWeakRef(found)
+        return found
 
     def __setitem__(self, name: str, value: Any) -> None:
-        if name in self._sites:
-            if is_tie(value, self._sites[name]):
-                self._hidden.swapped.pop(name, None)
-            else:
-                self._hidden.swapped[name] = value
-                for root in self._module.__dict__[calls.ROOTS]:
-                    root.swapping.append(self._module)
+        hidden = self._hidden
+        if name in hidden.swapped and value is hidden.originals[name]:
+            del hidden.swapped[name], hidden.originals[name]
+            self._note(False)
+        elif name in self._sites:
+            if name not in hidden.swapped:
+                hidden.originals[name] = hidden.shown.get(name, _nothing)()
+                self._note(True)
+            hidden.swapped[name] = value
         elif name in self._hidden.tensors:
             own_buffers(self._module)[name] = value
         else:
@@ -118,6 +137,13 @@ class PlainParameters(MutableMapping[str, Any]):
     def copy(self) -> dict[str, Any]:
         """Return a dictionary of them."""
         return dict(self)
+
+    def _note(self, swapped: bool) -> None:
+        for root in self._module.__dict__[calls.ROOTS]:
+            if swapped:
+                root.swapping.append(self._module)
+            else:
+                root.swapping.remove(self._module)
 
 
 class PlainBuffers(MutableMapping[str, Any]):
@@ -165,7 +191,7 @@ def _shared(module: nn.Module, name: str, site: tuple[Any, int]) -> torch.Tensor
     if torch.compiler.is_compiling():
         if key not in shared:
             shared[key] = getattr(module, name)
-        return shared[key]  # type: ignore[no-any-return]
+        return shared[key]
     version = -1 if theta.is_inference() else theta._version
     known = shared.get(key)
     found: torch.Tensor | None = None

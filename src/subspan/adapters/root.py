@@ -12,7 +12,7 @@ from torch import nn
 from subspan.adapters import buffers
 from subspan.adapters.calls import ROOTS
 from subspan.adapters.memory import place
-from subspan.adapters.plain import HIDDEN, ROOT, SITE, Hidden, own_buffers, own_parameters
+from subspan.adapters.plain import HIDDEN, ROOT, SITE, Hidden, is_tie, own_buffers, own_parameters
 from subspan.adapters.selection import Weight
 from subspan.adapters.sites import dress
 from subspan.errors import InputError
@@ -96,6 +96,8 @@ class Root:
     def adopt(self) -> None:
         """Have every part of the module look plain within a call."""
         for part in self._module.modules():
+            if "_orig_mod" in part._modules:  # what torch.compile wraps around one
+                continue
             roots = part.__dict__.get(ROOTS, ())
             if self not in roots:
                 part.__dict__[ROOTS] = (*roots, self)
@@ -129,29 +131,35 @@ class Root:
                             "subspace. Call it on the attached module, or in its forward."
                         )
 
-    def take_out(self) -> bool:
-        """Take out what a call has put in place of weights; return whether there was anything."""
-        found = False
-        for owner in self.swapping:
-            hidden = owner.__dict__.get(HIDDEN)
-            found = found or bool(hidden and hidden.swapped)
+    def take_out(self, since: int = 0) -> list[str]:
+        """Take out what a call has put in place of weights; return the names where it was another.
+
+        Args:
+            since: how many entries `swapping` had when the call began.
+        """
+        found = []
+        for owner in self.swapping[since:]:
+            hidden: Hidden | None = owner.__dict__.get(HIDDEN)
             if hidden is not None:
-                hidden.swapped = {}
-        self.swapping = []
+                sites = owner.__dict__.get(SITE, {})
+                found += [
+                    n for n, v in hidden.swapped.items() if n in sites and not is_tie(v, sites[n])
+                ]
+                hidden.swapped, hidden.originals, hidden.shown = {}, {}, {}
+        del self.swapping[since:]
         return found
 
-    def check_exit(self) -> None:
+    def check_exit(self, since: int) -> None:
         """Refuse a call that has put tensors in place of weights and left them there."""
         for handle in self.handles:
             if handle.tables.shared:
                 handle.tables.shared = {}
-        if self.swapping:
-            names = [n for o in self.swapping for n in o.__dict__[HIDDEN].swapped]
-            if self.take_out():
+        if len(self.swapping) > since:
+            for name in self.take_out(since):
                 raise InputError(
-                    f"{names[0]}: expected a forward that puts back the weights of a subspace "
-                    "that it replaces, got one that left another tensor there. Put it back, or "
-                    "use torch.func.functional_call."
+                    f"{name}: expected a forward that puts back the weights of a subspace that it "
+                    "replaces, got one that left another tensor there. Put it back, or use "
+                    "torch.func.functional_call."
                 )
 
     def hide(self, weights: list[Weight]) -> None:

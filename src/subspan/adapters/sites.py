@@ -188,8 +188,7 @@ def _setattr(self: nn.Module, name: str, value: Any) -> None:
         return
     where = "a weight that lies in a subspace" if site else "a weight frozen beside a subspace"
     raise InputError(
-        f"{name}: expected no assignment to {where}. "
-        "Call handle.merge() or handle.detach() first."
+        f"{name}: expected no assignment to {where}. Call handle.merge() or handle.detach() first."
     )
 
 
