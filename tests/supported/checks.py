@@ -28,18 +28,21 @@ def check(case: Case, column: Column) -> None:
 
 def check_problem(case: Case) -> None:
     """Loss, gradient and evaluation; trained steps; nothing that was handed in has changed."""
-    problem = _problem(case, case.make)
+    made: list[tuple[nn.Module, _State]] = []
+
+    def make() -> nn.Module:
+        module = case.make()
+        made.append((module, _State(module)))
+        return module
+
+    problem = _problem(case, make)
     records = ss.run(
         problem, ss.RandomAffine(map="partition"), dims=[2], repeats=2, spec=_spec(problem), workers=1
     )
     assert len(records) == 2
     _same_function(case, problem, batch_statistics=True)
-
-    module = case.make()
-    before = _State(module)
-    handed = _problem(case, lambda: module)
-    handed.loss(handed.init(1), handed.batch())
-    before.check_same(module)
+    for module, state in made:
+        state.check_same(module)
 
 
 def check_attach(case: Case) -> None:
@@ -85,9 +88,10 @@ def check_fine_tuning(case: Case) -> None:
     before = _State(module)
     inputs, targets = case.data()
     problem = ss.adapters.fine_tuning(module, (inputs, targets), loss=case.loss)
-    start = plain.prepared(case, torch.float32, batch_statistics=False)
-    _close("start", problem.init(0), plain.flat(start).float(), 0.0)
-    want = plain.value(case, start, torch.float32)
+    own = next(p.dtype for p in module.parameters() if p.requires_grad)
+    start = plain.prepared(case, own, batch_statistics=False)
+    _close("start", problem.init(0), plain.flat(start), 0.0)
+    want = plain.value(case, start, own)
     _close("loss at θ = 0", problem.evaluate(problem.init(0)).loss, want.loss, _COARSE)
     ss.run(
         problem, ss.RandomAffine(map="partition"), dims=[2], repeats=1, spec=_spec(problem), workers=1

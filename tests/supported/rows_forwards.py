@@ -12,8 +12,8 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
-from .case import Case, Refused, integers, normals
-from .rows_layers import CLASSES, ROWS, WIDTH, convolutional, images, mlp, vectors
+from .case import Case, Refused, integers, normals, refused
+from .rows_layers import CLASSES, ROWS, WIDTH, convolutional, images, mlp, vectors, writes
 
 
 class Checkpointed(nn.Module):
@@ -279,7 +279,7 @@ class Branching(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out = self.net(x)
-        return out + self.other(x) if float(out.square().sum()) > 0 else out
+        return out + self.other(x) if out.detach().square().sum() > 0 else out
 
 
 class Experts(nn.Module):
@@ -417,6 +417,8 @@ def nothing(rows: int, *shape: int) -> torch.Tensor:
     return torch.zeros(rows, *shape)
 
 
+_SCRIPTED = refused("its weights cannot be replaced", "scripted or traced")
+
 FORWARDS = (
     Case("checkpointing", functools.partial(checkpointed, reentrant=False), vectors),
     Case("checkpointing, reentrant", functools.partial(checkpointed, reentrant=True), vectors,
@@ -432,14 +434,16 @@ FORWARDS = (
     Case("hooks of weights", weight_hooked, vectors),
     Case("EMA (`AveragedModel`)", averaged, vectors),
     Case("penalty on one's own parameters", Penalised, vectors),
-    Case("weights written in place in forward", Clamped, vectors),
+    Case("weights written in place in forward", Clamped, vectors, **writes("write")),
     Case("control flow by values", Branching, vectors),
     Case("mixture of experts", Experts, vectors),
     Case("dropout", lambda: nn.Sequential(mlp(), nn.Dropout(0.5)), vectors,
          options={"dropout": "off"}),
-    Case("noise in forward", Noisy, vectors),
+    Case("noise in forward", Noisy, vectors,
+         **refused("the loss is no function of the weights", "the same outputs",
+                   "problem", "fine_tuning", "theory")),
     Case("hypernetwork", HyperNetwork, vectors),
-    Case("MAML's inner step", InnerStep, vectors),
+    Case("MAML's inner step", InnerStep, vectors, options={"eval_rows": None}),
     Case("PINN, second derivatives in the inputs", Physics,
          lambda: (normals(ROWS, 1), nothing(ROWS, 1)), "mse"),
     Case("GAN, the generator's side", Adversarial,
@@ -453,11 +457,13 @@ FORWARDS = (
     Case("inputs: a dict", Tokens, masked_tokens),
     Case("outputs: a dataclass", functools.partial(Returning, "dataclass"), vectors, plain=_logits),
     Case("outputs: a dict", functools.partial(Returning, "dict"), vectors, plain=_logits),
-    Case("outputs: a tuple", functools.partial(Returning, "tuple"), vectors, plain=_first),
+    Case("outputs: a tuple", functools.partial(Returning, "tuple"), vectors, _first),
     Case("outputs: a tuple in training alone", functools.partial(Returning, "training"), vectors),
-    Case("`torch.compile`d module", lambda: torch.compile(mlp(), backend="eager"), vectors),
-    Case("scripted part", _scripted, vectors),
-    Case("traced part", _traced, vectors),
-    Case("`nn.DataParallel`", lambda: nn.DataParallel(mlp()), vectors),
+    Case("`torch.compile`d module", lambda: torch.compile(mlp(), backend="eager"), vectors,
+         attach=Refused("attach first, then compile", "not compiled yet")),
+    Case("scripted part", _scripted, vectors, **_SCRIPTED),
+    Case("traced part", _traced, vectors, **_SCRIPTED),
+    Case("`nn.DataParallel`", lambda: nn.DataParallel(mlp()), vectors,
+         attach=Refused("attach to the module inside", "Attach to the module inside")),
     Case("Lightning module", _lightning, vectors),
 )

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
-from .case import Case, integers, normals
+from .case import Case, Refused, integers, normals, refused
 
 ROWS, WIDTH, CLASSES = 12, 5, 3
 
@@ -306,6 +306,14 @@ def quiet_lazy() -> nn.Module:
         return lazy()
 
 
+def writes(attach: str) -> dict[str, Any]:
+    """Refusals of a forward pass that writes into its weights; words of the one by `attach`."""
+    return {
+        **refused("writes into its weights", "leaves the weights as they are"),
+        "attach": Refused("writes into its weights", attach),
+    }
+
+
 LAYERS = (
     Case("linear layers", mlp, vectors),
     Case("convolutions", convolutional, images),
@@ -338,7 +346,7 @@ LAYERS = (
     Case("`nn.TransformerEncoderLayer`", Encoder, sequences),
     Case("`nn.Embedding`", Bags, tokens),
     Case("`padding_idx`", lambda: Bags(padding_idx=0), tokens, still={"embedding.weight": 0}),
-    Case("`max_norm`", lambda: Bags(max_norm=0.7), tokens),
+    Case("`max_norm`", lambda: Bags(max_norm=0.7), tokens, **writes("max_norm")),
     Case("sparse embedding", lambda: Bags(sparse=True), tokens),
     Case("`nn.EmbeddingBag`", bag, tokens),
     Case("lazy layers", quiet_lazy, vectors),
@@ -376,9 +384,20 @@ HELD = (
     Case("constant buffers", Buffered, vectors),
     Case("buffers that training changes", Counting, vectors),
     Case("`ParameterList`, `ParameterDict`", Listed, vectors),
-    Case("weights also in a plain list", Hoarder, vectors),
+    Case(
+        "weights also in a plain list",
+        Hoarder,
+        vectors,
+        attach=Refused("they would be read at θ = 0 there", "read by their own names"),
+    ),
     Case("parameters without dimensions", Scaled, vectors),
-    Case("complex parameters", Phases, vectors),
+    Case(
+        "complex parameters",
+        Phases,
+        vectors,
+        exact=False,
+        **refused("hold real pairs", "real floating-point weights"),
+    ),
     Case("float64 module", lambda: mlp().double(), lambda: (vectors()[0].double(), vectors()[1])),
     Case("bfloat16 module", lambda: mlp().bfloat16(), vectors),
     Case("int8 layer under a head", Quantised, vectors),

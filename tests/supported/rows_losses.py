@@ -119,7 +119,8 @@ LOSSES = (
     Case("`functools.partial`", mlp, vectors,
          functools.partial(nn.functional.cross_entropy, label_smoothing=0.1)),
     Case("sums in place of means", mlp, vectors, nn.CrossEntropyLoss(reduction="sum"), _summed),
-    Case("contrastive loss, rows against rows", mlp, vectors, contrast),
+    Case("contrastive loss, rows against rows", mlp, vectors, contrast,
+         options={"eval_rows": None}),
     Case("`nn.MSELoss` of (n, 1) against (n,)", line,
          lambda: (vectors()[0], normals(ROWS)), nn.MSELoss(), lambda o, t: _MSE(o[:, 0], t),
          **refused(_FLAT, "shape", "problem", "fine_tuning", "theory")),
@@ -127,7 +128,8 @@ LOSSES = (
 
 DATA = (
     Case("token numbers", Tagger, lambda: (tokens()[0], integers(CLASSES, ROWS, 4))),
-    Case("string labels", mlp, strings, targets=_codes),
+    Case("string labels", mlp, strings, targets=_codes,
+         **refused("number them first", "Number the labels", "problem", "fine_tuning", "theory")),
     Case("NumPy arrays", mlp, lambda: tuple(t.numpy() for t in vectors())),
     Case("labels of 32 bits", mlp, lambda: (vectors()[0], vectors()[1].int()),
          targets=lambda y: y.long()),

@@ -26,7 +26,7 @@ LOSSES: dict[str, OutputLoss] = {
     "mse": nn.functional.mse_loss,
 }
 _F = nn.functional
-# Those that compare each output with a target of its own; they take (n,) against (n, 1) as n² pairs.
+# Those that compare each output with a target of its own, and take (n,) with (n, 1) as n² pairs.
 _REGRESSION = ("mse", _F.mse_loss, _F.l1_loss, _F.smooth_l1_loss, _F.huber_loss)
 _REGRESSION_MODULES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal, Self
 
@@ -302,9 +303,11 @@ class Problem(AbstractProblem):
         # Each trial gets its own view of x: a shared one would join the trials' products into
         # one, whose last bits depend on how many trials there are.
         many = torch.func.vmap(lambda row, x: self._evaluate_one(row, x, y))
-        result: tuple[torch.Tensor, torch.Tensor] = many(
-            weights, structure.expanded(x, len(weights))
-        )
+        with warnings.catch_warnings():  # what vmap runs row by row is right all the same
+            warnings.filterwarnings("ignore", "There is a performance drop")
+            result: tuple[torch.Tensor, torch.Tensor] = many(
+                weights, structure.expanded(x, len(weights))
+            )
         return result
 
     def to(
