@@ -18,6 +18,7 @@ from subspan.adapters.checks import check_plain
 from subspan.adapters.digests import tensors_digest
 from subspan.canonical import digest, tensor_digest
 from subspan.errors import InputError, invalid
+from subspan.problems.identity import module_identity
 from subspan.problems.losses import OutputLoss, loss_name
 from subspan.problems.module import Problem
 from subspan.training.spec import TrainSpec
@@ -35,6 +36,7 @@ def fine_tuning(
     *,
     default_spec: TrainSpec | None = None,
     eval_rows: int | None = None,
+    identity: dict[str, Any] | None = None,
 ) -> Problem:
     """Return the problem of fine-tuning a module from its present weights.
 
@@ -51,10 +53,11 @@ def fine_tuning(
         name: for records and files, and part of the identity, as of `Problem`.
         default_spec: a `TrainSpec` that trains the problem well.
         eval_rows: rows per evaluation batch.
+        identity: as of `Problem`.
 
     Raises:
         InputError: inputs differ between the splits or cannot be stacked, nothing is trainable, or
-            a subspace is attached to the module.
+            a subspace is attached to the module; as of `Problem`.
     """
     fields = _fields(train[0], "train")
     if test is not None and _fields(test[0], "test") != fields:
@@ -72,17 +75,18 @@ def fine_tuning(
             "Call requires_grad_(True) on what is to be trained."
         )
     splits = [_stacked(split, fields) for split in (train, test) if split is not None]
-    identity = {
-        "name": name,
-        "kind": "fine-tuning",
-        "loss": loss_name(loss),
-        "module": digest([repr(module), sorted(start)]),
-        "base": tensors_digest(weights),
-        "buffers": tensors_digest(dict(module.named_buffers())),
-        "inputs": fields,
-        "data": tensor_digest(*(t for split in splits for t in split)),
-    }
-    named = isinstance(loss, str)
+    named = isinstance(loss, str) or identity is not None
+    if identity is None:
+        identity = {
+            "name": name,
+            "kind": "fine-tuning",
+            "loss": loss_name(loss),
+            "module": digest([module_identity(module, "module"), sorted(start)]),
+            "base": tensors_digest(weights),
+            "buffers": tensors_digest(dict(module.named_buffers())),
+            "inputs": fields,
+            "data": tensor_digest(*(t for split in splits for t in split)),
+        }
     problem = Problem(
         lambda: copy.deepcopy(wrapper),
         splits[0],
@@ -96,9 +100,9 @@ def fine_tuning(
         vectorize=False,
         identity=identity if named else None,
     )
-    if not named:  # a loss of the user's own shows by its value, as in any `Problem`
-        identity["loss_at_init"] = problem.identity["loss_at_init"]
-        problem.identity = identity
+    if not named:  # a loss of the user's own shows by what it holds, as in any `Problem`
+        shown = ("loss_at_init", "loss_holds")
+        problem.identity = {**identity, **{key: problem.identity[key] for key in shown}}
     return problem
 
 

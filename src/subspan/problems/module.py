@@ -26,8 +26,9 @@ from subspan.problems.checks import (
     refuse_dropout,
     refused,
 )
+from subspan.problems.identity import identity_of, module_identity
 from subspan.problems.layout import Layout
-from subspan.problems.losses import LOSSES, OutputLoss, loss_name, without_addresses
+from subspan.problems.losses import LOSSES, OutputLoss, loss_name
 from subspan.problems.traced import TracedGrads
 from subspan.streams import scoped_torch_rng
 from subspan.training.spec import TrainSpec
@@ -54,10 +55,9 @@ class Problem(AbstractProblem):
         loss: `"cross_entropy"`, `"mse"`, or a function of (outputs, targets) that returns the
             mean over rows. Accuracy is reported where the targets are class labels, which are
             integers (n,).
-        name: for records and files. Trials are told apart by it, by the loss's name, the module's
-            structure and constants, the initial weights of seed 0, the loss of the first 16 rows
-            there to four digits, and a digest of the data. Give another name where problems
-            differ in code that none of these shows.
+        name: for records and files. Trials are told apart by it and by all that makes the problem:
+            what the loss, `init` and the module hold and the code that they run
+            (`subspan.problems.identity`), constants, initial weights, and a digest of the data.
         default_spec: a `TrainSpec` that trains the problem well.
         init: returns initial weights as named tensors from a seed, in place of `make_module`'s
             own initialisation.
@@ -65,10 +65,14 @@ class Problem(AbstractProblem):
         eval_rows: rows per evaluation batch; None: 512, or the whole split with BatchNorm.
         vectorize: whether many weights run as one batched program, which asks of the module that
             `torch.func.vmap` takes it; None: as `vectorized` says.
+        identity: plain JSON data by which trials know the problem, in place of all that; another
+            one whenever the problem changes. Needed where the loss or the module holds what cannot
+            be told from others, such as a generator.
 
     Raises:
         InputError: data are NaN, of unequal length, or do not fit the module; labels are out of
-            range; the module has mutable buffers other than BatchNorm's, or active dropout.
+            range; the module has mutable buffers other than BatchNorm's, or active dropout; no
+            identity is given and the problem cannot be told from others.
     """
 
     def __init__(
@@ -106,6 +110,7 @@ class Problem(AbstractProblem):
         check_targets(self._splits, loss)
         with scoped_torch_rng(0, "module"):
             module = make_module()
+        known = None if identity else module_identity(module)  # before a pass leaves traces in it
         self.batch_norm = _use_batch_statistics(module)
         refuse_dropout(module, dropout)
         parameters = dict(module.named_parameters())
@@ -126,7 +131,7 @@ class Problem(AbstractProblem):
         self._convolutional = any(isinstance(m, nn.modules.conv._ConvNd) for m in module.modules())
         self._vectorize = vectorize
         self._traced = TracedGrads(self.loss)
-        self.identity = identity or self._own_identity(loss, eval_rows)
+        self.identity = identity or self._own_identity(loss, eval_rows, known)
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{len(x):,} {name}" for name, (x, _) in self._splits.items())
@@ -269,11 +274,14 @@ class Problem(AbstractProblem):
         return new
 
     @torch.no_grad()
-    def _own_identity(self, loss: str | OutputLoss, eval_rows: int | None) -> dict[str, Any]:
+    def _own_identity(
+        self, loss: str | OutputLoss, eval_rows: int | None, module: Any
+    ) -> dict[str, Any]:
         """Return what trials know the problem by where no identity is given.
 
-        Code cannot be hashed: a loss or a `forward` shows by the loss of the first rows at the
-        initial weights of seed 0, to the four digits that machines agree on.
+        The loss of the first rows at the initial weights of seed 0, to the four digits that
+        machines agree on, is there besides all that the loss, the initialisation and the module
+        (its identity) hold.
         """
         named = itertools.chain(self.module.named_parameters(), self.module.named_buffers())
         constants = {name: t for name, t in named if name not in self.layout.names}
@@ -286,14 +294,16 @@ class Problem(AbstractProblem):
             "name": self.name,
             "kind": "module",
             "loss": loss_name(loss),
-            "module": digest(
-                [without_addresses(self.module), self.layout.names, self.layout.shapes]
-            ),
+            "module": digest([module, self.layout.names, self.layout.shapes]),
             "constants": digest([[n, str(t.dtype), _bits(t)] for n, t in constants.items()]),
-            "init": tensor_digest(start),
+            "init": tensor_digest(start, self.init(1)),
             "loss_at_init": f"{value:.3e}",
             "data": tensor_digest(*(t for split in self._splits.values() for t in split)),
         }
+        if not isinstance(loss, str):
+            own["loss_holds"] = digest(identity_of(loss, "loss"))
+        if self._init is not None:
+            own["init_holds"] = digest(identity_of(self._init, "init"))
         if eval_rows and self.batch_norm:
             own["eval_rows"] = eval_rows
         return own
