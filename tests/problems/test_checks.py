@@ -137,7 +137,7 @@ def test_identity_of_a_users_problem_is_pinned():
         "name": "mine",
         "kind": "module",
         "loss": "cross_entropy",
-        "module": "337a604e2c3306cc1076a4b7768c5d54",
+        "module": "65f4357672cae31515a95ab8ae12338f",
         "constants": "4f53cda18c2baa0c0354bb5f9a3ecbe5",
         "init": "8070dacd73eeaf8a3e775e7a7a9725a9",
         "init_holds": "da4270c059debde37b760c85bb1f0dc4",
