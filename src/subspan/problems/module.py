@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -28,9 +29,10 @@ from subspan.problems.checks import (
     refused,
 )
 from subspan.problems.identity import identity_of
-from subspan.problems.losses import LOSSES, OutputLoss, loss_name
+from subspan.problems.losses import LOSSES, OutputLoss, loss_name, loss_on
 from subspan.problems.own import OwnModules, parameters_of, trained
 from subspan.problems.padding import check_held, held_rows, padding_rows
+from subspan.problems.reduction import Reduction, find, joined
 from subspan.problems.selfcheck import batchable, choose, writes_into
 from subspan.problems.stateless import Stateless
 from subspan.problems.structure import Tensors
@@ -123,6 +125,7 @@ class Problem(AbstractProblem):
         self.ambient_dim = self.layout.ambient_dim
         select, function = outputs or logits, LOSSES[loss] if isinstance(loss, str) else loss
         self._labels = check_fit(module, select, loss, function, whole)
+        self._loss, self._function = loss, function
         self._loss_of_outputs = self._labels.loss(function)
         self.train_size = structure.row_count(self._splits["train"][1])
         self.default_spec = default_spec or TrainSpec(
@@ -177,6 +180,16 @@ class Problem(AbstractProblem):
         if self._vectorize is not None:
             return self._vectorize
         return (self.device.type != "cpu" or not self._convolutional) and self._runs_batched()
+
+    @functools.cached_property
+    def reduction(self) -> Reduction:
+        """How losses of parts of the data make the loss of the whole."""
+
+        def outputs(x: Tensors) -> Any:
+            weights = self._trial.to(self.device, self.dtype)  # where no two rows are alike
+            return self.outputs(weights, x)
+
+        return find(self._loss, self._loss_of_outputs, outputs, self.batch())
 
     def init(self, seed: int) -> torch.Tensor:
         """Return initial weights, shape (D,), drawn from the stream of `seed`."""
@@ -273,16 +286,32 @@ class Problem(AbstractProblem):
         losses = torch.zeros(len(weights), dtype=torch.float64)
         hits = torch.zeros(len(weights), dtype=torch.float64)
         count = structure.row_count(y)
-        for xs, ys in structure.chunks((x, y), self._eval_rows or count):
-            loss, hit = self._evaluate_rows(weights, xs, ys)
-            losses += loss.double().cpu() * structure.row_count(ys)
-            hits += hit.double().cpu()
+        parts = list(structure.chunks((x, y), self._eval_rows or count))
+        if len(parts) > 1 and not self.reduction.adds_up:
+            out = joined([self._outputs_of_many(weights, xs) for xs, _ in parts])
+            for k, row in enumerate(structure.row(out, k) for k in range(len(weights))):
+                losses[k], hits[k] = self._loss_of_outputs(row, y), self._labels.hits(row, y)
+            total = 1.0
+        else:
+            sizes = [1.0] if len(parts) == 1 else [self.reduction.weight(ys) for _, ys in parts]
+            total = 1.0 if len(parts) == 1 else self.reduction.total(sizes)
+            for (xs, ys), size in zip(parts, sizes, strict=True):
+                loss, hit = self._evaluate_rows(weights, xs, ys)
+                losses += loss.double().cpu() * size if size else 0.0  # NaN where nothing counts
+                hits += hit.double().cpu()
         labels = self._labels
         accuracy = hits / labels.counted(y) if labels.classes else torch.full_like(hits, math.nan)
         return [
             Evaluation(float(loss), float(acc))
-            for loss, acc in zip(losses / count, accuracy, strict=True)
+            for loss, acc in zip(losses / total, accuracy, strict=True)
         ]
+
+    def _outputs_of_many(self, weights: torch.Tensor, x: Tensors) -> Any:
+        """Return outputs (K, n, ...) of weights (K, D)."""
+        if not self.vectorized:
+            return structure.mapped(lambda t: t[None], self.outputs(weights[0], x))
+        with batched(lambda: self.outputs(weights[0], x)):
+            return torch.func.vmap(self.outputs)(weights, structure.expanded(x, len(weights)))
 
     def _evaluate_rows(
         self, weights: torch.Tensor, x: Tensors, y: Tensors
@@ -326,6 +355,8 @@ class Problem(AbstractProblem):
             name: structure.mapped(lambda t: structure.moved(t, target, dtype), split)
             for name, split in self._splits.items()
         }
+        new._function = loss_on(self._function, target, dtype)
+        new._loss_of_outputs = self._labels.loss(new._function)
         new._traced = TracedGrads(new.loss)
         return new
 

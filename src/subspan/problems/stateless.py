@@ -118,9 +118,9 @@ class Stateless:
                 p.grad = grad
             for p in self._own:
                 p.grad = None
-        for name, (mask, value) in self.held.items():
+        for name, (mask, still) in self.held.items():
             part = gradient[self.layout.slices[name]]
-            part.masked_fill_(mask.expand_as(value).reshape(-1), 0)
+            part.masked_fill_(mask.expand_as(still).reshape(-1), 0)
         return outputs, value.detach(), gradient
 
     def written(self) -> torch.Tensor:
