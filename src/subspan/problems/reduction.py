@@ -9,7 +9,6 @@ hardest rows, correlations) is none of these, and must be taken of the whole at 
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -123,7 +122,7 @@ def find(
     x, y = (structure.mapped(lambda t: t[rows.to(t.device)], part) for part in data)
     with torch.no_grad():
         out = outputs(x)
-        for candidate in (said, *map(Reduction, ("mean", "sum", "weighted"))):
+        for candidate in (said, Reduction("mean"), Reduction("sum"), Reduction("weighted")):
             if candidate is not None and _adds_up(candidate, function, out, y):
                 return candidate
     return Reduction("whole")
@@ -132,27 +131,26 @@ def find(
 def _adds_up(candidate: Reduction, function: OutputLoss, out: Any, y: Tensors) -> bool:
     """Whether uneven parts add up to the whole, in float64 where the loss takes it."""
     try:
-        wide = structure.mapped(_doubled, (out, y))
-        return _equal(candidate, function, *wide, _TOLERANCE[torch.float64])
+        wide = structure.mapped(_doubled, out), structure.mapped(_doubled, y)
+        return _equal(candidate, function, wide, _TOLERANCE[torch.float64])
     except _FAILURES:  # e.g. class weights in float32
         pass
     try:
-        return _equal(candidate, function, out, y, _TOLERANCE[torch.float32])
+        return _equal(candidate, function, (out, y), _TOLERANCE[torch.float32])
     except _FAILURES:
         return False
 
 
 def _equal(
-    candidate: Reduction, function: OutputLoss, out: Any, y: Tensors, tolerance: float
+    candidate: Reduction, function: OutputLoss, rows: tuple[Any, Tensors], tolerance: float
 ) -> bool:
-    count = structure.row_count(y)
-    whole = float(function(out, y))
+    count = structure.row_count(rows[1])
+    whole = float(function(*rows))
     for first in {1, count // 5, count // 2} - {0}:
-        cuts = [0, first, first + max(1, (count - first) // 3), count]
-        parts = [
-            structure.mapped(lambda t, a=a, b=b: t[a:b], (out, y))
-            for a, b in itertools.pairwise(cuts)
-        ]
+        cuts = (first, max(1, (count - first) // 3))
+        sizes = (*cuts, count - sum(cuts))
+        cut = [leaf.split(sizes) for leaf in structure.leaves(rows)]
+        parts = [structure.rebuilt(rows, iter(part)) for part in zip(*cut, strict=True)]
         shares = candidate.shares([part[1] for part in parts])
         pairs = [(s, p) for s, p in zip(shares, parts, strict=True) if s]
         losses = [share * float(function(*part)) for share, part in pairs]
