@@ -212,6 +212,17 @@ def first_rows(split: Data, count: int = _ROWS) -> Data:
     return x, y
 
 
+def telling_rows(split: Data, count: int) -> Data:
+    """Return copies of rows on which a difference shows: the fullest of some spread evenly."""
+    total = structure.row_count(split[1])
+    spread = torch.linspace(0, total - 1, min(total, _PAIRS)).long().unique()
+    inputs = [t.index_select(0, spread.to(t.device)) for t in structure.leaves(split[0])]
+    full = torch.stack([t.reshape(len(t), -1).ne(0).double().mean(1).cpu() for t in inputs]).sum(0)
+    best = spread[full.argsort(descending=True, stable=True)[:count]]
+    x, y = (structure.mapped(lambda t: t[best.to(t.device)], part) for part in split)
+    return x, y
+
+
 def _check_buffers(module: nn.Module, x: Tensors) -> None:
     before = {name: buffer.clone() for name, buffer in module.named_buffers()}
     module.train()

@@ -27,6 +27,7 @@ from subspan.problems.checks import (
     logits,
     not_batchable,
     refused,
+    telling_rows,
 )
 from subspan.problems.losses import LOSSES, OutputLoss, loss_name, without_addresses
 from subspan.problems.own import OwnModules, parameters_of, trained
@@ -143,7 +144,7 @@ class Problem(AbstractProblem):
 
     def _self_check(self, reference: nn.Module) -> torch.Tensor:
         """Choose how the module gets its weights; return those at which that was tried."""
-        x, y = first_rows(self.batch(), 8 if self.batch_norm else 2)
+        x, y = telling_rows(self.batch(), 8 if self.batch_norm else 2)
         one = self._stateless
         with scoped_torch_rng(0, "module"):
             with torch.no_grad():
@@ -154,7 +155,7 @@ class Problem(AbstractProblem):
     def _runs_batched(self) -> bool:
         """Return whether many weights run as one program, as tried on a few rows."""
         if self._batchable is None:
-            rows = first_rows(self.batch(), 8 if self.batch_norm else 2)
+            rows = telling_rows(self.batch(), 8 if self.batch_norm else 2)
             weights = self._trial.to(self.device, self.dtype)
             with torch.enable_grad(), scoped_torch_rng(0, "module"):
                 self._batchable = batchable(
