@@ -1,4 +1,7 @@
-"""`Problem`: any `nn.Module` with data and a loss, as a function of one flat weight vector."""
+"""`Problem`: any `nn.Module` with data and a loss, as a function of one flat weight vector.
+
+Length: the class's arguments are its documentation, a third of the file.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +21,17 @@ from subspan.errors import InputError, invalid, unknown
 from subspan.problems import structure
 from subspan.problems.base import AbstractProblem, Batch, Evaluation
 from subspan.problems.checks import (
-    Data,
     batched,
     check_fit,
     check_targets,
-    checked_split,
-    first_rows,
     logits,
     not_batchable,
     refused,
-    telling_rows,
 )
 from subspan.problems.losses import LOSSES, OutputLoss, loss_name, without_addresses
 from subspan.problems.own import OwnModules, parameters_of, trained
 from subspan.problems.padding import check_held, held_rows, padding_rows
+from subspan.problems.rows import Data, checked_split, first_rows, telling_rows
 from subspan.problems.selfcheck import batchable, choose, writes_into
 from subspan.problems.stateless import Stateless
 from subspan.problems.structure import Tensors
@@ -51,16 +51,25 @@ class Problem(AbstractProblem):
     in training the minibatch, in evaluation the evaluation batch, which is the whole split unless
     `eval_rows` says otherwise.
 
+    When it is made, its outputs, loss and gradient on a few rows are compared with plain PyTorch's
+    on the same weights. A module that reads weights late or by unusual ways (checkpointing, hooks
+    on saved tensors, lists of parameters) runs in a slower way that agrees, and is refused if there
+    is none. Rows that training does not move (`padding_idx`) count in D and stay as they are.
+
     Args:
         make_module: returns a fresh module. Its own random initialisation is used, drawn
             reproducibly from the seed that `init` is given. Parameters with `requires_grad=False`
             are constants, no part of w: they keep the values that `make_module` gives them when
-            the problem is made, drawn from a fixed seed.
-        train: inputs (n, ...) and targets (n, ...). Class labels are integers.
+            the problem is made, drawn from a fixed seed. `dtype` is that of its parameters; the
+            data follow. A run has the dtype of its `TrainSpec`.
+        train: inputs (n, ...) and targets (n, ...). Inputs that are a tuple are the module's
+            arguments in order, those that are a mapping its arguments by name. Class labels are
+            integers (n,), or (n, ...) for outputs (n, ..., classes) or (n, classes, ...); -100, or
+            the `ignore_index` of the loss, does not count.
         test: the same for the test split; None: the problem has none.
         loss: `"cross_entropy"`, `"mse"`, or a function of (outputs, targets) that returns the
-            mean over rows. Accuracy is reported where the targets are class labels, which are
-            integers (n,).
+            mean over rows, which may be negative. Accuracy is reported where the targets are class
+            labels. Targets may be a tuple or a mapping of tensors where it takes them.
         name: for records and files. Trials are told apart by it, by the loss's name, the module's
             structure and constants, the initial weights of seed 0, the loss of the first 16 rows
             there to four digits, and a digest of the data. Give another name where problems
@@ -72,10 +81,14 @@ class Problem(AbstractProblem):
         eval_rows: rows per evaluation batch; None: 512, or the whole split with BatchNorm.
         vectorize: whether many weights run as one batched program, which asks of the module that
             `torch.func.vmap` takes it; None: as `vectorized` says.
+        outputs: returns what counts of the module's output; None: its `logits` where it has them,
+            else all of it, which must be a tensor unless the loss is a function.
+        batch_statistics: False: BatchNorm's running statistics stand, as in `fine_tuning`.
 
     Raises:
         InputError: data are NaN, of unequal length, or do not fit the module; labels are out of
-            range; the module has mutable buffers other than BatchNorm's, or active dropout.
+            range; the module has complex parameters, mutable buffers other than BatchNorm's, or
+            active dropout, writes into its weights, or is the same object at each call.
     """
 
     def __init__(
