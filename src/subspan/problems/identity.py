@@ -36,8 +36,7 @@ from subspan.problems import code, user_classes
 from subspan.problems.user_classes import installed
 
 _REMEDY = (
-    "Pass identity={'name': ...} to say by what trials know the problem, and another one whenever "
-    "it changes."
+    "Pass identity={'name': ...}, by which trials know the problem; change it with the problem."
 )
 # Where Hugging Face keeps the place that a model was loaded from, and what its forward ignores.
 _PLACES = {"_name_or_path", "name_or_path", "transformers_version", "_commit_hash"}
@@ -281,9 +280,6 @@ class _Walk:
     def _slot(self, value: Any, place: str) -> Any:
         return ["slot", value.__name__]
 
-    def _operator(self, value: Any, place: str) -> Any:
-        return ["operator", str(value)]
-
     def _script(self, value: Any, place: str) -> Any:
         lines = str(value.graph).splitlines()  # with the place in the source after a `#`
         return ["script", [line.partition(" # ")[0] for line in lines]]
@@ -392,7 +388,7 @@ _KINDS: list[tuple[Any, Any]] = [
     ((staticmethod, classmethod, functools._lru_cache_wrapper), _Walk._wrapped),
     (types.CellType, _Walk._cell),
     (types.ModuleType, _Walk._module_alone),
-    ((torch._ops.OpOverload, torch._ops.OpOverloadPacket), _Walk._operator),
+    ((torch._ops.OpOverload, torch._ops.OpOverloadPacket), _Walk._text),
     (torch.jit.ScriptFunction, _Walk._script),
     (nn.Module, _Walk._network),
     (weakref.ref, _Walk._reference),

@@ -1,4 +1,7 @@
-"""`Problem`: any `nn.Module` with data and a loss, as a function of one flat weight vector."""
+"""`Problem`: any `nn.Module` with data and a loss, as a function of one flat weight vector.
+
+Length: the class's arguments are its documentation, a third of the file.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal, Self
 
@@ -18,12 +22,9 @@ from subspan.errors import InputError, invalid, unknown
 from subspan.problems import structure
 from subspan.problems.base import AbstractProblem, Batch, Evaluation
 from subspan.problems.checks import (
-    Data,
     batched,
     check_fit,
     check_targets,
-    checked_split,
-    first_rows,
     logits,
     not_batchable,
     refused,
@@ -33,6 +34,7 @@ from subspan.problems.losses import LOSSES, OutputLoss, loss_name, loss_on
 from subspan.problems.own import OwnModules, parameters_of, trained
 from subspan.problems.padding import check_held, held_rows, padding_rows
 from subspan.problems.reduction import Reduction, find, joined
+from subspan.problems.rows import Data, checked_split, first_rows, telling_rows
 from subspan.problems.selfcheck import batchable, choose, writes_into
 from subspan.problems.stateless import Stateless
 from subspan.problems.structure import Tensors
@@ -52,16 +54,27 @@ class Problem(AbstractProblem):
     in training the minibatch, in evaluation the evaluation batch, which is the whole split unless
     `eval_rows` says otherwise.
 
+    When it is made, its outputs, loss and gradient on a few rows are compared with plain PyTorch's
+    on the same weights. A module that reads weights late or by unusual ways (checkpointing, hooks
+    on saved tensors, lists of parameters) runs in a slower way that agrees, and is refused if there
+    is none. Rows that training does not move (`padding_idx`) count in D and stay as they are.
+
     Args:
         make_module: returns a fresh module. Its own random initialisation is used, drawn
             reproducibly from the seed that `init` is given. Parameters with `requires_grad=False`
             are constants, no part of w: they keep the values that `make_module` gives them when
-            the problem is made, drawn from a fixed seed.
-        train: inputs (n, ...) and targets (n, ...). Class labels are integers.
+            the problem is made, drawn from a fixed seed. `dtype` is that of its parameters; the
+            data follow. A run has the dtype of its `TrainSpec`.
+        train: inputs (n, ...) and targets (n, ...). Inputs that are a tuple are the module's
+            arguments in order, those that are a mapping its arguments by name. Class labels are
+            integers (n,), or (n, ...) for outputs (n, ..., classes) or (n, classes, ...); -100, or
+            the `ignore_index` of the loss, does not count.
         test: the same for the test split; None: the problem has none.
         loss: `"cross_entropy"`, `"mse"`, or a function of (outputs, targets) that returns the
-            mean over rows. Accuracy is reported where the targets are class labels, which are
-            integers (n,).
+            mean over rows, which may be negative. Accuracy is reported where the targets are class
+            labels. Targets may be a tuple or a mapping of tensors where it takes them. Evaluation
+            in parts follows the loss: a weighted mean (class weights, ignored labels) or a sum is
+            put together as such, and one that couples rows is taken of the whole split at once.
         name: for records and files. Trials are told apart by it and by all that makes the problem:
             what the loss, `init` and the module hold and the code that they run
             (`subspan.problems.identity`), constants, initial weights, and a digest of the data.
@@ -75,10 +88,14 @@ class Problem(AbstractProblem):
         identity: plain JSON data by which trials know the problem, in place of all that; another
             one whenever the problem changes. Needed where the loss or the module holds what cannot
             be told from others, such as a generator.
+        outputs: returns what counts of the module's output; None: its `logits` where it has them,
+            else all of it, which must be a tensor unless the loss is a function.
+        batch_statistics: False: BatchNorm's running statistics stand, as in `fine_tuning`.
 
     Raises:
         InputError: data are NaN, of unequal length, or do not fit the module; labels are out of
-            range; the module has mutable buffers other than BatchNorm's, or active dropout; no
+            range; the module has complex parameters, mutable buffers other than BatchNorm's, or
+            active dropout, writes into its weights, or is the same object at each call; no
             identity is given and the problem cannot be told from others.
     """
 
@@ -150,7 +167,7 @@ class Problem(AbstractProblem):
 
     def _self_check(self, reference: nn.Module) -> torch.Tensor:
         """Choose how the module gets its weights; return those at which that was tried."""
-        x, y = first_rows(self.batch(), 8 if self.batch_norm else 2)
+        x, y = telling_rows(self.batch(), 8 if self.batch_norm else 2)
         one = self._stateless
         with scoped_torch_rng(0, "module"):
             with torch.no_grad():
@@ -161,7 +178,7 @@ class Problem(AbstractProblem):
     def _runs_batched(self) -> bool:
         """Return whether many weights run as one program, as tried on a few rows."""
         if self._batchable is None:
-            rows = first_rows(self.batch(), 8 if self.batch_norm else 2)
+            rows = telling_rows(self.batch(), 8 if self.batch_norm else 2)
             weights = self._trial.to(self.device, self.dtype)
             with torch.enable_grad(), scoped_torch_rng(0, "module"):
                 self._batchable = batchable(
@@ -334,9 +351,11 @@ class Problem(AbstractProblem):
         # Each trial gets its own view of x: a shared one would join the trials' products into
         # one, whose last bits depend on how many trials there are.
         many = torch.func.vmap(lambda row, x: self._evaluate_one(row, x, y))
-        result: tuple[torch.Tensor, torch.Tensor] = many(
-            weights, structure.expanded(x, len(weights))
-        )
+        with warnings.catch_warnings():  # what vmap runs row by row is right all the same
+            warnings.filterwarnings("ignore", "There is a performance drop")
+            result: tuple[torch.Tensor, torch.Tensor] = many(
+                weights, structure.expanded(x, len(weights))
+            )
         return result
 
     def to(

@@ -118,9 +118,8 @@ class Stateless:
                 p.grad = grad
             for p in self._own:
                 p.grad = None
-        for name, (mask, still) in self.held.items():
-            part = gradient[self.layout.slices[name]]
-            part.masked_fill_(mask.expand_as(still).reshape(-1), 0)
+        for name, (mask, value_there) in self.held.items():
+            gradient[self.layout.slices[name]].view_as(value_there).masked_fill_(mask, 0)
         return outputs, value.detach(), gradient
 
     def written(self) -> torch.Tensor:
