@@ -13,89 +13,13 @@ from subspan.errors import InputError, invalid
 from subspan.problems import structure
 from subspan.problems.labels import Labels, labels_of
 from subspan.problems.losses import OutputLoss, is_regression, loss_name
+from subspan.problems.rows import Data, first_rows, said, whole_numbers
 from subspan.problems.structure import Tensors
 from subspan.streams import scoped_torch_rng
 
-Data = tuple[Tensors, Tensors]
 # What a module or a loss raises on data that it was not made for.
 _FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
-_ROWS = 2  # of every split run through the module and the loss: BatchNorm needs two
 _PAIRS = 64  # rows on which a loss is tried with outputs and targets of other shapes
-
-
-def checked_split(data: Any, name: str, dtype: torch.dtype) -> Data:
-    """Return a split's inputs and targets as tensors, images with their channels last in memory.
-
-    Args:
-        data: (inputs, targets), each a tensor, or a tuple or mapping of tensors, one row of each
-            together.
-        name: of the split.
-        dtype: of floating-point numbers.
-
-    Raises:
-        InputError: they are no pair of tensors of equal length, empty, or not finite.
-    """
-    try:
-        inputs, labels = data
-    except (TypeError, ValueError) as error:
-        raise invalid(name, expected="a pair (inputs, targets)", got=type(data).__name__) from error
-    x, y = _as_tensors(inputs, f"{name} inputs"), _as_tensors(labels, f"{name} targets")
-    sizes = {len(t) if t.ndim else 0 for t in (*structure.leaves(x), *structure.leaves(y))}
-    flat = isinstance(x, torch.Tensor) and x.ndim == 1 and not _whole(x)
-    if flat or len(sizes) != 1 or not min(sizes):
-        shapes = [[tuple(t.shape) for t in structure.leaves(part)] for part in (x, y)]
-        raise invalid(
-            name,
-            expected="inputs (n, ...) and as many targets, n ≥ 1",
-            got="shapes " + " and ".join(", ".join(map(str, part)) for part in shapes),
-            remedy="Give each row of inputs its target.",
-        )
-    for what, part in (("inputs", x), ("targets", y)):
-        for tensor in structure.leaves(part):
-            if not _whole(tensor) and not torch.isfinite(tensor).all():
-                bad = int((~torch.isfinite(tensor)).reshape(len(tensor), -1).any(1).sum())
-                raise invalid(
-                    f"{name} {what}",
-                    expected="finite numbers",
-                    got=f"NaN or infinity in {bad} of {len(tensor)} rows",
-                    remedy="Clean or drop those rows.",
-                )
-    cpu = torch.device("cpu")
-    x = structure.mapped(lambda t: structure.moved(t, cpu, dtype), x)
-    y = structure.mapped(
-        lambda t: t.to(torch.int64) if _whole(t) else structure.moved(t, cpu, dtype), y
-    )
-    image = isinstance(x, torch.Tensor) and x.ndim == 4
-    return (x.movedim(-3, -1).contiguous() if image else x), y
-
-
-def _as_tensors(value: Any, name: str) -> Tensors:
-    try:
-        return structure.as_tensors(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        text = _has_text(value)
-        raise invalid(
-            name,
-            expected="numbers: a tensor, or a tuple or mapping of tensors",
-            got="text" if text else type(value).__name__,
-            remedy="Number the labels: names, y = numpy.unique(labels, return_inverse=True)."
-            if text
-            else f"PyTorch said: {_said(error)}",
-        ) from error
-
-
-def _has_text(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(map(_has_text, value.values()))
-    if isinstance(value, list | tuple):
-        return any(map(_has_text, value[:2]))
-    kind = getattr(getattr(value, "dtype", None), "kind", "")
-    first = value.flat[0] if kind == "O" and getattr(value, "size", 0) else ""
-    return isinstance(value, str) or kind in ("U", "S") or (kind == "O" and isinstance(first, str))
-
-
-def _whole(tensor: torch.Tensor) -> bool:
-    return not (tensor.is_floating_point() or tensor.is_complex())
 
 
 def check_targets(splits: Mapping[str, Data], loss: str | OutputLoss) -> None:
@@ -143,7 +67,7 @@ def check_targets(splits: Mapping[str, Data], loss: str | OutputLoss) -> None:
 
 
 def _kind(tensor: torch.Tensor) -> str:
-    if _whole(tensor):
+    if whole_numbers(tensor):
         return "integers"
     return "complex numbers" if tensor.is_complex() else "floating-point numbers"
 
@@ -206,12 +130,6 @@ def check_fit(
     return found[0]
 
 
-def first_rows(split: Data, count: int = _ROWS) -> Data:
-    """Return copies of the first rows of a split: a module may write into them."""
-    x, y = (structure.mapped(lambda t: t[:count].clone(), part) for part in split)
-    return x, y
-
-
 def _check_buffers(module: nn.Module, x: Tensors) -> None:
     before = {name: buffer.clone() for name, buffer in module.named_buffers()}
     module.train()
@@ -239,7 +157,7 @@ def _check_split(
 ) -> Labels:
     (x, y), labels = first_rows(split), Labels()
     out = _selected(module, select, loss, x, name)
-    if isinstance(y, torch.Tensor) and _whole(y):
+    if isinstance(y, torch.Tensor) and whole_numbers(y):
         labels = labels_of(name, out, y, split[1], loss)
         function = labels.loss(function)
     if is_regression(loss) and isinstance(out, torch.Tensor) and out.shape != y.shape:
@@ -304,7 +222,7 @@ def _refuse_broadcast(name: str, function: OutputLoss, out: Any, targets: Any) -
     if not (isinstance(out, torch.Tensor) and isinstance(targets, torch.Tensor)):
         return
     if (
-        _whole(targets)
+        whole_numbers(targets)
         or {out.ndim, targets.ndim} != {1, 2}
         or 1 not in (*out.shape[1:], *targets.shape[1:])
     ):
@@ -360,7 +278,7 @@ def refused(argument: str, expected: str, got: str, who: str) -> Iterator[None]:
     except InputError:
         raise
     except _FAILURES as error:
-        remedy = f"{who} said: {_said(error)}"
+        remedy = f"{who} said: {said(error)}"
         raise invalid(argument, expected=expected, got=got, remedy=remedy) from error
 
 
@@ -387,7 +305,3 @@ def not_batchable() -> InputError:
         got="one that it cannot run",
         remedy="Pass vectorize=False to run it trial by trial.",
     )
-
-
-def _said(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
