@@ -38,11 +38,11 @@ class SubspaceWeight(torch.Tensor):
 
     def detach(self) -> torch.Tensor:
         """Return the values; `embedding` with `max_norm` may scale rows of them."""
-        values: torch.Tensor = torch.Tensor.data.__get__(self)
+        values: torch.Tensor = torch.Tensor.data.__get__(self)  # type: ignore[attr-defined]
         return guard(values, self._subspan_name)
 
     @property
-    def data(self) -> torch.Tensor:  # type: ignore[override]
+    def data(self) -> torch.Tensor:
         """The values."""
         return self.detach()
 
@@ -56,7 +56,7 @@ class SubspaceWeight(torch.Tensor):
     def __deepcopy__(self, memo: dict[int, Any]) -> torch.Tensor:
         return self.as_subclass(torch.Tensor).__deepcopy__(memo)
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return repr(self.as_subclass(torch.Tensor))
 
 

@@ -83,7 +83,7 @@ def _tensors(where: str, value: Any, seen: set[int]) -> Iterator[tuple[str, torc
         if id(value) in seen or isinstance(value, (*_CLOSED, type)):
             continue
         seen.add(id(value))
-        waiting += _within(where, value)
+        waiting += reversed(_within(where, value))
 
 
 def _within(where: str, value: Any) -> list[tuple[str, Any]]:
