@@ -229,3 +229,10 @@ def test_a_modules_weights_are_no_part_of_its_identity():
     assert not torch.equal(one.linear.weight, other.linear.weight)
     assert module_identity(one) == module_identity(other)
     assert identity_of(one) != identity_of(other)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_what_weights_are_made_into_is_not_either():
+    one, other = (nn.utils.weight_norm(nn.Linear(6, 2)) for _ in range(2))
+    assert not torch.equal(one.weight, other.weight)
+    assert module_identity(one) == module_identity(other)

@@ -148,7 +148,8 @@ class _Walk:
     def _tensor(self, value: torch.Tensor, place: str) -> Any:
         if is_lazy(value):
             return ["tensor", "not initialised"]
-        if id(value) in self.hidden:
+        derived = not self.modes and value.grad_fn is not None  # of weights, as by weight_norm
+        if derived or id(value) in self.hidden:
             return ["weight", list(value.shape)]
         try:
             return ["tensor", *user_classes.tensor_parts(value)]
@@ -340,9 +341,8 @@ class _Walk:
         """Return the hooks that run in a pass; their keys count hooks made in the process."""
         found = []
         for name, hooks in sorted(held.items()):
-            if not hooks or "hooks" not in name or "state_dict" in name:
-                continue
-            if isinstance(hooks, Mapping):
+            counts = "hooks" in name and "state_dict" not in name
+            if counts and isinstance(hooks, Mapping) and hooks:
                 found.append(
                     [name, [self.of(hook, f"a hook of {place}") for hook in hooks.values()]]
                 )
