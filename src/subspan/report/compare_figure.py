@@ -146,7 +146,7 @@ def draw_compare_figure(data: CompareFigureData) -> Figure:
         base.add_provenance(
             figure,
             f"D = {data.ambient_dim:,}  ·  {trained}{repeats} repeats  ·  filled: differs from the "
-            f"null (paired t, Holm)  ·  {cost}",
+            f"null (sign flips, Holm)  ·  {cost}",
         )
     return figure
 
