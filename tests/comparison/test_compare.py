@@ -9,6 +9,7 @@ from scipy import stats
 
 import subspan as ss
 from subspan.comparison import compare as module_function
+from subspan.comparison.compare import table_of
 from subspan.errors import InputError
 from subspan.report import compare_figure_data
 
@@ -227,6 +228,62 @@ def test_two_repeats_are_not_tested_and_say_so(problem) -> None:
     assert math.isnan(row.p)
     words = "not tested (repeats in common with the null: 2; 3 are needed) at d = 8"
     assert table.verdict("burn-in:30") == words
+
+
+def failing(records, repeats):
+    """Take all evaluations from the trials of these repeats."""
+    return [dataclasses.replace(r, curve=()) if r.trial.repeat in repeats else r for r in records]
+
+
+@pytest.mark.parametrize("metric", ["test:accuracy", "train:loss"])
+def test_a_trial_without_a_finite_value_counts_as_the_worst(problem, metric) -> None:
+    table = ss.compare(problem, ["burn-in:30"], [8], 8, SPEC, workers=1, metric=metric)
+    assert table.of("burn-in:30")[0].verdict == "better"  # in all of eight repeats
+    records = table.records | {"burn-in:30": failing(table.records["burn-in:30"], {2, 5, 6})}
+    row = table_of(problem, records, "random", metric=metric).of("burn-in:30")[0]
+    whole = table.of("burn-in:30")[0]
+    kept = [v for i, v in enumerate(whole.values) if i not in (2, 5, 6)]
+    assert (row.failed, row.pairs, whole.failed) == (3, 8, 0)
+    assert row.value_finished == pytest.approx(sum(kept) / 5)
+    assert row.verdict == "not distinguishable"
+    if metric == "train:loss":
+        assert (row.value, row.difference, row.loss) == (math.inf, math.inf, math.inf)
+    else:
+        assert row.value == pytest.approx(sum(kept) / 8)
+        assert row.values[2] == 0
+    lost = {"burn-in:30": failing(table.records["burn-in:30"], set(range(8)))}
+    row = table_of(problem, table.records | lost, "random", metric=metric).of("burn-in:30")[0]
+    assert row.verdict == "worse"
+    both = {label: failing(own, set(range(8))) for label, own in table.records.items()}
+    assert table_of(problem, both, "random", metric=metric).of("burn-in:30")[0].verdict != "worse"
+
+
+def test_too_few_repeats_are_told_before_anything_is_trained(problem, caplog) -> None:
+    events = []
+
+    def progress(*event):
+        events.append((event, len(caplog.messages)))
+
+    with caplog.at_level(logging.WARNING, logger="subspan"):
+        table = ss.compare(problem, ["burn-in:30"], [8, 40], 4, SPEC, workers=1, progress=progress)
+    (said,) = caplog.messages
+    assert said == (
+        "compare: repeats=4 cannot give a verdict on 2 cells; 7 are needed, or fewer cells."
+    )
+    assert {count for _, count in events} == {1}  # there before the first trial was done
+    assert table.verdict("burn-in:30") == (
+        "not tested (4 paired repeats; 7 are needed for verdicts on 2 cells) at d = 8, 40"
+    )
+    assert table.footer == "No verdicts: no cell has enough paired repeats."
+    row = table.of("burn-in:30")[0]
+    assert row.p == 1 / 8
+    assert row.difference_low < row.difference < row.difference_high
+
+
+def test_the_footer_says_what_is_assumed(table) -> None:
+    assert "sign-flip tests of 9 or more pairs, Holm over 9 cells: at most 5 %" in table.footer
+    assert "as likely to be ahead of it by an amount as behind" in table.footer
+    assert table.to_json()["footer"] == table.footer
 
 
 def test_a_saved_subspace_is_tested_only_where_it_is_transferred(problem, tmp_path) -> None:

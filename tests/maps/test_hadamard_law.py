@@ -1,7 +1,7 @@
 """What `hadamard` holds of a fixed direction, against the law of a uniformly random subspace.
 
-‖Aᵀx‖² of a unit x is Beta(d/2, (D − d)/2) there. So it is for directions of many weights, and not for
-a single weight, which the docstring of `maps/hadamard.py` says.
+‖Aᵀx‖² of a unit x is Beta(d/2, (D − d)/2) there. So it is for directions of many weights, and not
+for a single weight, which the docstring of `maps/hadamard.py` says.
 """
 
 import numpy as np

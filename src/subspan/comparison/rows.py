@@ -64,7 +64,7 @@ def rows_of(
         tests.append(paired_test(differences, confidence, step))
         gains.append(better * float(bounded(differences).sum()))
         notes.append("" if label == null else _untestable(own, len(pairs)))
-    adjusted, notes = _adjusted(tests, notes, [label == null for label, _ in cells], confidence)
+    adjusted, notes = adjust(tests, notes, [label == null for label, _ in cells], confidence)
     rows = []
     for (label, own), test, gain, p, note in zip(cells, tests, gains, adjusted, notes, strict=True):
         values = tuple(best[_of(label, r)] for r in own)
@@ -89,7 +89,7 @@ def rows_of(
                 _clip(test.high, -top, top),
                 test.p,
                 p,
-                _verdict(label == null, gain, p, 1 - confidence),
+                verdict_of(label == null, gain, p, 1 - confidence),
                 own[0].search_steps,
                 own[0].search_bits,
                 train_steps,
@@ -112,7 +112,7 @@ def _of(label: str, record: TrialRecord) -> tuple[str, int, int]:
     return label, record.dim, record.trial.repeat
 
 
-def _adjusted(
+def adjust(
     tests: Sequence[PairedTest], notes: Sequence[str], nulls: Sequence[bool], confidence: float
 ) -> tuple[list[float], list[str]]:
     """Return Holm's p-values over the cells that can be told from the null, and why others not."""
@@ -156,7 +156,8 @@ def _finite(values: Sequence[float]) -> list[float]:
     return [v for v in values if math.isfinite(v)]
 
 
-def _verdict(is_null: bool, gain: float, p: float, level: float) -> str:
+def verdict_of(is_null: bool, gain: float, p: float, level: float) -> str:
+    """Return the verdict of a cell from how far it is ahead and its adjusted p-value."""
     if is_null:
         return tables.NULL
     if math.isnan(p):
