@@ -96,7 +96,8 @@ class ComparisonTable:
         problem: its name.
         ambient_dim: D.
         null: label of the random-subspace null.
-        metric: what `value` is, e.g. `"test:accuracy"`; the best over each trial's evaluations.
+        metric: what `value` is, e.g. `"test:accuracy"`; the best over each trial's evaluations,
+            which is optimistic on test data, unequally so between methods.
         matched: whether all methods were given the same total steps, search included.
         confidence: of all intervals; verdicts err with a chance of at most 1 − confidence in the
             whole table.
