@@ -251,6 +251,14 @@ def test_outputs_held_against_the_targets_of_all_rows_are_refused(loss):
     assert_equals_plain(right, lambda: nn.Linear(6, 1), loss)
 
 
+def test_counts_held_against_the_outputs_of_all_rows_are_refused():
+    loss = nn.PoissonNLLLoss()
+    with pytest.raises(InputError, match="which the loss holds against the outputs of all rows"):
+        Problem(lambda: nn.Linear(6, 1), (X, Y), loss=loss)
+    right = Problem(lambda: nn.Linear(6, 1), (X, Y[:, None]), loss=loss)
+    assert_equals_plain(right, lambda: nn.Linear(6, 1), loss)
+
+
 def test_a_loss_that_takes_the_shapes_as_they_are_is_not_refused():
     def loss(out, y):
         return (out[:, 0] - y).square().mean()

@@ -187,8 +187,8 @@ def _elsewhere(reference: Stateless, start: torch.Tensor, spread: float) -> torc
     weights = start.clone()
     for part in reference.layout.slices.values():
         noise = torch.randn(weights[part].shape, generator=generator, dtype=torch.float32)
-        size = float(weights[part].float().square().mean().sqrt()) if len(noise) else 0.0
-        weights[part] += spread * (size or _FLOOR) * noise.to(weights.dtype)
+        size = _norm(weights[part]) / max(1, len(noise)) ** 0.5
+        weights[part].add_(noise.to(weights.dtype), alpha=spread * (size or _FLOOR))
     return weights
 
 
@@ -204,15 +204,18 @@ def _difference(stateless: Stateless, found: _Found, expected: _Found) -> str:
 
 
 def _worst(stateless: Stateless, found: _Found, expected: _Found, allowed: float) -> str:
-    floor = _SHARE * float(expected.gradient.double().norm()) + torch.finfo(torch.float64).tiny
+    floor = _SHARE * _norm(expected.gradient) + torch.finfo(torch.float64).tiny
     shares = {}
     for name, part in stateless.layout.slices.items():
-        size = float(expected.gradient[part].double().norm()) + floor
-        shares[name] = (
-            float((found.gradient[part] - expected.gradient[part]).double().norm()) / size
-        )
+        gap = _norm(found.gradient[part] - expected.gradient[part])
+        shares[name] = gap / (_norm(expected.gradient[part]) + floor)
     worst = max(shares, key=lambda name: math.inf if math.isnan(shares[name]) else shares[name])
     return "" if shares[worst] <= allowed else worst
+
+
+def _norm(tensor: torch.Tensor) -> float:
+    wide = torch.promote_types(tensor.dtype, torch.float32)
+    return float(torch.linalg.vector_norm(tensor, dtype=wide))
 
 
 def _near(one: torch.Tensor, other: torch.Tensor, allowed: float, least: float = 0.0) -> bool:
