@@ -325,13 +325,16 @@ LXMERT = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_models_that_ask_their_parameters(kind, config, dtype):
     plain = seeded_model(kind, **config).to(dtype)
-    model = copy.deepcopy(plain)
+    model, part = copy.deepcopy(plain), copy.deepcopy(plain)
     attach(model, 10)
+    attach(torch.nn.ModuleList([part]), 10)
     more = {}
     if "visual_pos_dim" in config:
         more = {"visual_feats": torch.ones(2, 3, 8).to(dtype), "visual_pos": torch.ones(2, 3, 4)}
         more["visual_pos"] = more["visual_pos"].to(dtype)
-    assert torch.equal(model(input_ids=IDS, **more)[0], plain(input_ids=IDS, **more)[0])
+    expected = plain(input_ids=IDS, **more)[0]
+    for one in (model, part):
+        assert torch.equal(one(input_ids=IDS, **more)[0], expected)
 
 
 def test_embeddings_in_a_subspace_are_not_resized():
