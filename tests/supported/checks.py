@@ -51,6 +51,7 @@ def check_attach(case: Case) -> None:
     reference = plain.prepared(case, dtype, batch_statistics=True)
     weights = plain.flat(reference) + matrix @ theta
     plain.write(case, reference, weights)
+    moved = plain.flat(reference).clone()
     want = plain.value(case, reference, dtype)
 
     inputs, targets = plain.data(case, dtype)
@@ -69,7 +70,7 @@ def check_attach(case: Case) -> None:
     with torch.no_grad():
         again.theta.copy_(theta)
     again.merge()
-    _close("merged weights", plain.flat(module), plain.flat(reference), fine)
+    _close("merged weights", plain.flat(module), moved, fine)
     _close("merged output", _numbers(run(module, inputs)), _numbers(want.output), fine)
 
 
@@ -107,7 +108,7 @@ def check_theory(case: Case) -> None:
 
     found = hessian(problem, weights)(v)
     _close("H v", found, _curvature(case, weights, v), 2e-4)
-    if isinstance(want.output, torch.Tensor):
+    if isinstance(want.output, torch.Tensor) and case.plain is None:
         found = gauss_newton(problem, weights)(v)
         _close("G v", found, _plain_gauss_newton(case, weights, v), 2e-4)
 

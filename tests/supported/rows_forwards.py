@@ -422,6 +422,7 @@ _SCRIPTED = refused("its weights cannot be replaced", "scripted or traced")
 FORWARDS = (
     Case("checkpointing", functools.partial(checkpointed, reentrant=False), vectors),
     Case("checkpointing, reentrant", functools.partial(checkpointed, reentrant=True), vectors,
+         theory=Refused("first derivatives alone", "hands its gradients"),
          quiet=("None of the inputs have requires_grad",)),  # where nothing needs gradients
     Case("checkpointing of convolutions", checkpointed_convolutions, images),
     Case("hooks on saved tensors", SavedElsewhere, vectors),
@@ -460,7 +461,9 @@ FORWARDS = (
     Case("outputs: a tuple", functools.partial(Returning, "tuple"), vectors, _first),
     Case("outputs: a tuple in training alone", functools.partial(Returning, "training"), vectors),
     Case("`torch.compile`d module", lambda: torch.compile(mlp(), backend="eager"), vectors,
-         attach=Refused("attach first, then compile", "not compiled yet")),
+         attach=Refused("attach first, then compile", "not compiled yet"),
+         fine_tuning=Refused("compiled code keeps the module", "that can be copied"),
+         theory=Refused("first derivatives alone", "hands its gradients")),
     Case("scripted part", _scripted, vectors, **_SCRIPTED),
     Case("traced part", _traced, vectors, **_SCRIPTED),
     Case("`nn.DataParallel`", lambda: nn.DataParallel(mlp()), vectors,

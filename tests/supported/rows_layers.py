@@ -314,6 +314,14 @@ def writes(attach: str) -> dict[str, Any]:
     }
 
 
+CHANGING = refused(
+    "training changes its buffers",
+    "whose buffers do not change in training",
+    "problem",
+    "fine_tuning",
+    "theory",
+)
+
 LAYERS = (
     Case("linear layers", mlp, vectors),
     Case("convolutions", convolutional, images),
@@ -337,6 +345,7 @@ LAYERS = (
         "InstanceNorm with running statistics",
         lambda: convolutional(nn.InstanceNorm2d(4, affine=True, track_running_stats=True)),
         images,
+        **CHANGING,
     ),
     Case("RNN", lambda: Recurrent(nn.RNN), sequences),
     Case("LSTM", lambda: Recurrent(nn.LSTM), sequences),
@@ -361,13 +370,14 @@ HELD = (
         ),
         vectors,
     ),
-    Case("spectral norm, by a hook", old_spectral_norm, vectors),
+    Case("spectral norm, by a hook", old_spectral_norm, vectors, **CHANGING),
     Case(
         "spectral norm, a parametrisation",
         lambda: nn.Sequential(
             parametrizations.spectral_norm(nn.Linear(WIDTH, 4)), nn.Tanh(), nn.Linear(4, CLASSES)
         ),
         vectors,
+        **CHANGING,
     ),
     Case(
         "orthogonal parametrisation",
@@ -382,7 +392,7 @@ HELD = (
     Case("a layer under two names", Shared, vectors),
     Case("frozen parts", frozen, vectors),
     Case("constant buffers", Buffered, vectors),
-    Case("buffers that training changes", Counting, vectors),
+    Case("buffers that training changes", Counting, vectors, **CHANGING),
     Case("`ParameterList`, `ParameterDict`", Listed, vectors),
     Case(
         "weights also in a plain list",
@@ -399,7 +409,11 @@ HELD = (
         **refused("hold real pairs", "real floating-point weights"),
     ),
     Case("float64 module", lambda: mlp().double(), lambda: (vectors()[0].double(), vectors()[1])),
-    Case("bfloat16 module", lambda: mlp().bfloat16(), vectors),
+    Case(
+        "bfloat16 module",
+        lambda: mlp().bfloat16(),
+        lambda: (vectors()[0].bfloat16(), vectors()[1]),
+    ),
     Case("int8 layer under a head", Quantised, vectors),
     Case("quantisation-aware training", StraightThrough, vectors, one_way=True),
     Case(

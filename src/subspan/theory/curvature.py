@@ -14,13 +14,21 @@ import numpy as np
 import torch
 from torch.func import grad, jvp, vjp, vmap
 
-from subspan.errors import invalid, whole
+from subspan.errors import InputError, invalid, whole
 from subspan.problems import structure
 from subspan.problems.base import AbstractProblem, Batch
 from subspan.problems.reduction import Reduction
 from subspan.streams import stream
 from subspan.theory.arrays import ArrayLike, vector
 from subspan.theory.lanczos import Operator
+from subspan.theory.plain_passes import (
+    FAILURES,
+    check_hooks,
+    gauss_newton_product,
+    hessian_product,
+    loops,
+    twice_differentiable,
+)
 
 CHUNK_ROWS = 4096
 Indices = torch.Tensor | np.ndarray | Sequence[int]
@@ -65,7 +73,11 @@ def hessian(
         result: torch.Tensor = vjp(gradient, point)[1](v)[0]
         return result
 
-    return _operator(problem, product, indices, chunk_rows)
+    def plain(batch: Batch, v: torch.Tensor) -> torch.Tensor:
+        return hessian_product(problem, point, batch, v)
+
+    check_hooks(problem, point)
+    return _operator(problem, product, plain, indices, chunk_rows)
 
 
 def gauss_newton(
@@ -104,7 +116,11 @@ def gauss_newton(
         result: torch.Tensor = pullback(vjp(inner, outputs)[1](tangent)[0])[0]
         return result
 
-    return _operator(problem, product, indices, chunk_rows)
+    def plain(batch: Batch, v: torch.Tensor) -> torch.Tensor:
+        return gauss_newton_product(network, point, batch, v)
+
+    check_hooks(problem, point)
+    return _operator(problem, product, plain, indices, chunk_rows)
 
 
 def data_chunks(
@@ -228,6 +244,7 @@ def subset_rows(problem: AbstractProblem, rows: int | None, seed: int) -> torch.
 def _operator(
     problem: AbstractProblem,
     product: Callable[[Batch, torch.Tensor], torch.Tensor],
+    plain: Callable[[Batch, torch.Tensor], torch.Tensor],
     indices: Indices | None,
     chunk_rows: int | None,
 ) -> Operator:
@@ -238,13 +255,20 @@ def _operator(
     def apply(v: torch.Tensor) -> torch.Tensor:
         total = torch.zeros_like(v)
         for batch, share in data_chunks(problem, rows, chunk_rows):
-            if len(v) == 1:
-                total += share * product(batch, v[0])[None]
-            else:
-                block = max(1, _BLOCK_NUMBERS // (problem.ambient_dim * 8))
-                total += share * vmap(
-                    lambda u, b=batch: product(b, u), chunk_size=block, randomness="error"
-                )(v)
+            try:
+                if len(v) == 1:
+                    found = product(batch, v[0])[None]
+                else:
+                    block = max(1, _BLOCK_NUMBERS // (problem.ambient_dim * 8))
+                    found = vmap(
+                        lambda u, b=batch: product(b, u), chunk_size=block, randomness="error"
+                    )(v)
+            except (InputError, torch.OutOfMemoryError):
+                raise
+            except FAILURES:  # a module that torch.func does not take
+                with twice_differentiable():
+                    found = loops(lambda u, b=batch: plain(b, u), v)
+            total += share * found
         return total.detach()
 
     return Operator(problem.ambient_dim, apply, problem.device, problem.dtype)
