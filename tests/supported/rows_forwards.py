@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from .case import Case, Refused, integers, normals, refused
-from .rows_layers import CLASSES, ROWS, WIDTH, convolutional, images, mlp, vectors, writes
+from .rows_layers import WRITES, CLASSES, ROWS, WIDTH, convolutional, images, mlp, vectors
 
 
 class Checkpointed(nn.Module):
@@ -432,10 +432,12 @@ FORWARDS = (
     Case("backward hooks that look on", backward_hooked, vectors),
     Case("backward hooks that change gradients", backward_changed, vectors,
          theory=Refused("gradients are no longer the loss's", "hook")),
-    Case("hooks of weights", weight_hooked, vectors),
+    Case("hooks of weights", weight_hooked, vectors,
+         **refused("they would not fire", "weights without hooks")),
     Case("EMA (`AveragedModel`)", averaged, vectors),
     Case("penalty on one's own parameters", Penalised, vectors),
-    Case("weights written in place in forward", Clamped, vectors, **writes("write")),
+    Case("weights written in place in forward", Clamped, vectors, **WRITES,
+         attach=Refused(WRITES["problem"].why, "expected no write in place")),
     Case("control flow by values", Branching, vectors),
     Case("mixture of experts", Experts, vectors),
     Case("dropout", lambda: nn.Sequential(mlp(), nn.Dropout(0.5)), vectors,
@@ -444,7 +446,8 @@ FORWARDS = (
          **refused("the loss is no function of the weights", "the same outputs",
                    "problem", "fine_tuning", "theory")),
     Case("hypernetwork", HyperNetwork, vectors),
-    Case("MAML's inner step", InnerStep, vectors, options={"eval_rows": None}),
+    Case("MAML's inner step", InnerStep, vectors, options={"eval_rows": None},
+         theory=Refused("first derivatives alone", "hands its gradients")),
     Case("PINN, second derivatives in the inputs", Physics,
          lambda: (normals(ROWS, 1), nothing(ROWS, 1)), "mse"),
     Case("GAN, the generator's side", Adversarial,

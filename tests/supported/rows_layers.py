@@ -306,14 +306,13 @@ def quiet_lazy() -> nn.Module:
         return lazy()
 
 
-def writes(attach: str) -> dict[str, Any]:
-    """Refusals of a forward pass that writes into its weights; words of the one by `attach`."""
-    return {
-        **refused("writes into its weights", "leaves the weights as they are"),
-        "attach": Refused("writes into its weights", attach),
-    }
-
-
+WRITES = refused(
+    "writes into its weights",
+    "leaves the weights as they are",
+    "problem",
+    "fine_tuning",
+    "theory",
+)
 CHANGING = refused(
     "training changes its buffers",
     "whose buffers do not change in training",
@@ -355,9 +354,14 @@ LAYERS = (
     Case("`nn.TransformerEncoderLayer`", Encoder, sequences),
     Case("`nn.Embedding`", Bags, tokens),
     Case("`padding_idx`", lambda: Bags(padding_idx=0), tokens, still={"embedding.weight": 0}),
-    Case("`max_norm`", lambda: Bags(max_norm=0.7), tokens, **writes("max_norm")),
+    Case("`max_norm`", lambda: Bags(max_norm=0.7), tokens, **WRITES),
     Case("sparse embedding", lambda: Bags(sparse=True), tokens),
-    Case("`nn.EmbeddingBag`", bag, tokens),
+    Case(
+        "`nn.EmbeddingBag`",
+        bag,
+        tokens,
+        theory=Refused("PyTorch has no second derivative", "differentiates twice"),
+    ),
     Case("lazy layers", quiet_lazy, vectors),
 )
 

@@ -27,6 +27,7 @@ from subspan.theory.plain_passes import (
     gauss_newton_product,
     hessian_product,
     loops,
+    plain_weight_norm,
     twice_differentiable,
 )
 
@@ -253,6 +254,10 @@ def _operator(
         chunk_rows = whole("chunk_rows", chunk_rows, low=1)
 
     def apply(v: torch.Tensor) -> torch.Tensor:
+        with plain_weight_norm():
+            return take(v)
+
+    def take(v: torch.Tensor) -> torch.Tensor:
         total = torch.zeros_like(v)
         for batch, share in data_chunks(problem, rows, chunk_rows):
             try:

@@ -22,7 +22,7 @@ from subspan.problems.structure import Tensors
 from subspan.streams import derive
 from subspan.theory.arrays import ArrayLike
 from subspan.theory.curvature import weights_of
-from subspan.theory.plain_passes import FAILURES, check_hooks, push, twice_differentiable
+from subspan.theory.plain_passes import FAILURES, check_hooks, plain_weight_norm, push, twice_differentiable
 
 _EVAL_ROWS = 2048
 
@@ -81,14 +81,14 @@ class LinearizedProblem(AbstractProblem):
 
     def outputs(self, weights: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Return f(w_t) + J(w_t) (w − w_t) on inputs (n, ...)."""
-        if self._plain:
-            with torch.enable_grad():
-                w = self.at.clone().requires_grad_()
-                value = self._base.outputs(w, x)
-                return value.detach() + push(value, w, weights - self.at)
-        value, tangent = jvp(lambda w: self._base.outputs(w, x), (self.at,), (weights - self.at,))[
-            :2
-        ]
+        step = weights - self.at
+        with plain_weight_norm():
+            if self._plain:
+                with torch.enable_grad():
+                    w = self.at.clone().requires_grad_()
+                    value = self._base.outputs(w, x)
+                    return value.detach() + push(value, w, step)
+            value, tangent = jvp(lambda w: self._base.outputs(w, x), (self.at,), (step,))[:2]
         result: torch.Tensor = value + tangent
         return result
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch.func import jvp
+from torch.overrides import TorchFunctionMode
 
 from subspan.errors import InputError, invalid
 from subspan.problems import structure
@@ -38,6 +39,25 @@ def twice_differentiable() -> Iterator[None]:
             got="one that it does not",
             remedy=f"It said: {said}",
         ) from error
+
+
+class plain_weight_norm(TorchFunctionMode):  # noqa: N801 (a context manager)
+    """Compute `torch._weight_norm` from plain products within.
+
+    Its own second derivative is wrong in PyTorch 2.13, and it has no forward mode.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Return what `func` says of its arguments."""
+        if func is torch._weight_norm:
+            return _weight_norm(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _weight_norm(v: torch.Tensor, g: torch.Tensor, dim: int = 0) -> torch.Tensor:
+    return v * (g / torch.norm_except_dim(v, 2, dim))
 
 
 def hessian_product(
