@@ -56,8 +56,9 @@ def test_trials_start_at_the_pretrained_weights():
 def test_columns_beyond_the_longest_row_are_cut_off():
     module = Classifier()
     problem = fine_tuning(module, tokens())
+    problem.module.model.lengths.clear()
     problem.evaluate(problem.init(0))
-    assert set(problem.module.model.lengths) == {3}
+    assert problem.module.model.lengths == [3]
 
 
 def test_runs_and_thresholds_work_on_it():
@@ -196,7 +197,7 @@ def test_labels_of_tokens_keep_their_columns():
     tags = torch.where(x["attention_mask"] == 0, -100, x["input_ids"] % 4)
     problem = fine_tuning(module, (x, tags))
     expected = nn.functional.cross_entropy(module(**x).logits.movedim(-1, 1), tags)
-    assert problem.evaluate(problem.init(0)).loss == pytest.approx(float(expected), rel=1e-6)
+    assert problem.evaluate(problem.init(0)).loss == pytest.approx(float(expected.detach()), rel=1e-6)
     moved = problem.init(0) + 1  # the padding row stays
     ids = x["input_ids"] * x["attention_mask"]
     with torch.no_grad():
@@ -208,6 +209,34 @@ def test_labels_of_tokens_keep_their_columns():
     assert table[0].any()
     padded = fine_tuning(seeded(Tagger), ({**x, "input_ids": ids}, tags))
     assert padded.evaluate(moved).loss == pytest.approx(float(expected), rel=1e-5)
+
+
+class LastColumn(Classifier):
+    """Reads the last column, used or not."""
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor):
+        return type("Output", (), {"logits": self.head(self.embedding(input_ids[:, -1]))})
+
+
+def test_columns_that_count_are_not_cut_off():
+    module, (x, y) = seeded(LastColumn), tokens()
+    expected = nn.functional.cross_entropy(module(**x).logits, y)
+    problem = fine_tuning(module, (x, y))
+    assert problem.evaluate(problem.init(0)).loss == pytest.approx(float(expected.detach()))
+
+
+def test_a_decoders_inputs_have_a_length_of_their_own():
+    class Decoder(Classifier):
+        def forward(self, input_ids, attention_mask, decoder_input_ids):
+            return super().forward(input_ids, attention_mask).logits + self.head(
+                self.embedding(decoder_input_ids).sum(1)
+            )
+
+    module, (x, y) = seeded(Decoder), tokens()
+    x["decoder_input_ids"] = x["input_ids"][:, :2]
+    expected = nn.functional.cross_entropy(module(**x), y)
+    problem = fine_tuning(module, (x, y))
+    assert problem.evaluate(problem.init(0)).loss == pytest.approx(float(expected.detach()))
 
 
 def test_a_module_that_cannot_be_copied_is_refused():

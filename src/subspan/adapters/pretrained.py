@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from subspan.adapters.attach import candidate_weights
 from subspan.adapters.checks import check_plain, refuse_scripted
@@ -19,16 +20,19 @@ from subspan.adapters.digests import tensors_digest
 from subspan.canonical import digest, tensor_digest
 from subspan.errors import InputError, invalid
 from subspan.problems import structure
+from subspan.problems.checks import logits
 from subspan.problems.copies import closures, duplicate
 from subspan.problems.identity import identity_of, module_identity
 from subspan.problems.losses import OutputLoss, loss_name
 from subspan.problems.module import Problem
 from subspan.problems.own import refuse_hooks
 from subspan.problems.rows import as_tensors
+from subspan.problems.selfcheck import tolerance
 from subspan.problems.structure import Tensors
 from subspan.training.spec import TrainSpec
 
 _MASK = "attention_mask"
+_TRIED = 8  # rows on which cutting columns off is tried
 
 
 def fine_tuning(
@@ -54,7 +58,7 @@ def fine_tuning(
         train: (inputs, targets), as of `Problem`: inputs are a tensor, a tuple in the order of
             `forward`'s arguments, or a mapping from their names, as tokenisers return them. Where
             labels are one a row, columns after the longest row of a batch, by `attention_mask`,
-            are cut off.
+            are cut off, if that changes nothing.
         test: the same for the test split.
         loss: as of `Problem`.
         name: for records and files, and part of the identity, as of `Problem`.
@@ -92,8 +96,8 @@ def fine_tuning(
             got=f"a function in {found[0]!r} that keeps it",
             remedy="Make the function a method.",
         )
-    trim = isinstance(inputs, dict) and _MASK in inputs and _one_a_row(train)
-    wrapper = _Model(duplicate(module), trim)
+    wrapper = _Model(duplicate(module)).eval()
+    wrapper.trim = _masked(inputs) and _one_a_row(train) and _may_trim(wrapper, inputs)
     _freeze(wrapper)
     start = {n: p.detach().clone() for n, p in wrapper.named_parameters()}
     if not start:
@@ -143,9 +147,9 @@ def fine_tuning(
 class _Model(nn.Module):
     """A module, whose inputs may lose the columns that no row of the batch uses."""
 
-    def __init__(self, model: nn.Module, trim: bool) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model, self.trim = model, trim
+        self.model, self.trim = model, False
         every = self.named_parameters(remove_duplicate=False)
         self.matrices = [n for n, p in every if p.ndim > 1]  # the frozen ones among them
 
@@ -160,6 +164,31 @@ class _Model(nn.Module):
                 for key, value in fields.items()
             }
         return self.model(*args, **fields)
+
+
+@torch.no_grad()
+def _may_trim(wrapper: _Model, inputs: dict[str, torch.Tensor]) -> bool:
+    """Return whether the columns that no row uses change nothing, on the shortest rows."""
+    shortest = inputs[_MASK].ne(0).sum(1).argsort(stable=True)[:_TRIED]
+    device = next(wrapper.parameters()).device
+    found = []
+    for wrapper.trim in (False, True):
+        rows = _long({key: value[shortest].to(device) for key, value in inputs.items()})
+        try:
+            found.append(structure.call(wrapper, rows))
+        except Exception:  # `Problem` says what does not fit
+            return True
+    whole, cut = ([t for t in tree_leaves(logits(out)) if _is_float(t)] for out in found)
+    if [t.shape for t in whole] != [t.shape for t in cut]:
+        return False
+    return all(
+        bool((a - b).abs().max() <= tolerance(a.dtype) * a.abs().max())
+        for a, b in zip(whole, cut, strict=True)
+    )
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point() and value.numel() > 0
 
 
 def _freeze(module: nn.Module) -> None:
@@ -194,16 +223,19 @@ def _inputs(split: tuple[Any, Any], name: str) -> Tensors:
             got="rows that cannot be stacked",
             remedy="Pad with the tokeniser, return_tensors='pt'.",
         ) from error
-    whole = isinstance(found, dict) and _MASK in found
-    shapes = {tuple(t.shape) for t in found.values() if _is_tokens(t)} if whole else set()
-    if len(shapes) > 1:
+    others = [v for k, v in found.items() if k != _MASK] if _masked(found) else []
+    if others and not any(t.shape[:2] == found[_MASK].shape for t in others):
         raise invalid(
             f"{name} inputs",
-            expected=f"integers of one shape (n, length) in every field, as {_MASK!r} says",
+            expected=f"integers (n, length) of one shape with {_MASK!r}",
             got=", ".join(f"{k} {tuple(t.shape)} {t.dtype}" for k, t in found.items()),
             remedy="Pad with the tokeniser.",
         )
     return found
+
+
+def _masked(inputs: Tensors) -> bool:
+    return isinstance(inputs, dict) and _MASK in inputs and _is_tokens(inputs[_MASK])
 
 
 def _is_tokens(value: Any) -> bool:
@@ -225,9 +257,11 @@ def _one_a_row(split: tuple[Any, Any]) -> bool:
 def _as_given(split: tuple[Any, Any]) -> tuple[Any, Any]:
     """Return a split with token ids as PyTorch wants them, 64-bit."""
     inputs = structure.as_tensors(split[0])
-    if not isinstance(inputs, torch.Tensor):
-        inputs = structure.mapped(lambda t: t.long() if _is_tokens(t) else t, inputs)
-    return inputs, split[1]
+    return (inputs if isinstance(inputs, torch.Tensor) else _long(inputs)), split[1]
+
+
+def _long(inputs: Tensors) -> Tensors:
+    return structure.mapped(lambda t: t.long() if _is_tokens(t) else t, inputs)
 
 
 def _stacked(split: tuple[Any, Any]) -> list[torch.Tensor]:
