@@ -30,7 +30,12 @@ def check_problem(case: Case) -> None:
     """Loss, gradient and evaluation; and trained steps."""
     problem = _problem(case, case.make)
     records = ss.run(
-        problem, ss.RandomAffine(map="partition"), dims=[2], repeats=2, spec=_spec(problem), workers=1
+        problem,
+        ss.RandomAffine(map="partition"),
+        dims=[2],
+        repeats=2,
+        spec=_spec(problem),
+        workers=1,
     )
     assert len(records) == 2
     _same_function(case, problem, batch_statistics=True)
@@ -86,7 +91,12 @@ def check_fine_tuning(case: Case) -> None:
     want = plain.value(case, start, own)
     _close("loss at θ = 0", problem.evaluate(problem.init(0)).loss, want.loss, _COARSE)
     ss.run(
-        problem, ss.RandomAffine(map="partition"), dims=[2], repeats=1, spec=_spec(problem), workers=1
+        problem,
+        ss.RandomAffine(map="partition"),
+        dims=[2],
+        repeats=1,
+        spec=_spec(problem),
+        workers=1,
     )
     _same_function(case, problem, batch_statistics=False)
     before.check_same(module)

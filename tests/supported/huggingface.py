@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from typing import Any
 
 import torch
 from torch import nn
 
-from .case import Case, integers, normals
+from .case import integers, normals
 
 _ROWS, _LENGTH, _CLASSES = 4, 6, 3
 # What the configurations call their sizes; each takes those that it knows.
 _SIZES: dict[str, Any] = {
     **dict.fromkeys(
-        ("hidden_size", "d_model", "n_embd", "dim", "emb_dim", "embedding_size", "word_embed_proj_dim"),
+        (
+            "hidden_size",
+            "d_model",
+            "n_embd",
+            "dim",
+            "emb_dim",
+            "embedding_size",
+            "word_embed_proj_dim",
+        ),
         16,
     ),
     **dict.fromkeys(
@@ -53,7 +60,9 @@ def model(kind: str, head: str, **more: Any) -> nn.Module:
         warnings.simplefilter("ignore")
         known = transformers.AutoConfig.for_model(kind)
         sizes = {k: v for k, v in _SIZES.items() if hasattr(known, k)}
-        config = transformers.AutoConfig.for_model(kind, **{**sizes, "num_labels": _CLASSES, **more})
+        config = transformers.AutoConfig.for_model(
+            kind, **{**sizes, "num_labels": _CLASSES, **more}
+        )
         built: nn.Module = getattr(transformers, f"AutoModelFor{head}").from_config(config)
     return built
 

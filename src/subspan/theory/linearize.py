@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import torch
 from torch.func import grad_and_value, jvp, vmap
+from torch.utils._pytree import tree_map
 
 from subspan.canonical import tensor_digest
 from subspan.errors import InputError, invalid
@@ -22,7 +23,13 @@ from subspan.problems.structure import Tensors
 from subspan.streams import derive
 from subspan.theory.arrays import ArrayLike
 from subspan.theory.curvature import weights_of
-from subspan.theory.plain_passes import FAILURES, check_hooks, plain_weight_norm, push, twice_differentiable
+from subspan.theory.plain_passes import (
+    FAILURES,
+    check_hooks,
+    plain_weight_norm,
+    push,
+    twice_differentiable,
+)
 
 _EVAL_ROWS = 2048
 
@@ -79,7 +86,7 @@ class LinearizedProblem(AbstractProblem):
         """Return the base problem's rows."""
         return self._base.batch(indices, split)
 
-    def outputs(self, weights: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    def outputs(self, weights: torch.Tensor, x: Tensors) -> Any:
         """Return f(w_t) + J(w_t) (w − w_t) on inputs (n, ...)."""
         step = weights - self.at
         with plain_weight_norm():
@@ -89,8 +96,7 @@ class LinearizedProblem(AbstractProblem):
                     value = self._base.outputs(w, x)
                     return value.detach() + push(value, w, step)
             value, tangent = jvp(lambda w: self._base.outputs(w, x), (self.at,), (step,))[:2]
-        result: torch.Tensor = value + tangent
-        return result
+        return tree_map(torch.add, value, tangent)
 
     def _find_way(self) -> None:
         """Choose plain backward passes where `torch.func` does not take the network.

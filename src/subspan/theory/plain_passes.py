@@ -41,7 +41,7 @@ def twice_differentiable() -> Iterator[None]:
         ) from error
 
 
-class plain_weight_norm(TorchFunctionMode):  # noqa: N801 (a context manager)
+class plain_weight_norm(TorchFunctionMode):
     """Compute `torch._weight_norm` from plain products within.
 
     Its own second derivative is wrong in PyTorch 2.13, and it has no forward mode.
