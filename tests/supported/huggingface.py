@@ -38,6 +38,7 @@ _SIZES: dict[str, Any] = {
     **dict.fromkeys(("head_dim", "d_kv", "d_head", "rotary_dim"), 8),
     **dict.fromkeys(("vocab_size", "vocab_size_per_layer_input"), 50),
     **dict.fromkeys(("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"), 32),
+    "word_embed_proj_dim": 16,
     "num_labels": _CLASSES,
     "pad_token_id": 1,
     "bos_token_id": 2,
@@ -105,3 +106,42 @@ def of_classes(output: Any, targets: torch.Tensor) -> torch.Tensor:
 def of_tokens(output: Any, targets: torch.Tensor) -> torch.Tensor:
     """Cross-entropy of logits (n, length, words), the mean over all tokens with a label."""
     return nn.functional.cross_entropy(output.logits.transpose(1, 2), targets)
+
+
+def case(kind: str, head: str, data: Any, loss: Any = of_classes, **more: Any) -> Case:
+    """Return the row of a model type."""
+    return Case(
+        f"`{kind}`",
+        functools.partial(model, kind, head, **more),
+        data,
+        plain=loss,
+        options={"dropout": "off"},
+    )
+
+
+_TEXT = """albert bert big_bird biogpt bloom camembert convbert ctrl deberta deberta-v2 distilbert
+    electra ernie esm flaubert fnet gemma2 gpt2 gpt_neox gptj ibert llama longformer mistral
+    modernbert mpnet mpt nystromformer openai-gpt opt phi qwen3 roberta squeezebert xlm""".split()
+_SPEECH = {
+    "conv_dim": (8, 8),
+    "conv_kernel": (10, 4),
+    "conv_stride": (5, 4),
+    "num_feat_extract_layers": 2,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 2,
+    "classifier_proj_size": 8,
+}
+_RESNET = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
+
+MODELS = (
+    *(case(kind, "SequenceClassification", sentences) for kind in _TEXT),
+    *(case(kind, "ImageClassification", pictures) for kind in ("beit", "dinov2", "vit")),
+    case("resnet", "ImageClassification", functools.partial(pictures, 16), **_RESNET),
+    case("wav2vec2", "AudioClassification", sounds, **_SPEECH),
+    case("mamba", "CausalLM", next_tokens, of_tokens),
+    case("qwen2", "CausalLM", next_tokens, of_tokens),
+    *(
+        case(kind, "Seq2SeqLM", functools.partial(next_tokens, decoder=True), of_tokens)
+        for kind in ("marian", "switch_transformers", "t5")
+    ),
+)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from .adapters import ADAPTERS
 from .case import Case
+from .huggingface import MODELS
 from .rows_forwards import FORWARDS
 from .rows_layers import HELD, LAYERS
 from .rows_losses import DATA, LOSSES
@@ -14,4 +16,7 @@ SECTIONS: dict[str, tuple[Case, ...]] = {
     "losses": LOSSES,
     "data": DATA,
 }
-SLOW: dict[str, tuple[Case, ...]] = {}
+SLOW: dict[str, tuple[Case, ...]] = {
+    "model types of Hugging Face's transformers": MODELS,
+    "adapters of Hugging Face's peft": ADAPTERS,
+}
