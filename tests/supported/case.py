@@ -49,7 +49,6 @@ class Case:
         theory: verdict of the theory's tools.
         options: further arguments of `Problem`.
         exact: whether the module runs in float64; else the checks are as fine as float32.
-        still: parameters, by name, of which one row never moves.
         one_way: an output that plain PyTorch's finite differences do not see, as of a
             straight-through gradient: second derivatives are held against a second backward pass.
         quiet: warnings that plain PyTorch itself gives.
@@ -67,7 +66,6 @@ class Case:
     theory: Verdict = "right"
     options: Mapping[str, Any] = field(default_factory=dict)
     exact: bool = True
-    still: Mapping[str, int] = field(default_factory=dict)
     one_way: bool = False
     quiet: tuple[str, ...] = ()
 

@@ -29,15 +29,7 @@ def check(case: Case, column: Column) -> None:
 def check_problem(case: Case) -> None:
     """Loss, gradient and evaluation; and trained steps."""
     problem = _problem(case, case.make)
-    records = ss.run(
-        problem,
-        ss.RandomAffine(map="partition"),
-        dims=[2],
-        repeats=2,
-        spec=_spec(problem),
-        workers=1,
-    )
-    assert len(records) == 2
+    _train(problem, 2)
     _same_function(case, problem, batch_statistics=True)
 
 
@@ -55,7 +47,7 @@ def check_attach(case: Case) -> None:
         handle.theta.copy_(theta)
     reference = plain.prepared(case, dtype, batch_statistics=True)
     weights = plain.flat(reference) + matrix @ theta
-    plain.write(case, reference, weights)
+    plain.write(reference, weights)
     moved = plain.flat(reference).clone()
     want = plain.value(case, reference, dtype)
 
@@ -90,14 +82,7 @@ def check_fine_tuning(case: Case) -> None:
     _close("start", problem.init(0), plain.flat(start), 0.0)
     want = plain.value(case, start, own)
     _close("loss at θ = 0", problem.evaluate(problem.init(0)).loss, want.loss, _COARSE)
-    ss.run(
-        problem,
-        ss.RandomAffine(map="partition"),
-        dims=[2],
-        repeats=1,
-        spec=_spec(problem),
-        workers=1,
-    )
+    _train(problem, 1)
     _same_function(case, problem, batch_statistics=False)
     before.check_same(module)
 
@@ -160,7 +145,7 @@ def _plain_gauss_newton(case: Case, weights: torch.Tensor, v: torch.Tensor) -> t
 
 def _plain_output(case: Case, weights: torch.Tensor) -> tuple[nn.Module, Any, torch.Tensor]:
     module = plain.prepared(case, torch.float64, batch_statistics=True)
-    plain.write(case, module, weights)
+    plain.write(module, weights)
     inputs, targets = plain.data(case, torch.float64)
     return module, run(module, inputs), targets
 
@@ -197,8 +182,12 @@ def _somewhere(problem: AbstractProblem, seed: int = 1) -> torch.Tensor:
     return start + 0.1 * noise.to(start)
 
 
-def _spec(problem: AbstractProblem) -> ss.TrainSpec:
-    return ss.TrainSpec(steps=2, batch_size=problem.train_size // 2, lr=0.01)
+def _train(problem: AbstractProblem, repeats: int) -> None:
+    """Train two steps in two dimensions, in this process."""
+    spec = ss.TrainSpec(steps=2, batch_size=problem.train_size // 2, lr=0.01)
+    method = ss.RandomAffine(map="partition")
+    records = ss.run(problem, method, dims=[2], repeats=repeats, spec=spec, workers=1)
+    assert [record.outcome for record in records] == ["finished"] * repeats
 
 
 def _problem(case: Case, make: Callable[[], nn.Module]) -> ss.Problem:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import Any
 
 import torch
 from torch import nn
 
-from .case import integers, normals
+from .case import Case, integers, normals
 
 _ROWS, _LENGTH, _CLASSES = 4, 6, 3
 # What the configurations call their sizes; each takes those that it knows.

@@ -13,16 +13,22 @@ _HEAD = """\
 
 <!-- Printed by `python -m tests.supported`; do not edit. -->
 
-Each cell is a test (`tests/supported/`): *right* means that the numbers equal those of plain PyTorch
-on the same weights, *refused* that a `subspan.InputError` says so. The page is printed from the
-tests' own table by `python -m tests.supported`, and a test compares the two. {count}
+Each cell is a test (`tests/supported/`): *right* means that the numbers equal those of plain
+PyTorch on the same weights, *refused* that a `subspan.InputError` says so. The page is printed from
+the tests' own table by `python -m tests.supported`, and a test compares the two.
 
-| column | what its tests hold against plain PyTorch |
-|---|---|
-| `Problem` | loss, gradients of several weight vectors at once, evaluation in chunks; training runs; what was handed in is unchanged |
-| `attach` | output at *w* + Aθ and the gradient in θ; `detach` restores every bit; `merge` keeps the output |
-| `fine_tuning` | at θ = 0 the loss is the module's in evaluation mode; loss, gradients and evaluation elsewhere; the module is unchanged |
-| theory | `linearize` at its point; products of `hessian` and `gauss_newton`, against central differences of plain gradients |
+{count}
+
+What the tests of a column hold against plain PyTorch, at weights away from the initial ones, in
+float64 wherever the module runs in it:
+
+- `Problem`: loss, gradients of two weight vectors at once, evaluation in parts; training runs.
+- `attach`: output at *w* + Aθ, and the gradient in θ; `detach` restores every bit, `merge` keeps the
+  output.
+- `fine_tuning`: at θ = 0 the loss is the module's own in evaluation mode; elsewhere as `Problem`; the
+  module is left as it was.
+- theory: `linearize` at its point, `hessian` against central differences of plain gradients,
+  `gauss_newton` against JᵀBJ (where the module returns one tensor).
 
 """
 

@@ -32,16 +32,22 @@ def flat(module: nn.Module) -> torch.Tensor:
     return torch.cat([p.detach().reshape(-1) for p in trainable(module).values()])
 
 
-def write(case: Case, module: nn.Module, weights: torch.Tensor) -> None:
-    """Write a vector (D,) into a module; a row that stays still keeps its numbers."""
+def write(module: nn.Module, weights: torch.Tensor) -> None:
+    """Write a vector (D,) into a module; an embedding's padding row keeps its numbers."""
     parameters = trainable(module)
+    rows = {
+        id(part.weight): part.padding_idx
+        for part in module.modules()
+        if isinstance(part, nn.Embedding | nn.EmbeddingBag) and part.padding_idx is not None
+    }
+    still = {name: rows[id(p)] for name, p in parameters.items() if id(p) in rows}
     with torch.no_grad():
         parts = weights.split([p.numel() for p in parameters.values()])
         for (name, parameter), part in zip(parameters.items(), parts, strict=True):
             new = part.reshape(parameter.shape).to(parameter.dtype)
-            if name in case.still:
+            if name in still:
                 new = new.clone()
-                new[case.still[name]] = parameter[case.still[name]]
+                new[still[name]] = parameter[still[name]]
             parameter.copy_(new)
 
 
@@ -105,5 +111,5 @@ def value_at(
 ) -> Value:
     """Return the same with weights (D,) written into a fresh module."""
     module = prepared(case, dtype, batch_statistics=batch_statistics)
-    write(case, module, weights)
+    write(module, weights)
     return value(case, module, dtype)

@@ -353,7 +353,7 @@ LAYERS = (
     Case("`nn.MultiheadAttention`", SelfAttention, sequences),
     Case("`nn.TransformerEncoderLayer`", Encoder, sequences),
     Case("`nn.Embedding`", Bags, tokens),
-    Case("`padding_idx`", lambda: Bags(padding_idx=0), tokens, still={"embedding.weight": 0}),
+    Case("`padding_idx`", lambda: Bags(padding_idx=0), tokens),
     Case("`max_norm`", lambda: Bags(max_norm=0.7), tokens, **WRITES),
     Case("sparse embedding", lambda: Bags(sparse=True), tokens),
     Case(

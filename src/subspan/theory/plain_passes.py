@@ -130,14 +130,18 @@ def _packed(batch: Any) -> Any:
 
 
 def _pull(
-    value: torch.Tensor, into: torch.Tensor, *along: torch.Tensor, create_graph: bool = False
+    value: torch.Tensor,
+    into: torch.Tensor,
+    along: torch.Tensor | None = None,
+    *,
+    create_graph: bool = False,
 ) -> torch.Tensor:
     if not value.requires_grad:
         return torch.zeros_like(into)
     (pulled,) = torch.autograd.grad(
         value,
         into,
-        *along,
+        along,
         create_graph=create_graph,
         retain_graph=True,
         allow_unused=True,
