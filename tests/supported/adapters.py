@@ -55,6 +55,7 @@ def row(kind: str, *, name: str = "", exact: bool = True, **options: Any) -> Cas
         sentences,
         plain=of_classes,
         options={"dropout": "off"},
+        rounds=True,
         exact=exact,
     )
 
@@ -68,6 +69,7 @@ def speaking(kind: str, loss: Any, **options: Any) -> Case:
         next_tokens,
         plain=loss,
         options={"dropout": "off"},
+        rounds=True,
     )
 
 
@@ -79,6 +81,7 @@ def _tasks(kind: str, **options: Any) -> Case:
         with_tasks,
         plain=of_classes,
         options={"dropout": "off"},
+        rounds=True,
     )
 
 
@@ -99,10 +102,7 @@ ADAPTERS = (
     ),
     *(
         row(kind, **_LORA)
-        for kind in (
-            "DEFT DELORA GLORA GRALORA HIRA HRA LILY LOHA LOKR LORA MISS PEANUT PSOFT PVERA "
-            "RANDLORA SHIRA SUPERTUNING TINYLORA UNILORA VERA"
-        ).split()
+        for kind in ["DEFT", "DELORA", "GLORA", "GRALORA", "HIRA", "HRA", "LILY", "LOHA", "LOKR", "LORA", "MISS", "PEANUT", "PSOFT", "PVERA", "RANDLORA", "SHIRA", "SUPERTUNING", "TINYLORA", "UNILORA", "VERA"]
     ),
     row("FOURIERFT", target_modules=_TARGETS, n_frequency=10),
     row("FROD", target_modules=_TARGETS),

@@ -51,6 +51,7 @@ class Case:
         exact: whether the module runs in float64; else the checks are as fine as float32.
         one_way: an output that plain PyTorch's finite differences do not see, as of a
             straight-through gradient: second derivatives are held against a second backward pass.
+        rounds: whether the module computes parts of it in float32 whatever it is in.
         quiet: warnings that plain PyTorch itself gives.
     """
 
@@ -67,6 +68,7 @@ class Case:
     options: Mapping[str, Any] = field(default_factory=dict)
     exact: bool = True
     one_way: bool = False
+    rounds: bool = False
     quiet: tuple[str, ...] = ()
 
     def make(self) -> nn.Module:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from .case import Case, integers, normals
+from .rows_layers import CHANGING
 
 _ROWS, _LENGTH, _CLASSES = 4, 6, 3
 # What the configurations call their sizes; each takes those that it knows.
@@ -40,6 +41,7 @@ _SIZES: dict[str, Any] = {
     **dict.fromkeys(("vocab_size", "vocab_size_per_layer_input"), 50),
     **dict.fromkeys(("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"), 32),
     "word_embed_proj_dim": 16,
+    "attention_type": "original_full",
     "num_labels": _CLASSES,
     "pad_token_id": 1,
     "bos_token_id": 2,
@@ -117,12 +119,12 @@ def case(kind: str, head: str, data: Any, loss: Any = of_classes, **more: Any) -
         data,
         plain=loss,
         options={"dropout": "off"},
+        rounds=True,
+        **(CHANGING if kind == "ibert" else {}),
     )
 
 
-_TEXT = """albert bert big_bird biogpt bloom camembert convbert ctrl deberta deberta-v2 distilbert
-    electra ernie esm flaubert fnet gemma2 gpt2 gpt_neox gptj ibert llama longformer mistral
-    modernbert mpnet mpt nystromformer openai-gpt opt phi qwen3 roberta squeezebert xlm""".split()
+_TEXT = ["albert", "bert", "big_bird", "biogpt", "bloom", "camembert", "convbert", "ctrl", "deberta", "deberta-v2", "distilbert", "electra", "ernie", "esm", "flaubert", "fnet", "gemma2", "gpt2", "gpt_neox", "gptj", "ibert", "llama", "longformer", "mistral", "modernbert", "mpnet", "mpt", "nystromformer", "openai-gpt", "opt", "phi", "qwen3", "roberta", "squeezebert", "xlm"]
 _SPEECH = {
     "conv_dim": (8, 8),
     "conv_kernel": (10, 4),
@@ -143,6 +145,6 @@ MODELS = (
     case("qwen2", "CausalLM", next_tokens, of_tokens),
     *(
         case(kind, "Seq2SeqLM", functools.partial(next_tokens, decoder=True), of_tokens)
-        for kind in ("marian", "switch_transformers", "t5")
+        for kind in ("switch_transformers", "t5", "umt5")
     ),
 )

@@ -14,7 +14,6 @@ from .checks import check
 from .table import SECTIONS, SLOW
 
 
-
 def _cells(sections: dict[str, tuple[Case, ...]]) -> list[Any]:
     return [
         pytest.param(case, column, id=f"{column}: {case.kind}")
