@@ -102,7 +102,28 @@ ADAPTERS = (
     ),
     *(
         row(kind, **_LORA)
-        for kind in ["DEFT", "DELORA", "GLORA", "GRALORA", "HIRA", "HRA", "LILY", "LOHA", "LOKR", "LORA", "MISS", "PEANUT", "PSOFT", "PVERA", "RANDLORA", "SHIRA", "SUPERTUNING", "TINYLORA", "UNILORA", "VERA"]
+        for kind in [
+            "DEFT",
+            "DELORA",
+            "GLORA",
+            "GRALORA",
+            "HIRA",
+            "HRA",
+            "LILY",
+            "LOHA",
+            "LOKR",
+            "LORA",
+            "MISS",
+            "PEANUT",
+            "PSOFT",
+            "PVERA",
+            "RANDLORA",
+            "SHIRA",
+            "SUPERTUNING",
+            "TINYLORA",
+            "UNILORA",
+            "VERA",
+        ]
     ),
     row("FOURIERFT", target_modules=_TARGETS, n_frequency=10),
     row("FROD", target_modules=_TARGETS),

@@ -23,10 +23,10 @@ What the tests of a column hold against plain PyTorch, at weights away from the 
 float64 wherever the module runs in it:
 
 - `Problem`: loss, gradients of two weight vectors at once, evaluation in parts; training runs.
-- `attach`: output at *w* + Aθ, and the gradient in θ; `detach` restores every bit, `merge` keeps the
-  output.
-- `fine_tuning`: at θ = 0 the loss is the module's own in evaluation mode; elsewhere as `Problem`; the
-  module is left as it was.
+- `attach`: output at *w* + Aθ, and the gradient in θ; `detach` restores every bit, `merge` keeps
+  the output.
+- `fine_tuning`: at θ = 0 the loss is the module's own in evaluation mode; elsewhere as `Problem`;
+  the module is left as it was.
 - theory: `linearize` at its point, `hessian` against central differences of plain gradients,
   `gauss_newton` against JᵀBJ (where the module returns one tensor).
 

@@ -6,6 +6,7 @@ regime. A convex loss of linear outputs has convex sub-level sets, where the con
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any, Self
 
@@ -25,7 +26,8 @@ from subspan.theory.arrays import ArrayLike
 from subspan.theory.curvature import weights_of
 from subspan.theory.plain_passes import (
     FAILURES,
-    check_hooks,
+    alike,
+    plain_kernels,
     plain_weight_norm,
     push,
     twice_differentiable,
@@ -91,7 +93,7 @@ class LinearizedProblem(AbstractProblem):
         step = weights - self.at
         with plain_weight_norm():
             if self._plain:
-                with torch.enable_grad():
+                with torch.enable_grad(), plain_kernels():
                     w = self.at.clone().requires_grad_()
                     value = self._base.outputs(w, x)
                     return value.detach() + push(value, w, step)
@@ -102,18 +104,28 @@ class LinearizedProblem(AbstractProblem):
         """Choose plain backward passes where `torch.func` does not take the network.
 
         Raises:
-            InputError: neither differentiates it, or a hook changes its gradients.
+            InputError: neither gives the network's own gradient at the point.
         """
-        check_hooks(self._base, self.at)
         rows = self.batch(torch.arange(min(2, self.train_size), device=self.device))
-        try:
-            grad_and_value(self.loss)(self.at, rows)
-        except (InputError, torch.OutOfMemoryError):
-            raise
-        except FAILURES:
-            self._plain = True
-            with twice_differentiable():
-                self._plain_gradient(self.at, rows)
+        one = self.batch(torch.arange(min(2, self.train_size), device=self.device)[None])
+        own = self._base.grads(self.at[None], one)[1][0]
+        for self._plain in (False, True):
+            take = self._plain_gradient if self._plain else grad_and_value(self.loss)
+            try:
+                with twice_differentiable() if self._plain else contextlib.nullcontext():
+                    slope = take(self.at, rows)[0]
+            except (InputError, torch.OutOfMemoryError):
+                raise
+            except FAILURES:
+                continue
+            if alike(slope, own):
+                return
+        raise invalid(
+            "problem",
+            expected="gradients that are derivatives of the loss",
+            got="others at the point of linearisation",
+            remedy="Remove backward hooks and custom autograd functions that change them.",
+        )
 
     def _plain_gradient(
         self, weights: torch.Tensor, batch: Batch

@@ -7,12 +7,13 @@ know most of them. J v is the derivative in u of (Jᵀu)·v, which is linear in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.func import jvp
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from subspan.errors import InputError, invalid
@@ -60,11 +61,23 @@ def _weight_norm(v: torch.Tensor, g: torch.Tensor, dim: int = 0) -> torch.Tensor
     return v * (g / torch.norm_except_dim(v, 2, dim))
 
 
+@contextmanager
+def plain_kernels() -> Iterator[None]:
+    """Compute attention from plain products within: the fused kernels have no second derivative."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+
+
 def hessian_product(
     problem: AbstractProblem, point: torch.Tensor, batch: Batch, v: torch.Tensor
 ) -> torch.Tensor:
     """Return H v, (D,), at a point (D,), of the mean loss of a batch."""
-    with torch.enable_grad():
+    with torch.enable_grad(), plain_kernels():
         w = point.detach().clone().requires_grad_()
         slope = _pull(problem.loss(w, _packed(batch)), w, create_graph=True)
         return _pull(slope, w, v)
@@ -75,7 +88,7 @@ def gauss_newton_product(
 ) -> torch.Tensor:
     """Return Jᵀ B J v, (D,), with B the Hessian of the loss in the outputs."""
     x, y = _packed(batch)
-    with torch.enable_grad():
+    with torch.enable_grad(), plain_kernels():
         w = point.detach().clone().requires_grad_()
         outputs = network.outputs(w, x)
         moved = push(outputs, w, v)
@@ -107,7 +120,7 @@ def check_hooks(problem: Any, point: torch.Tensor) -> None:
         with torch.enable_grad():
             w = point.detach().clone().requires_grad_()
             backward = push(problem.outputs(w, x), w, v)
-        same = bool((forward - backward).abs().max() <= _SAME * forward.abs().max())
+        same = alike(forward, backward)
     except FAILURES:
         same = False
     if not same:
@@ -119,9 +132,26 @@ def check_hooks(problem: Any, point: torch.Tensor) -> None:
         )
 
 
-def loops(take: Callable[[torch.Tensor], torch.Tensor], v: torch.Tensor) -> torch.Tensor:
-    """Return `take` of each row of v (K, D), stacked."""
-    return torch.stack([take(row) for row in v])
+def alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Return whether two tensors are the same but for rounding."""
+    largest = torch.maximum(one.abs().max(), other.abs().max())
+    return bool((one - other).abs().max() <= _SAME * largest)
+
+
+def check_symmetric(v: torch.Tensor, hv: torch.Tensor, u: torch.Tensor, hu: torch.Tensor) -> None:
+    """Refuse products (D,) of a matrix that is not symmetric: no second derivatives of a loss.
+
+    Raises:
+        InputError: as said.
+    """
+    off = float((u @ hv - v @ hu).abs())
+    if off > _SAME * float(u.norm() * hv.norm() + v.norm() * hu.norm()):
+        raise invalid(
+            "problem",
+            expected="a loss whose second derivatives are symmetric",
+            got="others, as of a custom autograd function with a wrong derivative",
+            remedy="Use plain operations in their place.",
+        )
 
 
 def _packed(batch: Any) -> Any:
