@@ -18,6 +18,7 @@ from subspan.comparison.paired import (
     repeats_needed,
 )
 from subspan.comparison.table import ComparisonRow
+from subspan.problems import structure
 from subspan.problems.base import AbstractProblem
 from subspan.training.outcome import Outcome
 from subspan.trials.trial import TrialRecord
@@ -129,9 +130,13 @@ def adjust(
 
 
 def _resolution(problem: AbstractProblem, split: str) -> float:
-    """Return the step of accuracies on a split: one over its rows; 0 where it has none."""
+    """Return the step of accuracies on a split: one over its labels; 0 where it has none."""
     batch = problem.batch(split=split)
-    return 0.0 if batch is None else 1 / len(batch[1])
+    if batch is None:
+        return 0.0
+    labels = structure.leaves(batch[1])[0]
+    counted = int((labels >= 0).sum()) if labels.ndim > 1 else len(labels)
+    return 1 / max(1, counted)
 
 
 def _untestable(records: Sequence[TrialRecord], pairs: int) -> str:
