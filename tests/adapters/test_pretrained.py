@@ -197,7 +197,9 @@ def test_labels_of_tokens_keep_their_columns():
     tags = torch.where(x["attention_mask"] == 0, -100, x["input_ids"] % 4)
     problem = fine_tuning(module, (x, tags))
     expected = nn.functional.cross_entropy(module(**x).logits.movedim(-1, 1), tags)
-    assert problem.evaluate(problem.init(0)).loss == pytest.approx(float(expected.detach()), rel=1e-6)
+    assert problem.evaluate(problem.init(0)).loss == pytest.approx(
+        float(expected.detach()), rel=1e-6
+    )
     moved = problem.init(0) + 1  # the padding row stays
     ids = x["input_ids"] * x["attention_mask"]
     with torch.no_grad():
