@@ -93,6 +93,7 @@ def command(
         ("sharp", _certified(certified["sharp"], "likewise, with sharper constants")),
         ("polar", _certified(certified["polar"], "if the cone is convex and its angles found")),
         ("measured", None if measured is None else f"{_band(measured)}  {_training(measured)}"),
+        ("", measured.remark or None if measured is not None else None),
         ("figure", ", ".join(map(str, drawn)) or None),
     )
 
