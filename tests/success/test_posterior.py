@@ -28,7 +28,8 @@ def test_every_curve_passes_one_minus_delta_at_its_threshold_and_has_its_width()
     for i in range(12):
         low, high = (x[np.argmax(wide[:, i] > q * family.ceiling[i])] for q in (0.1, 0.9))
         assert high - low == pytest.approx((0.5, 2.0)[i // 2 % 2], abs=2e-3)
-    assert np.exp(family.log_prior).sum() == pytest.approx(math.log(16))
+    flat = 2 - 2 * math.sqrt(0.25 / 0.3) + math.log(4 / 0.3)  # ∫ √(w / 0.3) dw/w, then ∫ dw/w
+    assert np.exp(family.log_prior).sum() == pytest.approx(flat)
 
 
 def test_select_agrees_with_the_full_table() -> None:
@@ -52,6 +53,8 @@ def test_posterior_agrees_with_numerical_integration(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "PRIOR_BELOW", 1e-12)
     monkeypatch.setattr(module, "PRIOR_ABOVE", 1e-12)
     monkeypatch.setattr(module, "PRIOR_PLATEAU", 1e-12)
+    monkeypatch.setattr(module, "PRIOR_FALL", 1e-12)
+    monkeypatch.setattr(module, "other_curves", module.other_curves.__wrapped__)
     counts = [Count(400, 1, 4), Count(700, 3, 5), Count(1500, 6, 6)]
 
     def density(t: float) -> float:
@@ -71,9 +74,13 @@ def test_posterior_agrees_with_numerical_integration(monkeypatch: pytest.MonkeyP
 
 def test_without_data_the_posterior_is_the_prior() -> None:
     found = posterior([], Range(1, 10_000, 0.1))
-    assert found.below == pytest.approx(module.PRIOR_BELOW)
-    assert found.above == pytest.approx(module.PRIOR_ABOVE + module.PRIOR_PLATEAU)
-    assert found.quantile(0.5) == pytest.approx(100, rel=0.05)  # log-uniform
+    assert found.falling == pytest.approx(module.PRIOR_FALL)
+    assert found.never == pytest.approx(module.PRIOR_PLATEAU, abs=module.PRIOR_FALL)
+    rising = found.weights.sum(1)
+    assert rising[found.centers < 0].sum() == pytest.approx(module.PRIOR_BELOW)
+    assert rising[found.centers > math.log(10_000)].sum() == pytest.approx(module.PRIOR_ABOVE)
+    share = (0.5 - found.below) / (1 - found.below - found.above)
+    assert found.quantile(0.5) == pytest.approx(10_000**share, rel=0.05)  # log-uniform inside
     assert found.quantile(0.05) == 1
     assert found.quantile(0.95) == math.inf
 

@@ -9,11 +9,13 @@ symmetric in log d.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 SHAPES = ("logistic", "gumbel_min", "gumbel_max")
+_SHARP = 0.3
 _FLOOR = 1e-3  # no hypothesis calls an outcome impossible: one freak trial must not rule it out
 
 
@@ -42,13 +44,15 @@ def slope_of_width(shape: str, width: np.ndarray) -> np.ndarray:
     return span / width
 
 
-def width_density(width: np.ndarray) -> np.ndarray:
-    """Return the prior density of a transition width on the log axis, up to a constant factor.
+def width_mass(log_width: np.ndarray) -> np.ndarray:
+    """Return the prior mass of transition widths up to one, up to a constant factor and term.
 
-    Flat from 0.3 on and thinner below, where it matters little which width it is: a prior that
-    is flat down to a step would take the first ten outcomes of many a curve for one.
+    The density on the log axis is flat from 0.3 on and falls like the root of the width below,
+    where it matters little which width it is: a prior that is flat down to a step would take the
+    first ten outcomes of many a curve for a step's.
     """
-    return np.sqrt(np.minimum(width / 0.3, 1.0))
+    x = np.asarray(log_width) - math.log(_SHARP)
+    return np.where(x < 0, 2 * np.exp(np.minimum(x, 0) / 2), 2 + x)
 
 
 @dataclass(frozen=True)
@@ -76,15 +80,14 @@ class Nuisances:
         Args:
             delta: P_s = 1 − δ at the threshold.
             width_edges: ascending edges (W+1,) of cells of the log transition width; a cell
-                stands for its middle and weighs its length, so that a part of the axis can be
-                looked at closely without changing what it weighs.
+                stands for its middle and weighs its share of `width_mass`, so that a part of the
+                axis can be looked at closely without changing what it weighs.
             lapses: λ below δ, shape (L,).
             lapse_prior: their masses, shape (L,).
         """
         middles = np.exp((width_edges[1:] + width_edges[:-1]) / 2)
         w, lapse = (a.ravel() for a in np.meshgrid(middles, lapses, indexing="ij"))
-        share = np.diff(width_edges) * width_density(middles)
-        mass = np.outer(share, lapse_prior / lapse_prior.sum()).ravel()
+        mass = np.outer(np.diff(width_mass(width_edges)), lapse_prior / lapse_prior.sum()).ravel()
         ceiling = 1 - lapse
         level = (1 - delta) / ceiling
         return cls(

@@ -99,7 +99,8 @@ def steepest_fall(counts: Iterable[Count]) -> str:
 
     def told(a: int, b: int) -> str:
         k, n = int(won[b] - won[a]), int(won[b] - won[a] + lost[b] - lost[a])
-        return f"{k} of {n} trials at d = {int(dims[a]):,} … {int(dims[b - 1]):,}"
+        last = f" … {int(dims[b - 1]):,}" if b > a + 1 else ""
+        return f"{k} of {n} trials at d = {int(dims[a]):,}{last}"
 
     return f"Success falls with d: {told(first, split)} met the goal, {told(split, size)}."
 

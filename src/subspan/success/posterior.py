@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from subspan.errors import invalid
-from subspan.success.curves import SHAPES, Nuisances, Others, width_density
+from subspan.success.curves import SHAPES, Nuisances, Others, width_mass
 
 PRIOR_BELOW = 0.1
 PRIOR_ABOVE = 0.05
@@ -77,13 +77,6 @@ class Range:
 def _nuisances(delta: float, low: float, high: float) -> Nuisances:
     edges = np.linspace(low, high, _WIDTH_CELLS + 1)
     return Nuisances.grid(delta, edges, _LAPSE_FRACTIONS * delta, _LAPSE_PRIOR)
-
-
-@functools.lru_cache(maxsize=1)
-def _log_width_mass() -> float:
-    fine = np.linspace(*_WIDTH_RANGE, 2001)
-    middles = np.exp((fine[1:] + fine[:-1]) / 2)
-    return math.log(float((width_density(middles) * np.diff(fine)).sum()))
 
 
 @functools.lru_cache(maxsize=16)
@@ -160,7 +153,7 @@ class Posterior:
         return self.weights.sum(1) + falls
 
     @functools.cached_property
-    def width_mass(self) -> np.ndarray:
+    def width_weights(self) -> np.ndarray:
         """Posterior mass of each cell of transition width, narrowest first."""
         cells = self.weights.sum(0).reshape(len(SHAPES), _WIDTH_CELLS, -1)
         return cells.sum((0, 2))
@@ -169,12 +162,17 @@ class Posterior:
     def broad(self) -> float:
         """Probability that the transition is wider than `WIDTH_EDGE`, given that it rises."""
         wide = (self.width_edges[1:] + self.width_edges[:-1]) / 2 > math.log(WIDTH_EDGE)
-        return float(self.width_mass[wide].sum() / max(self.width_mass.sum(), 1e-300))
+        return float(self.width_weights[wide].sum() / max(self.width_weights.sum(), 1e-300))
 
     @functools.cached_property
     def never(self) -> float:
         """Probability that no d reaches 1 − δ, within the range or beyond."""
         return float(self.other_weights[np.isinf(other_curves(self.span).log_value)].sum())
+
+    @property
+    def falling(self) -> float:
+        """Probability that success falls with d somewhere."""
+        return float(self.other_weights[other_curves(self.span).falling].sum())
 
     @property
     def below(self) -> float:
@@ -197,8 +195,11 @@ class Posterior:
         return float(min(max(dim, self.span.min_dim), self.span.max_dim))
 
     def curve(self, dims: np.ndarray, confidence: float) -> tuple[np.ndarray, ...]:
-        """Return posterior mean, lower and upper credible ends of P_s at dims (n,), each (n,)."""
-        p, w = self.hypotheses(np.log(dims), mass=0.999)[:2]
+        """Return posterior mean, lower and upper credible ends of P_s at dims (n,), each (n,).
+
+        Curves that fall are left out unless they are the likelier ones.
+        """
+        p, w = self.hypotheses(np.log(dims), mass=0.999, falls=self.falling > 0.5)[:2]
         tail = (1 - confidence) / 2
         order = np.argsort(p, axis=1)
         reached = np.cumsum(w[order], axis=1)
@@ -210,7 +211,7 @@ class Posterior:
         return p @ w, low, high
 
     def hypotheses(
-        self, log_dims: np.ndarray, mass: float
+        self, log_dims: np.ndarray, mass: float, *, falls: bool = True
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the heaviest curves that hold `mass`, for looking ahead.
 
@@ -219,7 +220,8 @@ class Posterior:
             (K,) sorted: 0 below the range, inf above it.
         """
         others = other_curves(self.span)
-        flat = np.concatenate([self.weights.ravel(), self.other_weights])
+        beside = self.other_weights if falls else np.where(others.falling, 0.0, self.other_weights)
+        flat = np.concatenate([self.weights.ravel(), beside])
         some = np.flatnonzero(flat > _UNSEEN * flat.max())
         order = some[np.argsort(-flat[some], kind="stable")]
         count = int(np.searchsorted(np.cumsum(flat[order]), mass * flat.sum())) + 1
@@ -271,7 +273,7 @@ def posterior(counts: Iterable[Count], span: Range) -> Posterior:
         if not len(heavy):
             break
         start, stop = found.edges[heavy[0]], found.edges[heavy[-1] + 1]
-        broad = found.width_mass > _NEGLIGIBLE * found.width_mass.sum()
+        broad = found.width_weights > _NEGLIGIBLE * found.width_weights.sum()
         if broad.mean() > _ROOMY and stop - start > _ROOMY * reach:
             break
         reach = stop - start
@@ -336,7 +338,7 @@ def _posterior_on(
         if part.any():
             prior[part] *= mass / prior[part].sum()
     nuisances = _nuisances(span.delta, *widths)
-    whole = _log_width_mass()
+    whole = math.log(float(np.diff(width_mass(np.array(_WIDTH_RANGE)))[0]))
     log_mass = np.log(prior)[:, None] + nuisances.log_prior - whole
     if len(log_dims):
         p = nuisances.probability(log_dims, centers).reshape(len(log_dims), -1)

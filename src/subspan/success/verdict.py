@@ -15,8 +15,13 @@ import numpy as np
 
 from subspan.estimate import Estimate
 from subspan.intervals import binomial_interval
-from subspan.success.evidence import fall_evidence, rate_evidence, steepest_fall
-from subspan.success.posterior import WIDTH_EDGE, Count, Posterior, other_curves
+from subspan.success.evidence import (
+    fall_evidence,
+    isotonic_rates,
+    rate_evidence,
+    steepest_fall,
+)
+from subspan.success.posterior import WIDTH_EDGE, Count, Posterior, other_curves, outcomes
 
 REMEDIES = {
     "ok": "",
@@ -31,8 +36,14 @@ REMEDIES = {
 """Every status, with one sentence of remedy."""
 
 _SETTLED = ("ok", "below range", "above range", "never reaches", "not monotone")
+LEAST_CONFIDENCE = 0.8
+"""An interval asked for with less confidence is this one's: how the middle of the posterior is
+shaped depends on the curves assumed, and a 50 % interval of it held d* in a third of cases."""
+
+_SUSPECT = 0.5  # posterior mass of falling curves that has to be looked into
 _BROAD = 0.1  # posterior mass of transitions at the family's edge that is too much
 _ALPHA = 0.05  # of the test that success rises with d
+_FREAK = 0.01  # no rate is taken to be nearer to 0 or 1, to say what a trial may tell
 _NEAR_TOP = 0.004  # a success probability this near to the highest is as good, to confirm d* at
 _FULL_RISE = 0.95  # share of a plateau's rise that is over where its level is read
 
@@ -104,8 +115,12 @@ class _Case:
     ratio: float | None
 
     @property
+    def sure(self) -> float:
+        return max(self.confidence, LEAST_CONFIDENCE)
+
+    @property
     def needed(self) -> float:
-        return -math.log(1 - self.confidence)
+        return -math.log(1 - self.sure)
 
     @property
     def wanted(self) -> float:
@@ -114,9 +129,11 @@ class _Case:
     def verdict(self) -> Verdict:
         if fall_evidence(self.counts, self.belief.span) >= -math.log(_ALPHA):
             return self._is("not monotone", None, None, None, steepest_fall(self.counts))
-        if self.belief.below >= self.confidence:
+        if self.belief.falling > _SUSPECT:
+            return self._open("Success may fall with d.", confirm=self._telling())
+        if self.belief.below >= self.sure:
             return self._below()
-        if self.belief.above >= self.confidence:
+        if self.belief.above >= self.sure:
             return self._above()
         return self._inside()
 
@@ -160,11 +177,21 @@ class _Case:
             seen = f"{won} of {n} trials from d = {int(value):,} on met the goal"
             text = f"{seen}, which does not show {100 * self.wanted:g} % yet."
             return self._open(text, confirm=self._surest(int(high)))
-        if self.belief.broad > _BROAD:
+        if self.belief.broad > _BROAD and high > low + 1:
             decades = math.floor(WIDTH_EDGE / math.log(10))
             text = f"The rise from 10 to 90 % seems to take more than {decades} decades of d."
             return self._is("edge of the model", int(value), int(low), int(high), text)
         return self._is("ok", int(value), int(low), int(high))
+
+    def _telling(self) -> int:
+        """Return the tested dim at which falling curves differ most from the best monotone one."""
+        others = other_curves(self.belief.span)
+        dims, wins, losses = outcomes(self.counts)
+        weights = np.where(others.falling, self.belief.other_weights, 0.0)
+        fall = (others.probability(np.log(dims)) * weights).sum(1) / weights.sum()
+        rise = np.clip(isotonic_rates(wins, losses), _FREAK, 1 - _FREAK)
+        gain = fall * np.log(fall / rise) + (1 - fall) * np.log((1 - fall) / (1 - rise))
+        return int(dims[np.argmax(gain)])
 
     def _plateau(self) -> tuple[int, Estimate | None]:
         """Return where the heaviest plateau is reached and the success rate from there on."""
@@ -190,7 +217,7 @@ class _Case:
         return int(dims[np.argmax(chance >= chance.max() - _NEAR_TOP)])
 
     def _interval(self) -> tuple[float, float, float, bool]:
-        tail = (1 - self.confidence) / 2
+        tail = (1 - self.sure) / 2
         low, value, high = (self.belief.quantile(q) for q in (tail, 0.5, 1 - tail))
         open_low = self.belief.below > tail and self.belief.span.min_dim > 1
         return 1.0 if open_low else low, value, high, open_low

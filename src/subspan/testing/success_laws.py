@@ -7,6 +7,7 @@ rise: 2.3 is a decade of d, 4.6 are two.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class Law:
         names = ("min_dim", "delta", "confidence", "ratio", "max_trials")
         return {name: getattr(self, name) for name in names}
 
-    @property
+    @functools.cached_property
     def threshold(self) -> int | None:
         """The smallest d in 1 … max_dim with P_s(d) ≥ 1 − δ; None where there is none."""
         dims = np.unique(np.round(np.geomspace(1, self.max_dim, 20_000)).astype(np.int64))
@@ -86,7 +87,7 @@ def rise(
     shape = _FAMILIES[family]
     slope = (shape.ppf(0.9) - shape.ppf(0.1)) / width
     offset = shape.ppf((1 - delta) / ceiling)
-    center = math.log(threshold)
+    center = math.log(threshold) - 1e-9  # so that rounding does not put P_s just below 1 − δ there
     return lambda dims: ceiling * shape.cdf(offset + slope * (np.log(dims) - center))
 
 
