@@ -68,6 +68,5 @@ def test_a_fall_is_seen() -> None:
     assert fall_evidence([Count(10, 0, 4), Count(100, 8, 12), Count(5000, 8, 8)], span) < 0
     assert fall_evidence([Count(7, 3, 9)], Range(7, 7, 0.1)) == 0
     assert steepest_fall(fallen) == (
-        "Success falls with d: 12 of 12 trials at d = 100 met the goal, "
-        "0 of 8 trials at d = 5,000."
+        "Success falls with d: 12 of 12 trials at d = 100 met the goal, 0 of 8 trials at d = 5,000."
     )

@@ -21,7 +21,6 @@ from subspan.success.posterior import Range
 from subspan.success.surface import SuccessSurface
 
 
-
 @dataclass(frozen=True)
 class PhaseDiagramData:
     """What the phase diagram shows.

@@ -13,10 +13,10 @@ from subspan.errors import check_confidence, invalid
 from subspan.estimate import Estimate
 from subspan.goals import Goal, parse_goal
 from subspan.intervals import binomial_interval
-from subspan.success.verdict import REMEDIES, judge
 from subspan.success.posterior import Count, Range, posterior
 from subspan.success.records import Experiment, experiment, tally
 from subspan.success.surface import refuse_undetermined
+from subspan.success.verdict import REMEDIES, judge
 from subspan.trials.trial import TrialRecord
 
 
@@ -35,7 +35,7 @@ class ThresholdEstimate:
     - `"edge of the model"`: the rise is as slow as the widest curve that is reckoned with.
     - `"not converged"`: what is known so far; `high` (and `value`) may be None.
 
-    `judge` says when each is given. P_s is assumed to rise with d; "not monotone" is the test of it.
+    `judge` says when each is given. P_s is assumed to rise with d, which "not monotone" tests.
 
     Args:
         estimate: value, interval, confidence, number of trials and status.

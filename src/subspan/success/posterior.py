@@ -333,7 +333,10 @@ def _posterior_on(
     for part, mass in (
         (centers < low, PRIOR_BELOW),
         (centers > high, PRIOR_ABOVE),
-        ((centers > low) & (centers < high), 1 - PRIOR_BELOW - PRIOR_ABOVE - PRIOR_PLATEAU - PRIOR_FALL),
+        (
+            (centers > low) & (centers < high),
+            1 - PRIOR_BELOW - PRIOR_ABOVE - PRIOR_PLATEAU - PRIOR_FALL,
+        ),
     ):
         if part.any():
             prior[part] *= mass / prior[part].sum()

@@ -1,4 +1,4 @@
-"""Conformance suites that ship with the library: for your own maps, problems, methods, stores, designs.
+"""Conformance suites that ship with the library, for your own maps, problems, stores, and so on.
 
 Each is one function that raises `AssertionError` with what failed. A test that calls it on a
 constructor holds the whole contract.

@@ -191,7 +191,9 @@ def law_table(tallies: Iterable[LawTally]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for t in tallies:
-        rest = ", ".join(f"{n} {status}" for status, n in sorted(t.statuses.items()) if status != "ok")
+        rest = ", ".join(
+            f"{n} {status}" for status, n in sorted(t.statuses.items()) if status != "ok"
+        )
         held = f"{t.ok - t.missed} of {t.ok}" if t.ok else "–"
         lines.append(
             f"| {t.law.name} | {t.repeats} | {t.ok} | {held} | {t.wrong} | {t.below} "
