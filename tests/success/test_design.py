@@ -37,8 +37,9 @@ def bracketed(threshold: int) -> bool:
     found = design.estimate()
     assert found.status == "ok"
     assert found.high <= max(1.25 * found.low, found.low + 1)
-    # 29 successes without a failure show 90 %; a bisection takes log2(log(D) / log(1.25)) more.
-    assert found.samples <= 29 + 13
+    # 29 successes without a failure show 90 %; a bisection to 1.25 takes log2(ln D / ln 1.25), 6,
+    # and each end of the interval another.
+    assert found.samples <= 29 + 3 * 6
     return found.low <= threshold <= found.high
 
 

@@ -33,6 +33,7 @@ _LAPSE_FRACTIONS = np.array([0.0, 0.15, 0.4, 0.8])  # of δ
 _LAPSE_PRIOR = np.array([0.55, 0.15, 0.15, 0.15])
 _NEGLIGIBLE = 1e-4  # cells of less mass are not looked at closely
 _ROOMY = 0.3  # look closer while the mass lies in less than this share of the cells
+_SHARE = 0.1  # a shape of less posterior mass has no say in an interval
 _PASSES = 4
 _UNSEEN = 1e-6  # curves this much lighter than the heaviest are not looked ahead with
 _PLATEAU_CEILINGS = np.array([0.002, 0.15, 0.35, 0.55, 0.75, 0.88, 0.96])  # of 1 − δ
@@ -187,8 +188,30 @@ class Posterior:
 
     def quantile(self, probability: float) -> float:
         """Return the quantile of d*: an integer; min_dim when below the range, inf when above."""
-        total = np.concatenate([[0.0], np.cumsum(self.cell_mass)])
-        if probability >= 1 - self.above:
+        return self._quantile(probability, self.cell_mass)
+
+    def interval(self, tail: float) -> tuple[float, float]:
+        """Return quantiles of d* that leave out `tail` on each side, whatever the shape.
+
+        The hull of the intervals of the shapes that have a share in the posterior. Slow rises are
+        where shapes differ, and where the one that happens to give a narrow interval would
+        otherwise say when to stop.
+        """
+        shapes = self.weights.reshape(len(self.weights), len(SHAPES), -1).sum(2).T
+        rising = shapes.sum()
+        falls = self.cell_mass - shapes.sum(0)
+        ends = [(self.quantile(tail), self.quantile(1 - tail))]
+        for mass in shapes:
+            if mass.sum() > _SHARE * rising:
+                cells = mass * (rising / mass.sum()) + falls
+                ends.append((self._quantile(tail, cells), self._quantile(1 - tail, cells)))
+        return min(low for low, _ in ends), max(high for _, high in ends)
+
+    def _quantile(self, probability: float, cell_mass: np.ndarray) -> float:
+        total = np.concatenate([[0.0], np.cumsum(cell_mass)])
+        inside = self.centers < math.log(self.span.max_dim)
+        above = float(cell_mass[~inside].sum() + self.never)
+        if probability >= 1 - above:
             return math.inf
         t = float(np.interp(probability, total, self.edges))
         dim = math.ceil(math.exp(t) - 1e-9)

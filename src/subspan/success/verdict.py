@@ -170,9 +170,11 @@ class _Case:
             return self._open("The interval runs out of the dims that were searched.")
         if self.ratio is not None and high > low * self.ratio and high > low + 1:
             return self._open(f"The interval is wider than the ratio {self.ratio:g}.")
-        cuts = [count.dim for count in self.counts if count.dim >= value]
-        evidence = [rate_evidence(*self._pooled(cut, span.max_dim), self.wanted) for cut in cuts]
-        if max(evidence, default=0.0) < self.needed:
+        evidence = [
+            rate_evidence(*self._pooled(int(cut), span.max_dim), self.wanted)
+            for cut in (value, high)  # and not any cut: the best of many would find luck
+        ]
+        if max(evidence) < self.needed:
             won, n = self._pooled(int(value), span.max_dim)
             seen = f"{won} of {n} trials from d = {int(value):,} on met the goal"
             text = f"{seen}, which does not show {100 * self.wanted:g} % yet."
@@ -218,7 +220,7 @@ class _Case:
 
     def _interval(self) -> tuple[float, float, float, bool]:
         tail = (1 - self.sure) / 2
-        low, value, high = (self.belief.quantile(q) for q in (tail, 0.5, 1 - tail))
+        (low, high), value = self.belief.interval(tail), self.belief.quantile(0.5)
         open_low = self.belief.below > tail and self.belief.span.min_dim > 1
         return 1.0 if open_low else low, value, high, open_low
 
