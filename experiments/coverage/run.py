@@ -68,7 +68,7 @@ def table(cases: list[Case]) -> str:
         groups[c.family].append(c)
     groups["all"] = cases
     lines = [
-        "| family | curves | ok | d* held, of ok | d* held, of all | median high/low | mean trials |",
+        "| family | curves | ok | d* held, of ok | of all | median high/low | mean trials |",
         "|---|---|---|---|---|---|---|",
     ]
     for family, found in groups.items():

@@ -100,6 +100,20 @@ def test_a_step_between_neighbouring_integers_is_found_exactly() -> None:
     assert [found.quantile(q) for q in (0.05, 0.5, 0.95)] == [100, 100, 100]
 
 
+def test_an_interval_holds_those_of_every_shape_that_has_a_share() -> None:
+    counts = [Count(10, 0, 4), Count(40, 4, 8), Count(160, 8, 9)]
+    found = posterior(counts, Range(1, 5000, 0.1))
+    low, high = found.interval(0.025)
+    assert low <= found.quantile(0.025) < found.quantile(0.975) <= high
+    shares = found.weights.reshape(len(found.weights), len(curves.SHAPES), -1).sum((0, 2))
+    for i in np.flatnonzero(shares > 0.1 * shares.sum()):
+        part = found.weights.reshape(len(found.weights), len(curves.SHAPES), -1)[:, i].sum(1)
+        cells = part / shares[i] * shares.sum() + found.cell_mass - found.weights.sum(1)
+        reached = np.interp(np.log([low - 1, high + 1]), found.edges[1:], np.cumsum(cells))
+        assert reached[0] <= 0.025
+        assert reached[1] >= 0.975 or high >= 5000
+
+
 def test_curve_lies_within_its_band_and_rises() -> None:
     found = posterior([Count(10, 0, 8), Count(40, 5, 8), Count(160, 8, 8)], Range(1, 500, 0.1))
     mean, low, high = found.curve(np.geomspace(1, 500, 40), 0.95)

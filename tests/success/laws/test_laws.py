@@ -38,7 +38,7 @@ QUICK = [
 
 @pytest.fixture(scope="module")
 def quick() -> dict[str, LawTally]:
-    return {t.law.name: t for t in check_design(ThresholdDesign, [BY_NAME[n] for n in QUICK], 6)}
+    return {t.law.name: t for t in check_design(ThresholdDesign, [BY_NAME[n] for n in QUICK], 4)}
 
 
 def test_names_are_distinct_and_laws_are_probabilities() -> None:
@@ -69,11 +69,11 @@ def test_laws_that_are_measured_easily_come_out_ok(quick: dict[str, LawTally]) -
 
 
 def test_what_is_not_a_threshold_is_said(quick: dict[str, LawTally]) -> None:
-    assert quick["step plateau 0.5"].statuses == {"never reaches": 6}
+    assert quick["step plateau 0.5"].statuses == {"never reaches": 4}
     assert quick["step plateau 0.8"].ok == 0
     assert quick["rises to .97 at 50, falls at 700"].ok == 0
-    assert quick["falls from the first d on"].statuses == {"not monotone": 6}
-    assert quick["one dim, P = 0"].statuses == {"above range": 6}
+    assert quick["falls from the first d on"].statuses == {"not monotone": 4}
+    assert quick["one dim, P = 0"].statuses == {"above range": 4}
 
 
 def test_a_capped_run_is_not_biased_below() -> None:
