@@ -48,6 +48,7 @@ def _behind_virtual_tokens(output: Any, targets: torch.Tensor) -> torch.Tensor:
 
 
 _HOOKS = refused("hooks on its weights would not fire", "weights without hooks")
+_OTHERS = {"theory": Refused("its gradients are not the loss's", "derivatives of the loss")}
 _TWICE = {"theory": Refused("no second derivatives", "PyTorch")}
 
 
@@ -56,6 +57,7 @@ def row(
     *,
     name: str = "",
     exact: bool = True,
+    one_way: bool = False,
     verdicts: Mapping[str, Refused] | None = None,
     **options: Any,
 ) -> Case:
@@ -68,6 +70,7 @@ def row(
         options={"dropout": "off"},
         rounds=True,
         exact=exact,
+        one_way=one_way,
         **(verdicts or {}),
     )
 
@@ -143,10 +146,10 @@ ADAPTERS = (
     row(
         "SHIRA",
         **_LORA,
-        verdicts={"theory": Refused("gradients of its own", "derivatives of the loss")},
+        verdicts=_OTHERS,
     ),
     row("FOURIERFT", target_modules=_TARGETS, n_frequency=10),
-    row("FROD", target_modules=_TARGETS),
+    row("FROD", target_modules=_TARGETS, verdicts=_OTHERS),
     row("IA3", target_modules=_TARGETS, feedforward_modules=[]),
     _tasks("MULTITASK_PROMPT_TUNING", **_TOKENS, num_tasks=2),
     row("OFT", target_modules=_TARGETS, oft_block_size=4, r=0),
@@ -159,7 +162,7 @@ ADAPTERS = (
     row("TRAINABLE_TOKENS", token_indices=[3, 4]),
     row("VBLORA", target_modules=_TARGETS, num_vectors=8, vector_length=4, topk=2, r=2),
     row("WAVEFT", target_modules=_TARGETS, n_frequency=10),
-    row("LORA", name="LORA, DoRA", **_LORA, use_dora=True),
+    row("LORA", name="LORA, DoRA", **_LORA, use_dora=True, one_way=True),
     row("LORA", name="LORA, rank-stabilised", **_LORA, use_rslora=True),
     row("LORA", name="LORA, PiSSA", **_LORA, init_lora_weights="pissa"),
     row("LORA", name="LORA, OLoRA", **_LORA, init_lora_weights="olora"),
