@@ -112,7 +112,7 @@ def of_tokens(output: Any, targets: torch.Tensor) -> torch.Tensor:
 
 
 # Compute norms or attention in float32, whatever they are in.
-_ROUNDING = "deberta gemma2 llama mamba mistral mpt qwen2 qwen3 switch_transformers t5 umt5".split()
+_ROUNDING = ["deberta", "gemma2", "llama", "mamba", "mistral", "mpt", "qwen2", "qwen3", "switch_transformers", "t5", "umt5"]
 
 
 def case(kind: str, head: str, data: Any, loss: Any = of_classes, **more: Any) -> Case:
@@ -174,7 +174,8 @@ _SPEECH = {
     "num_conv_pos_embedding_groups": 2,
     "classifier_proj_size": 8,
 }
-_SMOOTH = {"feed_forward_proj": "gated-gelu"}  # differences of gradients across a kink mean nothing
+# Differences of gradients across a kink mean nothing.
+_SMOOTH = {"feed_forward_proj": "gated-gelu", "dense_act_fn": "gelu"}
 _RESNET = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
 
 MODELS = (
