@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from subspan.goals import LossBelow as LossBelow
     from subspan.goals import parse_goal as parse_goal
     from subspan.problems.module import Problem as Problem
+    from subspan.spec import TrainSpec as TrainSpec
     from subspan.streams import stream as stream
     from subspan.subspaces import BiasesAndNorms as BiasesAndNorms
     from subspan.subspaces import BurnIn as BurnIn
@@ -49,9 +50,8 @@ if TYPE_CHECKING:
     from subspan.success.diagnosis import diagnose as diagnose
     from subspan.success.surface import success_surface as success_surface
     from subspan.success.threshold import threshold as threshold
-    from subspan.training.spec import TrainSpec as TrainSpec
     from subspan.trials.run import run as run
-    from subspan.trials.store import Store as Store
+    from subspan.trials.stores.sql import Store as Store
     from subspan.trials.trial import Trial as Trial
     from subspan.trials.trial import TrialRecord as TrialRecord
 
@@ -74,10 +74,10 @@ _HOMES = {
     "RandomAffine": "subspan.subspaces",
     "RandomMask": "subspan.subspaces",
     "SavedSubspace": "subspan.subspaces",
-    "Store": "subspan.trials.store",
+    "Store": "subspan.trials.stores.sql",
     "StoreError": "subspan.errors",
     "SubspanError": "subspan.errors",
-    "TrainSpec": "subspan.training.spec",
+    "TrainSpec": "subspan.spec",
     "Trial": "subspan.trials.trial",
     "TrialRecord": "subspan.trials.trial",
     "adapters": "subspan.adapters",

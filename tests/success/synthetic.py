@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from subspan.goals import Goal, LossBelow, parse_goal
+from subspan.spec import TrainSpec
 from subspan.streams import uniforms
-from subspan.training.spec import TrainSpec
 from subspan.trials.trial import CurvePoint, Outcome, Trial, TrialRecord
 
 AMBIENT = 2410

@@ -9,13 +9,13 @@ from torch import nn
 
 from subspan.errors import InputError
 from subspan.problems import Problem, load
+from subspan.spec import TrainSpec
 from subspan.subspaces import LotterySubspace, RandomAffine, full_space
-from subspan.training.spec import TrainSpec
 from subspan.trials import runner
+from subspan.trials.executors.forked import WorkerError, WorkerPool
 from subspan.trials.run import run
 from subspan.trials.runner import TrialRunner, by_dim, by_repeat, ensemble_size
-from subspan.trials.store import Store
-from subspan.trials.workers import WorkerError, WorkerPool
+from subspan.trials.stores.sql import Store
 
 SPEC = TrainSpec(steps=10, batch_size=32)
 

@@ -5,10 +5,10 @@ import pytest
 from subspan.canonical import digest
 from subspan.goals import parse_goal
 from subspan.problems import load
+from subspan.spec import TrainSpec
 from subspan.subspaces import BurnIn, RandomAffine
 from subspan.testing.store_conformance import example_record
 from subspan.training.outcome import CurvePoint, Outcome
-from subspan.training.spec import TrainSpec
 from subspan.trials.trial import Trial
 
 

@@ -20,7 +20,7 @@ from subspan.canonical import digest, tensor_digest
 from subspan.errors import InputError, invalid
 from subspan.problems.losses import OutputLoss, loss_name
 from subspan.problems.module import Problem
-from subspan.training.spec import TrainSpec
+from subspan.spec import TrainSpec
 
 Inputs = torch.Tensor | Mapping[str, torch.Tensor]
 _MASK = "attention_mask"

@@ -107,7 +107,7 @@ def draw(table: ComparisonTable, stem: Path | None) -> list[Path]:
     """Draw the comparison where a figure is wanted; return the files."""
     if stem is None:
         return []
-    from subspan.report.compare_figure import compare_figure_data, draw_compare_figure
+    from subspan.report.comparison import compare_figure_data, draw_compare_figure
     from subspan.report.figure import save_figure
 
     return save_figure(draw_compare_figure(compare_figure_data(table)), stem)

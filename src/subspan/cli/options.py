@@ -15,8 +15,8 @@ from subspan.errors import StoreError, invalid
 
 if TYPE_CHECKING:
     from subspan.problems.base import AbstractProblem
+    from subspan.spec import TrainSpec
     from subspan.subspaces.base import Method
-    from subspan.training.spec import TrainSpec
 
 _TRAINING = "Training (the problem's own settings where left out)"
 _RUNNING = "Running"

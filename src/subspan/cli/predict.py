@@ -105,7 +105,7 @@ def fit_from_store(store: Path, identity: dict[str, Any], goal: Goal) -> Thresho
     """
     from subspan.canonical import canonical_json
     from subspan.success import fit_threshold
-    from subspan.trials.store import Store
+    from subspan.trials.stores.sql import Store
 
     groups: dict[str, list[Any]] = defaultdict(list)
     with Store(store, readonly=True) as opened:
@@ -129,7 +129,7 @@ def draw(
     if stem is None:
         return []
     from subspan.report.figure import save_figure
-    from subspan.report.theory_figures import draw_prediction, prediction_data
+    from subspan.report.prediction import draw_prediction, prediction_data
 
     return save_figure(draw_prediction(prediction_data(prediction, cone, measured)), stem)
 

@@ -22,7 +22,7 @@ def command(
     ] = False,
 ) -> None:
     """List the trials of a store."""
-    from subspan.trials.store import Store
+    from subspan.trials.stores.sql import Store
 
     with Store(store, readonly=True) as opened:
         records = list(opened.records())

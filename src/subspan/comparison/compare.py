@@ -12,13 +12,13 @@ from subspan.errors import InputError, check_confidence, invalid, unknown, whole
 from subspan.goals import Goal, parse_goal
 from subspan.maps.base import check_dims
 from subspan.problems.base import AbstractProblem
+from subspan.spec import TrainSpec
 from subspan.subspaces.base import Method
 from subspan.subspaces.random_affine import RandomAffine
 from subspan.subspaces.registry import parse_method
 from subspan.success.estimate import ThresholdEstimate, fit_threshold
-from subspan.training.spec import TrainSpec
 from subspan.trials.runner import Progress, TrialRunner, check_problem
-from subspan.trials.store import Store
+from subspan.trials.stores.sql import Store
 from subspan.trials.trial import TrialRecord
 
 _STRONG = ("exact", "lbfgs", "levenberg_marquardt")  # end when nothing is left to gain

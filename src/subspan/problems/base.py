@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 
 import torch
 
-from subspan.training.spec import TrainSpec
+from subspan.spec import TrainSpec
 
 Batch = tuple[torch.Tensor, torch.Tensor] | None
 

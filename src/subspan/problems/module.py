@@ -28,8 +28,8 @@ from subspan.problems.checks import (
 from subspan.problems.layout import Layout
 from subspan.problems.losses import LOSSES, OutputLoss, loss_name, without_addresses
 from subspan.problems.traced import TracedGrads
+from subspan.spec import TrainSpec
 from subspan.streams import scoped_torch_rng
-from subspan.training.spec import TrainSpec
 
 _EVAL_ROWS = 512
 _IDENTITY_ROWS = 16

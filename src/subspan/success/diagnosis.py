@@ -19,12 +19,12 @@ from subspan.errors import invalid
 from subspan.goals import Goal
 from subspan.problems.analytic import Quadratic
 from subspan.problems.base import AbstractProblem
+from subspan.spec import TrainSpec
 from subspan.subspaces.base import Method
 from subspan.success.estimate import ThresholdEstimate
 from subspan.success.threshold import threshold
-from subspan.training.spec import TrainSpec
 from subspan.trials.runner import Progress, TrialRunner
-from subspan.trials.store import Store
+from subspan.trials.stores.sql import Store
 
 Cause = Literal["optimiser", "subspaces", "not shown", "stronger is worse"]
 

@@ -11,14 +11,14 @@ from typing import Protocol
 from subspan.errors import invalid
 from subspan.goals import Goal, parse_goal
 from subspan.problems.base import AbstractProblem
+from subspan.spec import TrainSpec
 from subspan.subspaces.base import Method
 from subspan.subspaces.registry import parse_method
 from subspan.success.design import ThresholdDesign
 from subspan.success.estimate import ThresholdEstimate, estimate_from_counts, with_records
 from subspan.success.records import experiment
-from subspan.training.spec import TrainSpec
 from subspan.trials.runner import Progress, TrialRunner
-from subspan.trials.store import Store
+from subspan.trials.stores.sql import Store
 from subspan.trials.trial import TrialRecord
 
 __all__ = ["ThresholdEstimate", "threshold"]

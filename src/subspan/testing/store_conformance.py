@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from subspan.testing.laws import law
 from subspan.training.outcome import CurvePoint, Outcome
-from subspan.trials.store import Store
+from subspan.trials.stores.sql import Store
 from subspan.trials.trial import Trial, TrialRecord
 
 

@@ -21,12 +21,12 @@ from subspan.maps.base import LinearMap
 from subspan.maps.stack import MapStack, stack
 from subspan.problems.analytic import Quadratic
 from subspan.problems.base import AbstractProblem, Batch
+from subspan.spec import TrainSpec
 from subspan.training.batches import Batches
 from subspan.training.lbfgs import minimize_by_lbfgs
+from subspan.training.levenberg_marquardt import StrongResult, minimize_in_subspace
 from subspan.training.optimizers import OPTIMIZER_CLASSES, learning_rate
 from subspan.training.outcome import CurvePoint, Outcome
-from subspan.training.spec import TrainSpec
-from subspan.training.strong import StrongResult, minimize_in_subspace
 
 _STRONG: dict[str, Callable[..., StrongResult]] = {
     "lbfgs": minimize_by_lbfgs,

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from subspan.errors import invalid, whole
 from subspan.problems.base import AbstractProblem
+from subspan.spec import TrainSpec
 from subspan.subspaces.base import Method
 from subspan.subspaces.registry import parse_method
-from subspan.training.spec import TrainSpec
 from subspan.trials.runner import Progress, TrialRunner
-from subspan.trials.store import Store
+from subspan.trials.stores.sql import Store
 from subspan.trials.trial import TrialRecord
 
 

@@ -15,13 +15,13 @@ from subspan.errors import invalid, whole
 from subspan.maps.base import check_dims
 from subspan.problems.base import AbstractProblem
 from subspan.problems.module import Problem
+from subspan.spec import TrainSpec
 from subspan.subspaces.base import Draw, Method, Subspace
 from subspan.training.ensemble import train
-from subspan.training.spec import TrainSpec
+from subspan.trials.executors.forked import Job, WorkerPool, available_cores, can_fork
 from subspan.trials.provenance import environment
-from subspan.trials.store import Store, open_store, record_from_json, record_to_json
+from subspan.trials.stores.sql import Store, open_store, record_from_json, record_to_json
 from subspan.trials.trial import Trial, TrialRecord
-from subspan.trials.workers import Job, WorkerPool, available_cores, can_fork
 
 Progress = Callable[[int, int | None, str], None]
 """Called with (trials done, trials planned or None, a message)."""
