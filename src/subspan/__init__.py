@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from subspan import adapters as adapters
     from subspan import maps as maps
+    from subspan import metrics as metrics
     from subspan import problems as problems
     from subspan import report as report
     from subspan import subspaces as subspaces
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from subspan.goals import AccuracyAbove as AccuracyAbove
     from subspan.goals import Goal as Goal
     from subspan.goals import LossBelow as LossBelow
+    from subspan.goals import MetricGoal as MetricGoal
     from subspan.goals import parse_goal as parse_goal
     from subspan.problems.module import Problem as Problem
     from subspan.spec import TrainSpec as TrainSpec
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
     from subspan.success.diagnosis import diagnose as diagnose
     from subspan.success.surface import success_surface as success_surface
     from subspan.success.threshold import threshold as threshold
+    from subspan.trials.function import LoopSpec as LoopSpec
+    from subspan.trials.function import trainable as trainable
     from subspan.trials.run import run as run
     from subspan.trials.stores.sql import Store as Store
     from subspan.trials.trial import Trial as Trial
@@ -66,9 +70,11 @@ _HOMES = {
     "Handle": "subspan.adapters",
     "InputError": "subspan.errors",
     "LastLayer": "subspan.subspaces",
+    "LoopSpec": "subspan.trials.function",
     "LossBelow": "subspan.goals",
     "LotterySubspace": "subspan.subspaces",
     "LotteryTicket": "subspan.subspaces",
+    "MetricGoal": "subspan.goals",
     "Problem": "subspan.problems.module",
     "PruneAtInit": "subspan.subspaces",
     "RandomAffine": "subspan.subspaces",
@@ -87,6 +93,7 @@ _HOMES = {
     "load": "subspan.adapters",
     "load_subspace": "subspan.subspaces",
     "maps": "subspan.maps",
+    "metrics": "subspan.metrics",
     "parse_goal": "subspan.goals",
     "parse_method": "subspan.subspaces",
     "principal_angles": "subspan.subspaces",
@@ -101,6 +108,7 @@ _HOMES = {
     "testing": "subspan.testing",
     "theory": "subspan.theory",
     "threshold": "subspan.success.threshold",
+    "trainable": "subspan.trials.function",
 }
 
 __all__ = [*_HOMES, "__version__"]

@@ -4,6 +4,10 @@ import pytest
 from subspan.report.spectrum import draw_spectrum, spectrum_data
 
 
+def legend(figure):
+    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
 def test_spectrum_counts_the_eigenvalues_of_either_sign():
     values = np.concatenate([np.full(200, 0.1), np.full(30, 1.0), np.full(20, -0.3)])
     found = spectrum_data({"H": [(values, np.ones(250))]}, width=0.05)

@@ -2,6 +2,10 @@ from subspan.report.figure import save_figure
 from subspan.report.wells import draw_wells, wells_data
 
 
+def legend(figure):
+    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
 def test_wells_are_sorted_and_drawn_a_panel_each(tmp_path):
     rows = [
         {"x": x, "measured": 10 * x, "spread": 1.0, "exact": 10 * x, "paper": 12 * x}

@@ -45,7 +45,7 @@ class PhaseDiagramData:
 
     @property
     def metric(self) -> str:
-        """`"loss"` or `"accuracy"`."""
+        """Name of the goals' metric, e.g. `"loss"`."""
         return self.goals[0].metric
 
 
@@ -105,7 +105,7 @@ def cell_edges(centers: np.ndarray, *, log: bool) -> np.ndarray:
 
 def draw_phase_diagram(data: PhaseDiagramData) -> Figure:
     """Draw success probability as colour over d and goal level, with the threshold curve."""
-    log_level = bool(data.metric == "loss" and data.levels[0] > 0)
+    log_level = bool(not data.goals[0].higher and data.levels[0] > 0)
     with base.style():
         figure, axes = base.new_figure(7.0, 4.6)
         x, y = cell_edges(data.dims, log=True), cell_edges(data.levels, log=log_level)

@@ -214,7 +214,7 @@ def with_records(
     """
     estimate, goal, level = fitted.estimate, fitted.goal, 1 - fitted.delta
     starts = [r.curve[0] for r in trials if r.curve and r.curve[0].step == 0]
-    met = sum(goal.met_by(getattr(start, f"{goal.split}_{goal.metric}")) for start in starts)
+    met = sum(goal.met_by(start.value(goal.metric, goal.split)) for start in starts)
     if met >= level * len(trials):
         one_sided = max(2 * fitted.confidence - 1, 0.5)
         certain = float(binomial_interval(met, len(trials), one_sided)[0]) >= level

@@ -15,8 +15,8 @@ def example_record(dim: int = 8, repeat: int = 0, problem: str = "example") -> T
     """Return a small record with a NaN and an infinity-free curve, for tests of stores."""
     trial = Trial({"name": problem}, {"name": "random"}, dim, {"lr": 0.1}, 0, repeat)
     curve = (
-        CurvePoint(1, 0.9, 0.5, math.nan, math.nan),
-        CurvePoint(2, 0.7, 0.6, math.nan, math.nan),
+        CurvePoint(1, {"train:loss": 0.9, "train:accuracy": 0.5, "val:f1": math.nan}),
+        CurvePoint(2, {"train:loss": 0.7, "train:accuracy": 0.6, "val:f1": 0.25}),
     )
     return TrialRecord(trial, 100, Outcome.FINISHED, 2, curve, 1.25, 0.5, provenance={"a": 1})
 

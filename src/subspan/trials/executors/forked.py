@@ -1,38 +1,38 @@
-"""`WorkerPool`: processes that run batches of trials, one thread each.
+"""`Workers`: processes that do one piece of work after another, one thread each.
 
-Workers are forked, so they share the problem's data with their parent and need nothing sent but
-JSON. One that dies is replaced and its job given out again; when the parent dies, the kernel ends
-them. Where there is no safe fork (not Linux), the caller runs trials in its own process.
+Where it is safe they are forked, so they share what they need with their parent and nothing is
+sent but what to do. Elsewhere (macOS, Windows, after CUDA) they are spawned, and get what is shared
+once, pickled. One that dies is replaced and its work given out again; when the parent dies, the
+kernel ends them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
+import itertools
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+import types
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkContext, ForkProcess
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 
-from subspan.errors import InputError, SubspanError
+from subspan.errors import InputError
+from subspan.trials.executors import shipping
+from subspan.trials.executors.base import Executor, Shared, WorkerDied, WorkerError
 
-Job = dict[str, Any]
-Work = Callable[[Job], Any]
 _ATTEMPTS = 3
 _PR_SET_PDEATHSIG = 1
-
-
-class WorkerError(SubspanError, RuntimeError):
-    """A worker process died again and again on the same trials."""
+Start = Literal["fork", "spawn"]
 
 
 def can_fork() -> bool:
@@ -45,15 +45,23 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class _Work(NamedTuple):
+    future: Future[Any]
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    attempt: int
+
+
 class _Worker:
-    def __init__(self, context: ForkContext, work: Work) -> None:
+    def __init__(self, start: Start) -> None:
+        context: Any = multiprocessing.get_context(start)
         self.connection, theirs = multiprocessing.Pipe()
-        self.process: ForkProcess = context.Process(
-            target=_serve, args=(theirs, work, os.getpid()), daemon=True
-        )
-        self.process.start()
+        self.process = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
+        with _without_main() if start == "spawn" else contextlib.nullcontext():
+            self.process.start()
         theirs.close()
-        self.job: int | None = None
+        self.work: _Work | None = None
+        self.has: set[str] = set()
 
     def stop(self) -> None:
         self.connection.close()
@@ -61,91 +69,146 @@ class _Worker:
         self.process.join()
 
 
-class WorkerPool:
-    """Runs jobs (JSON in, JSON out) in forked processes; survives the death of any of them.
+class Workers(Executor):
+    """Does work in processes of this machine; survives the death of any of them.
 
     Args:
-        work: what a worker does with a job. Inherited by the fork, so anything can be in it.
-        size: number of processes.
+        workers: number of processes; None takes one per core.
+        start: `"fork"` or `"spawn"`; None forks where that is safe.
     """
 
-    def __init__(self, work: Work, size: int) -> None:
-        self._work, self._context = work, multiprocessing.get_context("fork")
-        self._workers = [_Worker(self._context, work) for _ in range(size)]
+    def __init__(self, workers: int | None = None, start: Start | None = None) -> None:
+        self.workers = workers or available_cores()
+        self._start: Start = start or ("fork" if can_fork() else "spawn")
+        self._workers: list[_Worker] = []
+        self._waiting: list[_Work] = []
+        self._payloads: dict[str, bytes] = {}
+        self._inherited: list[str] = []
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Any]]:
-        """Yield (position of the job, answer) as answers come in.
+    @property
+    def started(self) -> bool:  # type: ignore[override]
+        """Whether there are workers by now."""
+        return bool(self._workers)
 
-        Raises:
-            InputError: a job refused its input.
-            WorkerError: a job's worker died three times, or the job raised.
-        """
-        waiting = list(range(len(jobs)))[::-1]
-        attempts = [0] * len(jobs)
-        busy = 0
-        while waiting or busy:
-            for worker in self._workers:
-                if worker.job is None and waiting:
-                    job = waiting.pop()
-                    attempts[job] += 1
-                    worker.job = job
-                    busy += 1
-                    with contextlib.suppress(OSError):  # a dead worker is found below
-                        worker.connection.send_bytes(json.dumps(jobs[job]).encode())
-            at_work = {w.connection: w for w in self._workers if w.job is not None}
-            for connection in multiprocessing.connection.wait(list(at_work)):
-                worker = at_work[connection]  # type: ignore[index]
-                job, busy = worker.job, busy - 1  # type: ignore[assignment]
-                worker.job = None
-                try:
-                    answer = json.loads(worker.connection.recv_bytes())
-                except (EOFError, OSError):
-                    self._replace(worker)
-                    if attempts[job] >= _ATTEMPTS:
-                        raise WorkerError(
-                            f"workers: one died {_ATTEMPTS} times on the same trials (exit code "
-                            f"{worker.process.exitcode}). Out of memory? Use fewer workers."
-                        ) from None
-                    waiting.append(job)
-                    continue
-                yield job, _unwrap(answer)
+    def share(self, value: Any) -> Shared:
+        """Make a value known. Workers forked before cannot know it: they are ended."""
+        token = uuid.uuid4().hex
+        if self._start == "fork":
+            self._end()
+            shipping.keep(token, value)
+            self._inherited.append(token)
+        else:
+            self._payloads[token] = shipping.pack(value)
+        return shipping.Shipped(token)
 
-    def _replace(self, worker: _Worker) -> None:
-        worker.stop()
-        self._workers[self._workers.index(worker)] = _Worker(self._context, self._work)
+    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        """Put a call in the queue."""
+        future: Future[Any] = Future()
+        self._waiting.append(_Work(future, function, arguments, 1))
+        return future
+
+    def completed(self, futures: Iterable[Future[Any]]) -> Iterator[Future[Any]]:
+        """Give out the queue, gather answers, and yield these futures as they are done."""
+        pending = list(futures)
+        while pending:
+            for future in [f for f in pending if f.done()]:
+                pending.remove(future)
+                yield future
+            if pending:
+                self._turn()
 
     def close(self) -> None:
-        """End all workers at once."""
+        """End all workers at once; drop the queue, and what was shared."""
+        self._end()
+        for token in self._inherited:
+            shipping.forget(token)
+        self._inherited, self._payloads = [], {}
+
+    def _end(self) -> None:
         for worker in self._workers:
             worker.stop()
-        self._workers = []
+        self._workers, self._waiting = [], []
+
+    def _turn(self) -> None:
+        """Give work to the idle, wait for an answer, and take what has come."""
+        wanted = min(self.workers, sum(w.work is not None for w in self._workers) + self._queue())
+        while len(self._workers) < wanted:
+            self._workers.append(_Worker(self._start))
+        for worker in self._workers:
+            if worker.work is None and self._waiting:
+                self._give(worker, self._waiting.pop(0))
+        busy = {w.connection: w for w in self._workers if w.work is not None}
+        for connection in multiprocessing.connection.wait(list(busy)):
+            self._take(busy[connection])  # type: ignore[index]
+
+    def _queue(self) -> int:
+        self._waiting = [work for work in self._waiting if not work.future.cancelled()]
+        return len(self._waiting)
+
+    def _give(self, worker: _Worker, work: _Work) -> None:
+        worker.work = work
+        with contextlib.suppress(OSError):  # a dead worker is found when it is asked
+            for token in self._payloads.keys() - worker.has:
+                worker.connection.send(("receive", token, self._payloads[token]))
+                worker.has.add(token)
+            worker.connection.send(("call", work.function, work.arguments))
+
+    def _take(self, worker: _Worker) -> None:
+        work, worker.work = worker.work, None
+        assert work is not None
+        try:
+            kind, answer = worker.connection.recv()
+        except (EOFError, OSError):
+            worker.stop()
+            self._workers.remove(worker)
+            if work.attempt >= _ATTEMPTS:
+                died = WorkerDied(
+                    f"workers: one died {_ATTEMPTS} times on the same trials (exit code "
+                    f"{worker.process.exitcode}). Out of memory? Use fewer workers."
+                )
+                work.future.set_exception(died)
+            else:
+                self._waiting.insert(0, work._replace(attempt=work.attempt + 1))
+            return
+        if kind == "result":
+            work.future.set_result(answer)
+        elif kind == "refused":
+            work.future.set_exception(InputError(answer))
+        else:
+            work.future.set_exception(WorkerError(f"workers: a trial failed.\n{answer}"))
 
 
-def _unwrap(answer: dict[str, Any]) -> Any:
-    if "refused" in answer:
-        raise InputError(answer["refused"])
-    if "error" in answer:
-        raise WorkerError(f"workers: a trial failed.\n{answer['error']}")
-    return answer["result"]
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Start processes that do not run the user's script again: what they need of it is sent."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
-def _serve(connection: Connection, work: Work, parent: int) -> None:
-    """Answer jobs until the connection closes. Runs in the worker."""
+def _serve(connection: Connection, parent: int) -> None:
+    """Answer until the connection closes. Runs in the worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the line above
         os._exit(1)
     torch.set_num_threads(1)
-    answer: dict[str, Any]
-    while True:
+    for _ in itertools.count():
         try:
-            job = json.loads(connection.recv_bytes())
+            kind, what, arguments = connection.recv()
         except (EOFError, OSError):
             os._exit(0)
+        if kind == "receive":
+            shipping.receive(what, arguments)
+            continue
         try:
-            answer = {"result": work(job)}
+            answer: tuple[str, Any] = ("result", what(*arguments))
         except InputError as error:
-            answer = {"refused": str(error)}
+            answer = ("refused", str(error))
         except Exception:
-            answer = {"error": traceback.format_exc()}
-        connection.send_bytes(json.dumps(answer).encode())
+            answer = ("error", traceback.format_exc())
+        connection.send(answer)
