@@ -8,31 +8,36 @@ from collections.abc import Mapping, Sequence
 from subspan.comparison import table as tables
 from subspan.comparison.paired import FEWEST_PAIRS, PairedTest, holm, mean_interval, paired_test
 from subspan.comparison.table import ComparisonRow
-from subspan.problems.base import AbstractProblem
+from subspan.metrics import find, known, parse
 from subspan.training.outcome import Outcome
+from subspan.trials.function import FunctionTrainable
+from subspan.trials.runner import Subject
 from subspan.trials.trial import TrialRecord
-
-METRICS = ("test:accuracy", "train:accuracy", "test:loss", "train:loss")
 
 Records = Mapping[str, Sequence[TrialRecord]]
 
 
 def first_metric(records: Records) -> str:
-    """Return the first metric that the trials have."""
-    for name in METRICS:
-        split, _, kind = name.partition(":")
-        if any(_finite([r.best(kind, split)]) for own in records.values() for r in own):
-            return name
-    return METRICS[-1]
+    """Return the metric that tables show where none is asked for, of those that the trials have.
+
+    Accuracy before others, loss last, held-out data before the training set.
+    """
+    there = {name: parse(name) for own in records.values() for r in own for name in r.metrics}
+    told = [(name, *pair) for name, pair in there.items() if find(pair[0])]
+    ranked = sorted(
+        (kind != "accuracy", kind == "loss", split == "train", name) for name, kind, split in told
+    )
+    return ranked[0][-1] if ranked else "train:loss"
 
 
 def rows_of(
-    problem: AbstractProblem, records: Records, null: str, metric: str, confidence: float
+    problem: Subject, records: Records, null: str, metric: str, confidence: float
 ) -> list[ComparisonRow]:
     """Return one row per method and dim, by method, then dim."""
-    split, _, kind = metric.partition(":")
+    kind, split = parse(metric)
+    facts = known(kind)
     step = _resolution(problem, split) if kind == "accuracy" else 0.0
-    top = 1.0 if kind == "accuracy" else math.inf  # and −top is the least that a difference can be
+    top = facts.most - facts.least  # of a difference, and −top the least
     best = {
         label: {(r.dim, r.trial.repeat): r.best(kind, split) for r in own}
         for label, own in records.items()
@@ -57,7 +62,7 @@ def rows_of(
         values = tuple(best[label][r.dim, r.trial.repeat] for r in own)
         mean, low, high = mean_interval(_finite(values), confidence, step)
         train_steps = sum(r.steps for r in own) / len(own)
-        gain = test.mean if kind == "accuracy" else -test.mean
+        gain = test.mean if facts.higher else -test.mean
         rows.append(
             ComparisonRow(
                 label,
@@ -66,8 +71,8 @@ def rows_of(
                 len(own),
                 sum(r.outcome is Outcome.DIVERGED for r in own),
                 mean,
-                _clip(low, 1 - top, top),
-                _clip(high, 1 - top, top),
+                _clip(low, facts.least, facts.most),
+                _clip(high, facts.least, facts.most),
                 *mean_interval(_finite([r.best_train_loss for r in own]), confidence),
                 test.mean,
                 _clip(test.low, -top, top),
@@ -87,8 +92,10 @@ def rows_of(
     return rows
 
 
-def _resolution(problem: AbstractProblem, split: str) -> float:
+def _resolution(problem: Subject, split: str) -> float:
     """Return the step of accuracies on a split: one over its rows; 0 where it has none."""
+    if isinstance(problem, FunctionTrainable):
+        return 0.0
     batch = problem.batch(split=split)
     return 0.0 if batch is None else 1 / len(batch[1])
 

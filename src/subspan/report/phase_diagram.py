@@ -6,6 +6,7 @@ reaches the goal, above it nearly always.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +60,10 @@ def phase_diagram_data(surface: SuccessSurface, *, delta: float = 0.1) -> PhaseD
     Raises:
         InputError: the goals mix metrics or splits.
     """
+    cells = tuple(cell for cell in surface.cells if cell.dim)  # d = 0 has no place on a log axis
+    if not cells:
+        raise invalid("surface", expected="at least one dim above 0", got="none")
+    surface = dataclasses.replace(surface, cells=cells)
     kinds = sorted({f"{g.split} {g.metric}" for g in surface.goals})
     if len(kinds) > 1:
         raise invalid("surface", expected="goals of one metric and split", got=", ".join(kinds))

@@ -143,7 +143,7 @@ def diagnose(
         InputError: as for `threshold`; or both trainings are the same.
     """
     usual_spec = spec or problem.default_spec
-    if usual_spec.optimizer == "exact":
+    if _exact(usual_spec):
         found = threshold(
             problem,
             method,

@@ -129,7 +129,7 @@ def refuse_undetermined(undetermined: int, goal: Goal) -> None:
         raise invalid(
             "trials",
             expected=f"records that tell whether they met {goal}",
-            got=f"{undetermined} that stopped early at another goal",
+            got=f"{undetermined} that stopped early at another goal, or failed",
             remedy="Leave them out by dim and seed, or run them again without stop_at.",
         )
 

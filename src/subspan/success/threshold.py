@@ -111,7 +111,7 @@ def threshold(
         cost=lambda dim, success: prices[success],
     )
     with contextlib.ExitStack() as stack:
-        executor: Runner = runner or stack.enter_context(
+        trials: Runner = runner or stack.enter_context(
             TrialRunner(
                 problem,
                 store=store,
@@ -125,12 +125,17 @@ def threshold(
             prices = _prices(records, wanted)
             dims = design.ask(min(width, max_trials - design.trials))
             plan = [(dim, len(records) + i) for i, dim in enumerate(dims)]
-            done = executor.run(way, plan, spec=chosen, seed=seed)
+            done = trials.run(way, plan, spec=chosen, seed=seed)
             _refuse_missing_metric(done, wanted)
             for record in done:
                 if record.outcome is not Outcome.FAILED:  # which tells nothing about d
                     design.tell(record.dim, record.meets(wanted) is True)
             records.extend(done)
+        least = design.counts[0]
+        if least.dim == 1 and least.successes >= (1 - delta) * least.total:
+            # The fewest that training can take suffice; does it take any?
+            plan = [(0, len(records) + i) for i in range(width)]
+            records.extend(trials.run(way, plan, spec=chosen, seed=seed))
     fitted = estimate_from_counts(
         design.counts,
         wanted,

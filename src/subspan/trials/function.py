@@ -128,7 +128,7 @@ class RunningTrial:
                     got=repr(returned),
                     remedy='Write return {"val:accuracy": accuracy}.',
                 )
-            self._note(returned, self._last)
+            self._note(returned, self._last or min(self.dim, 1))  # step 0: nothing was trained
         if self._bad:
             return Outcome.DIVERGED, self._bad
         return (Outcome.STOPPED if self._stopped else Outcome.FINISHED), ""

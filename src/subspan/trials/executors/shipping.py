@@ -6,7 +6,8 @@ file (`tests/test_architecture.py` holds that).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import cloudpickle
 
@@ -14,7 +15,8 @@ _KEPT = 8  # values that a worker remembers; each may hold a data set
 _received: dict[str, Any] = {}
 
 
-class Shipped(NamedTuple):
+@dataclass(frozen=True)
+class Shipped:
     """The name of a value that was shipped; called where it was received, it returns it."""
 
     token: str
