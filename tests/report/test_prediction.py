@@ -21,10 +21,11 @@ def prediction(value=196.0, asked=GOAL):
     return Prediction(GOAL, asked, (at,), DIM, 2.4, "gauss-newton", "exact", 0.25)
 
 
-def cone(values=(90.0, 100.0, 110.0), dim=DIM, status="ok"):
+def cone(values=(90.0, 100.0, 110.0), dim=DIM, status="ok", one_start=True):
     mean = float(np.mean(values))
     return ConeEstimate(
-        mean, mean - 9, mean + 9, 0.95, len(values), status, 4.0, 0.0, values, (mean, mean), dim
+        *(mean, mean - 9, mean + 9, 0.95, len(values), status, 4.0, 0.0, values, (mean, mean), dim),
+        one_start=one_start,
     )
 
 
@@ -116,3 +117,9 @@ def test_nothing_in_the_prediction_figure_overlaps():
     whole = figure.bbox
     assert whole.x0 <= box.x0 < box.x1 <= whole.x1
     assert whole.y0 <= box.y0 < box.y1 <= whole.y1
+
+
+def test_a_search_from_random_weights_certifies_nothing():
+    found = prediction_data(prediction(), cone(one_start=False))
+    assert found.gordon is found.polar is None
+    assert legend(draw_prediction(found))[0] == "Gordon: no certificate, w₀ is random"

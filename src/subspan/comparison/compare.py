@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from subspan.comparison.rows import first_metric, rows_of
+from subspan.comparison.paired import repeats_needed
+from subspan.comparison.rows import first_metric, rows_of, same_start
 from subspan.comparison.table import ComparisonTable
 from subspan.errors import InputError, check_confidence, invalid, unknown, whole
 from subspan.goals import Goal, parse_goal
@@ -23,6 +25,7 @@ from subspan.trials.runner import Progress, Subject, TrialRunner, check_problem
 from subspan.trials.stores.base import RecordStore
 from subspan.trials.trial import TrialRecord
 
+_LOGGER = logging.getLogger(__name__)
 _STRONG = ("exact", "lbfgs", "levenberg_marquardt")  # end when nothing is left to gain
 
 
@@ -30,7 +33,7 @@ def compare(
     problem: AbstractProblem | Sequence[FunctionTrainable],
     methods: Sequence[Method | str] = (),
     dims: Sequence[int] = (),
-    repeats: int = 5,
+    repeats: int | None = None,
     spec: TrainSpec | LoopSpec | None = None,
     seed: int = 0,
     store: RecordStore | str | Path | None = None,
@@ -46,10 +49,12 @@ def compare(
     """Train every method at every dim, and hold each against the random-subspace null.
 
     Repeat r has the same initial weights and order of batches for every method and dim, so the
-    differences to the null are paired. Each is tested by `paired_test`, given three repeats or
-    more; Holm's correction over the whole table keeps the chance of any false "better" or "worse"
-    at 1 − confidence. A method that refuses the problem or a dim is left out there and told, with
-    its reason, in `skipped`; the others are compared.
+    differences to the null are paired. Each is tested by `paired_test`, and Holm's correction over
+    the whole table keeps the chance of any false "better" or "worse" at 1 − confidence. That takes
+    `repeats_needed(cells)` repeats, 6 for one cell and 11 for 40; with fewer there is no verdict,
+    which is said in the log, as a warning, before anything is trained. A method that refuses the
+    problem or a dim is left out there and told, with its reason, in `skipped`; the others are
+    compared.
 
     Args:
         problem: what to train; or functions made `trainable`, without methods, of which the first
@@ -58,7 +63,8 @@ def compare(
             there is none, `RandomAffine()` is put in front.
         dims: training dimensions; what a method cannot make (more dims than the last layer has
             weights, say) is left out and told in `skipped`.
-        repeats: trials of each method at each dim; at least 3 for a test.
+        repeats: trials of each method at each dim. None: as many as verdicts need, the fewest that
+            can show a difference of one sign throughout; more show smaller ones.
         spec: how to train; None takes `problem.default_spec`.
         seed: any integer; all randomness derives from it.
         store: a path, a `Store`, or None for memory. The same call continues where it was cut.
@@ -79,13 +85,15 @@ def compare(
         StoreError: the store cannot be used.
     """
     check_confidence(confidence)
-    repeats = whole("repeats", repeats, low=1)
+    if repeats is not None:
+        repeats = whole("repeats", repeats, low=1)
     name = _metric(metric)
     wanted = _goals(goals)
     if isinstance(problem, list | tuple):
         if methods or matched:
             raise invalid("methods", expected="none for functions", got=repr(methods))
         sizes = _sizes(min(problem, key=lambda f: getattr(f, "ambient_dim", 0)), dims)
+        repeats = _enough(repeats, len(sizes) * (len(problem) - 1), confidence)
         own = _of_functions(problem, sizes, repeats, spec, seed, store, workers, progress, executor)
         return table_of(
             problem[0], own, problem[0].name, goals=wanted, metric=name, confidence=confidence
@@ -100,6 +108,7 @@ def compare(
         for label, method in chosen.items()
     }
     specs = _specs(problem, chosen, plans, training, matched)
+    repeats = _repeats(repeats, chosen, plans, null, confidence)
     records: dict[str, list[TrialRecord]] = {label: [] for label in chosen}
     with TrialRunner(
         problem, store=store, workers=workers, progress=progress, executor=executor
@@ -212,6 +221,32 @@ class _Plan(NamedTuple):
 
     possible: list[int]
     gaps: dict[int, str]
+
+
+def _repeats(
+    asked: int | None,
+    methods: Mapping[str, Method],
+    plans: Mapping[str, _Plan],
+    null: str,
+    confidence: float,
+) -> int:
+    """Return how many repeats to run; say so where they are too few for a verdict."""
+    cells = sum(
+        len(plans[label].possible)
+        for label, method in methods.items()
+        if label != null and not same_start(method.config())
+    )
+    return _enough(asked, cells, confidence)
+
+
+def _enough(asked: int | None, cells: int, confidence: float) -> int:
+    needed = repeats_needed(max(1, cells), confidence)
+    if asked is not None and cells and asked < needed:
+        _LOGGER.warning(
+            "compare: repeats=%d cannot give a verdict on %d cells; %d are needed, or fewer cells.",
+            *(asked, cells, needed),
+        )
+    return asked or needed
 
 
 def _sizes(problem: Subject, dims: Iterable[int]) -> list[int]:
