@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    store: Annotated[Path, typer.Argument(help="A store of trials.")],
+    store: Annotated[str, typer.Argument(help="A store of trials: a file, or a PostgreSQL URL.")],
     json: options.Json = False,
     curves: Annotated[
         bool, typer.Option("--curves", help="With --json: every evaluation of every trial.")

@@ -7,6 +7,7 @@ file (`tests/test_architecture.py` holds that).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import cloudpickle
@@ -41,6 +42,11 @@ def receive(token: str, payload: bytes) -> None:
     _received[token] = cloudpickle.loads(payload)
     while len(_received) > _KEPT:
         del _received[next(iter(_received))]
+
+
+def by_value(module: ModuleType) -> None:
+    """Ship what a module defines itself, since other processes cannot import it by its name."""
+    cloudpickle.register_pickle_by_value(module)
 
 
 def keep(token: str, value: Any) -> None:
