@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from subspan.subspaces import principal_angles as principal_angles
     from subspan.subspaces import save_subspace as save_subspace
     from subspan.success.diagnosis import diagnose as diagnose
+    from subspan.success.study import ThresholdStudy as ThresholdStudy
     from subspan.success.surface import success_surface as success_surface
     from subspan.success.threshold import threshold as threshold
     from subspan.trials.function import LoopSpec as LoopSpec
@@ -83,6 +84,7 @@ _HOMES = {
     "Store": "subspan.trials.stores.sql",
     "StoreError": "subspan.errors",
     "SubspanError": "subspan.errors",
+    "ThresholdStudy": "subspan.success.study",
     "TrainSpec": "subspan.spec",
     "Trial": "subspan.trials.trial",
     "TrialRecord": "subspan.trials.trial",

@@ -83,3 +83,9 @@ def tally(trials: Iterable[TrialRecord], goal: Goal) -> list[Tally]:
         row = rows.setdefault(dim, [0, 0, 0])
         row[2 if met is None else 0 if met else 1] += 1
     return [Tally(dim, *rows[dim]) for dim in sorted(rows)]
+
+
+def may_need_none(counts: Sequence[tuple[int, int, int]], delta: float) -> bool:
+    """Whether d = 1 suffices, of (dim, successes, total) by dim, so that d = 0 is to be tried."""
+    dim, successes, total = counts[0]
+    return dim == 1 and successes >= (1 - delta) * total

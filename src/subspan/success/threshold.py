@@ -14,7 +14,7 @@ from subspan.spec import TrainSpec
 from subspan.subspaces.base import Method
 from subspan.success.design import ThresholdDesign
 from subspan.success.estimate import ThresholdEstimate, estimate_from_counts, with_records
-from subspan.success.records import experiment
+from subspan.success.records import experiment, may_need_none
 from subspan.training.outcome import Outcome
 from subspan.trials.function import LoopSpec
 from subspan.trials.run import method_of
@@ -131,9 +131,7 @@ def threshold(
                 if record.outcome is not Outcome.FAILED:  # which tells nothing about d
                     design.tell(record.dim, record.meets(wanted) is True)
             records.extend(done)
-        least = design.counts[0]
-        if least.dim == 1 and least.successes >= (1 - delta) * least.total:
-            # The fewest that training can take suffice; does it take any?
+        if may_need_none(design.counts, delta):
             plan = [(0, len(records) + i) for i in range(width)]
             records.extend(trials.run(way, plan, spec=chosen, seed=seed))
     fitted = estimate_from_counts(

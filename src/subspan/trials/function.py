@@ -73,7 +73,7 @@ class RunningTrial:
 
     def __init__(self, dim: int, repeat: int, spec: LoopSpec, seed: int) -> None:
         self.dim, self.repeat, self.lr = dim, repeat, spec.lr
-        self.seed = derive(seed, "function", repeat) % _SEEDS
+        self.seed = seed_of(seed, repeat)
         self._goal: Goal | None = None if spec.stop_at is None else parse_goal(spec.stop_at)
         self._points: dict[int, dict[str, float]] = {}
         self._last = 0
@@ -275,6 +275,34 @@ def trainable(
         return FunctionTrainable(function, name, largest, str(version), chosen)
 
     return decorate
+
+
+def seed_of(seed: int, repeat: int) -> int:
+    """Return the seed that a repeat's loop is given, in [0, 2³¹)."""
+    return derive(seed, "function", repeat) % _SEEDS
+
+
+def record_of_metrics(
+    trial: Trial, values: Mapping[str, Any], *, steps: int, ambient_dim: int
+) -> TrialRecord:
+    """Return the record of a trial that was trained elsewhere, from its metrics alone.
+
+    Raises:
+        InputError: a name or a value is none.
+    """
+    named = {metrics.qualified(*metrics.parse(k)): _number(k, v) for k, v in values.items()}
+    bad = [f"{name} is {value}" for name, value in named.items() if not math.isfinite(value)]
+    return TrialRecord(
+        trial=trial,
+        ambient_dim=ambient_dim,
+        outcome=Outcome.DIVERGED if bad else Outcome.FINISHED,
+        steps=steps,
+        curve=(CurvePoint(max(steps, min(trial.dim, 1)), named),),
+        theta_norm=math.nan,
+        wall_time=0.0,
+        provenance=environment(torch.device("cpu")),
+        reason="; ".join(bad),
+    )
 
 
 def _number(name: str, value: Any) -> float:
