@@ -172,7 +172,7 @@ def test_the_demo_runs_within_a_minute(cli: Any, tmp_path: Path) -> None:
     ("line", "text"),
     [
         ('threshold digits-mpl --goal "loss<=1"', "Did you mean 'digits-mlp'?"),
-        ('threshold quadratic --goal "los<=1"', "goal: expected 'loss<=NUMBER'"),
+        ('threshold quadratic --goal "los<=1"', "Did you mean 'loss'"),
         ('threshold quadratic --goal "accuracy>=95"', "goal level: expected a number in [0, 1]"),
         ('threshold quadratic --goal "loss<=1" --method randon', "Did you mean 'random'?"),
         ('threshold quadratic --goal "loss<=1" --method burn-in:x', "burn-in"),
@@ -185,7 +185,7 @@ def test_the_demo_runs_within_a_minute(cli: Any, tmp_path: Path) -> None:
         ('threshold digits-mlp --goal "loss<=1" --steps 5 --epochs 5', "--epochs, --steps"),
         ('threshold digits-mlp --goal "loss<=1" --batch-size all', "--batch-size"),
         ('threshold mnist-conv2 --goal "loss<=1" --data-dir nowhere', "data_dir"),
-        ('surface quadratic --dims 0 --goals "loss<=1"', "dim"),
+        ('surface quadratic --dims -1 --goals "loss<=1"', "dim"),
         ('surface quadratic --dims 301 --goals "loss<=1"', "dim: expected"),
         ('surface quadratic --dims 8,x --goals "loss<=1"', "--dims: expected an integer"),
         ('surface quadratic --dims 8 --goals "loss<=1" --repeats 0', "repeats"),

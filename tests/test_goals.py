@@ -10,6 +10,7 @@ from subspan.goals import AccuracyAbove, LossBelow, parse_goal
     ("text", "goal"),
     [
         ("loss<=0.1", LossBelow(0.1)),
+        ("loss<=-1", LossBelow(-1.0)),
         (" loss <= 1e-3 ", LossBelow(1e-3)),
         ("accuracy>=0.95", AccuracyAbove(0.95)),
         ("test:accuracy>=0.95", AccuracyAbove(0.95, "test")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +14,7 @@ import typer
 from subspan.errors import StoreError, invalid
 
 if TYPE_CHECKING:
+    from subspan.goals import Goal
     from subspan.problems.base import AbstractProblem
     from subspan.spec import TrainSpec
     from subspan.subspaces.base import Method
@@ -133,6 +134,15 @@ def load_subject(name: str, data_dir: Path | None, subset: int | None) -> Subjec
         named = ", ".join(f"--{option.replace('_', '-')}" for option in options)
         raise invalid("option", expected="none of a registered problem's", got=named)
     return load_from_file(name)
+
+
+def check_goals(subject: Subject, goals: Iterable[Goal]) -> None:
+    """Refuse goals that a problem has no metric for, before anything is trained."""
+    from subspan.problems.base import AbstractProblem
+
+    for goal in goals:
+        if isinstance(subject, AbstractProblem):
+            subject.check_metric(goal.metric)
 
 
 def method_for(subject: Subject, text: str, method: Method) -> Method | None:

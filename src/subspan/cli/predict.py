@@ -56,6 +56,7 @@ def command(
     rows = None if rows is None else whole("rows", rows, low=1)
     wanted = subspan.parse_goal(goal)
     loaded = options.load_problem(problem, data_dir, subset)
+    loaded.check_metric(wanted.metric)
     if loaded.ambient_dim < _SMALL:
         torch.set_num_threads(1)
     measured = None if store is None else fit_from_store(store, loaded.identity, wanted)

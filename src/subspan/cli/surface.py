@@ -39,6 +39,7 @@ def command(
     chosen = options.make_method(method, study.map_name)
     loaded, spec = study.load(problem)
     way = options.method_for(loaded, method, chosen)
+    options.check_goals(loaded, wanted)
     title = problem if way is None else f"{problem}, {method}"
     with watch(study.store) as progress:
         trials = subspan.run(

@@ -19,6 +19,7 @@ from subspan.comparison.paired import (
 )
 from subspan.comparison.table import ComparisonRow
 from subspan.metrics import find, known, parse
+from subspan.problems import structure
 from subspan.training.outcome import Outcome
 from subspan.trials.function import FunctionTrainable
 from subspan.trials.runner import Subject
@@ -148,11 +149,15 @@ def adjust(
 
 
 def _resolution(problem: Subject, split: str) -> float:
-    """Return the step of accuracies on a split: one over its rows; 0 where it has none."""
+    """Return the step of accuracies on a split: one over its labels; 0 where it has none."""
     if isinstance(problem, FunctionTrainable):
         return 0.0
     batch = problem.batch(split=split)
-    return 0.0 if batch is None else 1 / len(batch[1])
+    if batch is None:
+        return 0.0
+    labels = structure.leaves(batch[1])[0]
+    counted = int((labels >= 0).sum()) if labels.ndim > 1 else len(labels)
+    return 1 / max(1, counted)
 
 
 def _untestable(records: Sequence[TrialRecord], pairs: int) -> str:

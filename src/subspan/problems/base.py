@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, Self
 
 import torch
 
-from subspan.errors import invalid
-from subspan.metrics import Metric, find
+from subspan.errors import unknown
 from subspan.spec import TrainSpec
 
-Batch = tuple[torch.Tensor, torch.Tensor] | None
+Batch = tuple[Any, Any] | None
+"""Inputs and targets, each a tensor or a tuple or dict of tensors; None for analytic problems."""
 
 
 class Evaluation(NamedTuple):
@@ -90,14 +90,18 @@ class AbstractProblem(abc.ABC):
             InputError: the problem has no such metric.
         """
         for name in metrics:
-            if name not in self.metrics:
-                raise invalid("metric", expected=f"one of {', '.join(self.metrics)}", got=name)
+            self.check_metric(name)
         found = self.evaluate_many(weights, split)
         return [{name: getattr(one, name) for name in metrics} for one in found]
 
-    def metric(self, name: str) -> Metric | None:
-        """Return a metric of this problem or a registered one; None where it is unknown."""
-        return find(name)
+    def check_metric(self, name: str) -> None:
+        """Refuse a metric that cannot be measured here.
+
+        Raises:
+            InputError: as said.
+        """
+        if name not in self.metrics:
+            raise unknown("goal metric", name, list(self.metrics))
 
     def warm_up(self, trials: int, batch_size: int | None) -> None:  # noqa: B027
         """Do here, once, what `grads` of this many trials else does at its first call."""

@@ -25,10 +25,20 @@ LOSSES: dict[str, OutputLoss] = {
     "cross_entropy": _cross_entropy,
     "mse": nn.functional.mse_loss,
 }
-REGRESSION = ("mse",)  # those that compare each output with a target of its own
+_F = nn.functional
+# Those that compare each output with a target of its own, and take (n,) with (n, 1) as n² pairs.
+_REGRESSION = ("mse", _F.mse_loss, _F.l1_loss, _F.smooth_l1_loss, _F.huber_loss)
+_REGRESSION_MODULES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 
 
-def loss_name(loss: str | OutputLoss) -> str:
+def is_regression(loss: str | OutputLoss) -> bool:
+    """Return whether a loss compares each output with a target of its own."""
+    if isinstance(loss, functools.partial):
+        return is_regression(loss.func)
+    return loss in _REGRESSION or isinstance(loss, _REGRESSION_MODULES)
+
+
+def loss_name(loss: str | Callable[..., Any]) -> str:
     """Return a name of a loss that is the same in every run: a function's qualified name, that of
     the function in a `functools.partial`, else the type's, with the `repr` of a module."""
     if isinstance(loss, str):

@@ -15,7 +15,7 @@ from subspan.goals import Goal, parse_goal
 from subspan.intervals import binomial_interval
 from subspan.success.design import judge
 from subspan.success.posterior import Count, Range, posterior
-from subspan.success.records import Experiment, experiment, tally
+from subspan.success.records import Experiment, experiment, refuse_missing_metric, tally
 from subspan.success.surface import refuse_undetermined
 from subspan.training.outcome import Outcome
 from subspan.trials.trial import TrialRecord
@@ -193,6 +193,7 @@ def fit_threshold(
     """
     wanted = parse_goal(goal)
     shared = experiment(trials)
+    refuse_missing_metric(trials, wanted)
     rows = [row for row in tally(trials, wanted) if row.dim]  # 0 is judged by `with_records`
     if not rows:
         raise invalid("trials", expected="some with a dim above 0", got="none")

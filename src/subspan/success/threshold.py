@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from subspan.errors import invalid
 from subspan.goals import Goal, parse_goal
+from subspan.problems.base import AbstractProblem
 from subspan.spec import TrainSpec
 from subspan.subspaces.base import Method
 from subspan.success.design import ThresholdDesign
 from subspan.success.estimate import ThresholdEstimate, estimate_from_counts, with_records
-from subspan.success.records import experiment, may_need_none
+from subspan.success.records import experiment, may_need_none, refuse_missing_metric
 from subspan.training.outcome import Outcome
 from subspan.trials.function import LoopSpec
 from subspan.trials.run import method_of
@@ -93,6 +93,8 @@ def threshold(
     """
     check_problem(problem)
     wanted = parse_goal(goal)  # type: ignore[arg-type]
+    if isinstance(problem, AbstractProblem):
+        problem.check_metric(wanted.metric)
     last = problem.ambient_dim if max_dim is None else max_dim
     if last > problem.ambient_dim:
         raise invalid("max_dim", expected=f"at most D = {problem.ambient_dim}", got=repr(last))
@@ -126,7 +128,7 @@ def threshold(
             dims = design.ask(min(width, max_trials - design.trials))
             plan = [(dim, len(records) + i) for i, dim in enumerate(dims)]
             done = trials.run(way, plan, spec=chosen, seed=seed)
-            _refuse_missing_metric(done, wanted)
+            refuse_missing_metric(done, wanted)
             for record in done:
                 if record.outcome is not Outcome.FAILED:  # which tells nothing about d
                     design.tell(record.dim, record.meets(wanted) is True)
@@ -143,18 +145,6 @@ def threshold(
         ratio=ratio,
     )
     return with_records(fitted, records, experiment(records))
-
-
-def _refuse_missing_metric(records: Sequence[TrialRecord], goal: Goal) -> None:
-    """A metric that no trial has is not a failure to reach the goal."""
-    points = [point for record in records for point in record.curve]
-    if points and all(math.isnan(point.value(goal.metric, goal.split)) for point in points):
-        raise invalid(
-            "goal",
-            expected="one that the problem can meet",
-            got=f"{str(goal)!r}, but it reports no {goal.split} {goal.metric}",
-            remedy="Choose another goal, e.g. loss<=0.1.",
-        )
 
 
 def _prices(records: Sequence[TrialRecord], goal: Goal) -> dict[bool, float]:

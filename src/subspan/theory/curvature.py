@@ -15,6 +15,7 @@ import torch
 from torch.func import grad, jvp, vjp, vmap
 
 from subspan.errors import invalid, whole
+from subspan.problems import structure
 from subspan.problems.base import AbstractProblem, Batch
 from subspan.streams import stream
 from subspan.theory.arrays import ArrayLike, vector
@@ -138,8 +139,7 @@ def losses_and_gradients(
     gradients = torch.zeros_like(weights)
     for batch, share in data_chunks(problem, indices):
         if batch is not None:
-            x, y = batch
-            batch = x.expand(len(weights), *x.shape), y.expand(len(weights), *y.shape)
+            batch = structure.expanded(batch, len(weights))
         loss, gradient = problem.grads(weights, batch)
         losses += share * loss
         gradients += share * gradient
