@@ -24,6 +24,7 @@ def chunked(name, outputs, targets, size=32):
 
 
 named = OUTPUTS.argmax(1)
+RECALL = np.mean([float((named[c == LABELS] == c).double().mean()) for c in range(5)])
 log_probabilities = torch.log_softmax(OUTPUTS.double(), 1)[torch.arange(90), LABELS]
 
 
@@ -114,7 +115,7 @@ def digits():
 
 def test_a_problem_records_its_metrics_and_is_told_apart_by_them(digits):
     problem = ss.Problem(make, digits, name="own", eval_rows=32, metrics={"spread": spread})
-    names = ss.Problem(make, digits, name="own", metrics=["f1", "top3_accuracy"])
+    names = ss.Problem(make, digits, name="own", eval_rows=32, metrics=["f1", "top3_accuracy"])
     plain = ss.Problem(make, digits, name="own")
     assert problem.identity == {**plain.identity, "metrics": {"spread": "spread"}}
     spec = ss.TrainSpec(steps=2, batch_size=32)
