@@ -138,9 +138,10 @@ def test_identity_of_a_users_problem_is_pinned():
         "name": "mine",
         "kind": "module",
         "loss": "cross_entropy",
-        "module": "dc69569395fad36e81a8177aa1019b78",
+        "module": "65f4357672cae31515a95ab8ae12338f",
         "constants": "4f53cda18c2baa0c0354bb5f9a3ecbe5",
-        "init": "4a3345b2aab36066ac948110584df7c5",
+        "init": "8070dacd73eeaf8a3e775e7a7a9725a9",
+        "init_holds": "da4270c059debde37b760c85bb1f0dc4",
         "loss_at_init": "1.099e+00",
         "data": "53968fe02c9e8a3fb2d7177fa608abdb",
     }

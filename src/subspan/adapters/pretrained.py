@@ -21,6 +21,7 @@ from subspan.errors import InputError, invalid
 from subspan.problems import structure
 from subspan.problems.checks import logits
 from subspan.problems.copies import closures, duplicate
+from subspan.problems.identity import identity_of, module_identity
 from subspan.problems.losses import OutputLoss, loss_name
 from subspan.problems.module import Problem
 from subspan.problems.selfcheck import tolerance
@@ -41,6 +42,7 @@ def fine_tuning(
     default_spec: TrainSpec | None = None,
     eval_rows: int | None = None,
     outputs: Callable[[Any], Any] | None = None,
+    identity: dict[str, Any] | None = None,
 ) -> Problem:
     """Return the problem of fine-tuning a module from its present weights.
 
@@ -61,10 +63,12 @@ def fine_tuning(
         eval_rows: rows per evaluation batch.
         outputs: as of `Problem`: what of the module's output counts; None: its `logits`, where it
             has them.
+        identity: as of `Problem`.
 
     Raises:
         InputError: inputs differ between the splits, rows are not padded to one length, nothing is
-            trainable, the module cannot be copied, or a subspace is attached to it.
+            trainable, the module cannot be copied, or a subspace is attached to it; as of
+            `Problem`.
     """
     inputs = _inputs(train, "train")
     fields = _fields(inputs)
@@ -96,22 +100,23 @@ def fine_tuning(
             "Call requires_grad_(True) on what is to be trained."
         )
     splits = [_stacked(split) for split in (train, test) if split is not None]
-    identity = {
-        "name": name,
-        "kind": "fine-tuning",
-        "loss": loss_name(loss),
-        "module": digest([repr(module), sorted(start)]),
-        "base": tensors_digest(weights),
-        "buffers": tensors_digest(dict(module.named_buffers())),
-        "inputs": fields,
-        "data": tensor_digest(*(t for split in splits for t in split)),
-    }
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    if any(norm.track_running_stats for norm in norms):
-        identity["batch_norm"] = "running statistics"
-    if outputs is not None:
-        identity["outputs"] = loss_name(outputs)
-    named = isinstance(loss, str)
+    named = isinstance(loss, str) or identity is not None
+    if identity is None:
+        identity = {
+            "name": name,
+            "kind": "fine-tuning",
+            "loss": loss_name(loss),
+            "module": digest([module_identity(module, "module"), sorted(start)]),
+            "base": tensors_digest(weights),
+            "buffers": tensors_digest(dict(module.named_buffers())),
+            "inputs": fields,
+            "data": tensor_digest(*(t for split in splits for t in split)),
+        }
+        norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        if any(norm.track_running_stats for norm in norms):
+            identity["batch_norm"] = "running statistics"
+        if outputs is not None:
+            identity["outputs"] = [loss_name(outputs), digest(identity_of(outputs, "outputs"))]
     problem = Problem(
         lambda: duplicate(wrapper),
         _as_given(train),
@@ -127,9 +132,9 @@ def fine_tuning(
         outputs=outputs,
         batch_statistics=False,
     )
-    if not named:  # a loss of the user's own shows by its value, as in any `Problem`
-        identity["loss_at_init"] = problem.identity["loss_at_init"]
-        problem.identity = identity
+    if not named:  # a loss of the user's own shows by what it holds, as in any `Problem`
+        shown = ("loss_at_init", "loss_holds")
+        problem.identity = {**identity, **{key: problem.identity[key] for key in shown}}
     return problem
 
 
@@ -139,6 +144,8 @@ class _Model(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model, self.trim = model, False
+        every = self.named_parameters(remove_duplicate=False)
+        self.matrices = [n for n, p in every if p.ndim > 1]  # the frozen ones among them
 
     def forward(self, *args: Any, **fields: torch.Tensor) -> Any:
         """Return what the module returns."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from subspan.comparison.functions import trials_of_functions
 from subspan.comparison.paired import repeats_needed
 from subspan.comparison.rows import first_metric, rows_of, same_start
 from subspan.comparison.table import ComparisonTable
@@ -94,7 +95,9 @@ def compare(
             raise invalid("methods", expected="none for functions", got=repr(methods))
         sizes = _sizes(min(problem, key=lambda f: getattr(f, "ambient_dim", 0)), dims)
         repeats = _enough(repeats, len(sizes) * (len(problem) - 1), confidence)
-        own = _of_functions(problem, sizes, repeats, spec, seed, store, workers, progress, executor)
+        own = trials_of_functions(
+            problem, sizes, repeats, spec, seed, store, workers, progress, executor
+        )
         return table_of(
             problem[0], own, problem[0].name, goals=wanted, metric=name, confidence=confidence
         )
@@ -188,32 +191,6 @@ def _metric(metric: str | None) -> str | None:
         raise unknown("metric", str(metric), usual)
     kind, split = parse(metric)
     return qualified(known(kind).name, split)
-
-
-def _of_functions(
-    functions: Sequence[FunctionTrainable],
-    dims: Sequence[int],
-    repeats: int,
-    spec: LoopSpec | TrainSpec | None,
-    seed: int,
-    store: RecordStore | str | Path | None,
-    workers: int | None,
-    progress: Progress | None,
-    executor: Any,
-) -> dict[str, list[TrialRecord]]:
-    """Return trials of every function at every dim, by its name."""
-    records: dict[str, list[TrialRecord]] = {}
-    plan = [(dim, repeat) for dim in dims for repeat in range(repeats)]
-    for function in functions:
-        check_problem(function)
-        if function.name in records:
-            raise invalid("functions", expected="each name once", got=f"{function.name!r} twice")
-        with TrialRunner(
-            function, store=store, workers=workers, progress=progress, executor=executor
-        ) as runner:
-            own = spec or function.default_spec
-            records[function.name] = runner.run(None, plan, spec=own, seed=seed)
-    return records
 
 
 class _Plan(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import re
 from collections.abc import Callable
@@ -36,6 +37,20 @@ def is_regression(loss: str | OutputLoss) -> bool:
     if isinstance(loss, functools.partial):
         return is_regression(loss.func)
     return loss in _REGRESSION or isinstance(loss, _REGRESSION_MODULES)
+
+
+def loss_on(loss: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """Return a loss whose tensors (class weights) are on a device and in a dtype: a module's, and
+    those that a `functools.partial` keeps. Any other loss is returned as it is."""
+    if isinstance(loss, nn.Module):
+        return copy.deepcopy(loss).to(device, dtype)
+    if isinstance(loss, torch.Tensor):
+        return loss.to(device, dtype) if loss.is_floating_point() else loss.to(device)
+    if isinstance(loss, functools.partial):
+        held = {name: loss_on(value, device, dtype) for name, value in loss.keywords.items()}
+        arguments = [loss_on(value, device, dtype) for value in loss.args]
+        return functools.partial(loss_on(loss.func, device, dtype), *arguments, **held)
+    return loss
 
 
 def loss_name(loss: str | Callable[..., Any]) -> str:

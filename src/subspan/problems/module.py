@@ -6,6 +6,7 @@ Length: the class's arguments are its documentation, a third of the file.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 import warnings
@@ -28,10 +29,12 @@ from subspan.problems.checks import (
     not_batchable,
     refused,
 )
-from subspan.problems.losses import LOSSES, OutputLoss, loss_name, without_addresses
+from subspan.problems.identity import identity_of
+from subspan.problems.losses import LOSSES, OutputLoss, loss_name, loss_on
 from subspan.problems.measured import OwnMetric, measure, metric_for, own_metrics
 from subspan.problems.own import OwnModules, parameters_of, trained
 from subspan.problems.padding import check_held, held_rows, padding_rows
+from subspan.problems.reduction import Reduction, find, joined
 from subspan.problems.rows import Data, checked_split, first_rows, telling_rows
 from subspan.problems.selfcheck import batchable, choose, writes_into
 from subspan.problems.stateless import Stateless
@@ -70,11 +73,12 @@ class Problem(AbstractProblem):
         test: the same for the test split; None: the problem has none.
         loss: `"cross_entropy"`, `"mse"`, or a function of (outputs, targets) that returns the
             mean over rows, which may be negative. Accuracy is reported where the targets are class
-            labels. Targets may be a tuple or a mapping of tensors where it takes them.
-        name: for records and files. Trials are told apart by it, by the loss's name, the module's
-            structure and constants, the initial weights of seed 0, the loss of the first 16 rows
-            there to four digits, and a digest of the data. Give another name where problems
-            differ in code that none of these shows.
+            labels. Targets may be a tuple or a mapping of tensors where it takes them. Evaluation
+            in parts follows the loss: a weighted mean (class weights, ignored labels) or a sum is
+            put together as such, and one that couples rows is taken of the whole split at once.
+        name: for records and files. Trials are told apart by it and by all that makes the problem:
+            what the loss, `init` and the module hold and the code that they run
+            (`subspan.problems.identity`), constants, initial weights, and a digest of the data.
         default_spec: a `TrainSpec` that trains the problem well.
         init: returns initial weights as named tensors from a seed, in place of `make_module`'s
             own initialisation.
@@ -82,17 +86,21 @@ class Problem(AbstractProblem):
         eval_rows: rows per evaluation batch; None: 512, or the whole split with BatchNorm.
         vectorize: whether many weights run as one batched program, which asks of the module that
             `torch.func.vmap` takes it; None: as `vectorized` says.
+        identity: plain JSON data by which trials know the problem, in place of all that; another
+            one whenever the problem changes. Needed where the loss or the module holds what cannot
+            be told from others, such as a generator.
         outputs: returns what counts of the module's output; None: its `logits` where it has them,
             else all of it, which must be a tensor unless the loss is a function.
         batch_statistics: False: BatchNorm's running statistics stand, as in `fine_tuning`.
         metrics: what every record holds beside loss and accuracy: names of registered metrics
-            (`subspan.metrics.METRICS`), or functions of (outputs, targets) by name, which return
-            the mean over rows. They change nothing in training; goals may ask for them.
+            (`subspan.metrics.METRICS`), or functions of (outputs, targets) of a
+            whole split, by name. They change nothing in training; goals may ask for them.
 
     Raises:
         InputError: data are NaN, of unequal length, or do not fit the module; labels are out of
             range; the module has complex parameters, mutable buffers other than BatchNorm's, or
-            active dropout, writes into its weights, or is the same object at each call.
+            active dropout, writes into its weights, or is the same object at each call; no
+            identity is given and the problem cannot be told from others.
     """
 
     def __init__(
@@ -131,6 +139,7 @@ class Problem(AbstractProblem):
         if test is not None:
             self._splits["test"] = checked_split(test, "test", self.dtype)
         check_targets(self._splits, loss)
+        known = None if identity else made.identity()  # before a pass leaves traces in it
         whole = {split: self.batch(None, split) for split in self._splits}
         module, reference = made.two(first_rows(whole["train"])[0], fresh=init is None)
         self.batch_norm = made.batch_norm
@@ -138,6 +147,7 @@ class Problem(AbstractProblem):
         self.ambient_dim = self.layout.ambient_dim
         select, function = outputs or logits, LOSSES[loss] if isinstance(loss, str) else loss
         self._labels = check_fit(module, select, loss, function, whole)
+        self._loss, self._function = loss, function
         self._loss_of_outputs = self._labels.loss(function)
         self.train_size = structure.row_count(self._splits["train"][1])
         self.default_spec = default_spec or TrainSpec(
@@ -160,17 +170,11 @@ class Problem(AbstractProblem):
         self.metrics = (*AbstractProblem.metrics, *self._own_metrics)
         for own in self._own_metrics:
             self.check_metric(own)
-        self.identity = identity or self._own_identity(loss, eval_rows)
+        self.identity = identity or self._own_identity(loss, eval_rows, known)
         if identity is None:
             self.identity |= self._later_identity(outputs)
         if self._own_metrics:
-            functions = metrics if isinstance(metrics, Mapping) else {}
-            self.identity |= {
-                "metrics": {
-                    name: loss_name(functions[name]) if name in functions else "registered"
-                    for name in self._own_metrics
-                }
-            }
+            self.identity |= {"metrics": {n: m.identity for n, m in self._own_metrics.items()}}
 
     def _self_check(self, reference: nn.Module) -> torch.Tensor:
         """Choose how the module gets its weights; return those at which that was tried."""
@@ -204,6 +208,16 @@ class Problem(AbstractProblem):
         if self._vectorize is not None:
             return self._vectorize
         return (self.device.type != "cpu" or not self._convolutional) and self._runs_batched()
+
+    @functools.cached_property
+    def reduction(self) -> Reduction:
+        """How losses of parts of the data make the loss of the whole."""
+
+        def outputs(x: Tensors) -> Any:
+            weights = self._trial.to(self.device, self.dtype)  # where no two rows are alike
+            return self.outputs(weights, x)
+
+        return find(self._loss, self._loss_of_outputs, outputs, self.batch())
 
     def init(self, seed: int) -> torch.Tensor:
         """Return initial weights, shape (D,), drawn from the stream of `seed`."""
@@ -300,15 +314,24 @@ class Problem(AbstractProblem):
         losses = torch.zeros(len(weights), dtype=torch.float64)
         hits = torch.zeros(len(weights), dtype=torch.float64)
         count = structure.row_count(y)
-        for xs, ys in structure.chunks((x, y), self._eval_rows or count):
-            loss, hit = self._evaluate_rows(weights, xs, ys)
-            losses += loss.double().cpu() * structure.row_count(ys)
-            hits += hit.double().cpu()
+        parts = list(structure.chunks((x, y), self._eval_rows or count))
+        if len(parts) > 1 and not self.reduction.adds_up:
+            out = joined([self._outputs_of_many(weights, xs) for xs, _ in parts])
+            for k, row in enumerate(structure.row(out, k) for k in range(len(weights))):
+                losses[k], hits[k] = self._loss_of_outputs(row, y), self._labels.hits(row, y)
+            total = 1.0
+        else:
+            sizes = [1.0] if len(parts) == 1 else [self.reduction.weight(ys) for _, ys in parts]
+            total = 1.0 if len(parts) == 1 else self.reduction.total(sizes)
+            for (xs, ys), size in zip(parts, sizes, strict=True):
+                loss, hit = self._evaluate_rows(weights, xs, ys)
+                losses += loss.double().cpu() * size if size else 0.0  # NaN where nothing counts
+                hits += hit.double().cpu()
         labels = self._labels
         accuracy = hits / labels.counted(y) if labels.classes else torch.full_like(hits, math.nan)
         return [
             Evaluation(float(loss), float(acc))
-            for loss, acc in zip(losses / count, accuracy, strict=True)
+            for loss, acc in zip(losses / total, accuracy, strict=True)
         ]
 
     def measure_many(
@@ -331,6 +354,13 @@ class Problem(AbstractProblem):
         """
         if name not in AbstractProblem.metrics:
             metric_for(self._own_metrics, name, self._labels)
+
+    def _outputs_of_many(self, weights: torch.Tensor, x: Tensors) -> Any:
+        """Return outputs (K, n, ...) of weights (K, D)."""
+        if not self.vectorized:
+            return structure.mapped(lambda t: t[None], self.outputs(weights[0], x))
+        with batched(lambda: self.outputs(weights[0], x)):
+            return torch.func.vmap(self.outputs)(weights, structure.expanded(x, len(weights)))
 
     def _evaluate_rows(
         self, weights: torch.Tensor, x: Tensors, y: Tensors
@@ -376,15 +406,20 @@ class Problem(AbstractProblem):
             name: structure.mapped(lambda t: structure.moved(t, target, dtype), split)
             for name, split in self._splits.items()
         }
+        new._function = loss_on(self._function, target, dtype)
+        new._loss_of_outputs = self._labels.loss(new._function)
         new._traced = TracedGrads(new.loss)
         return new
 
     @torch.no_grad()
-    def _own_identity(self, loss: str | OutputLoss, eval_rows: int | None) -> dict[str, Any]:
+    def _own_identity(
+        self, loss: str | OutputLoss, eval_rows: int | None, module: Any
+    ) -> dict[str, Any]:
         """Return what trials know the problem by where no identity is given.
 
-        Code cannot be hashed: a loss or a `forward` shows by the loss of the first rows at the
-        initial weights of seed 0, to the four digits that machines agree on.
+        The loss of the first rows at the initial weights of seed 0, to the four digits that
+        machines agree on, is there besides all that the loss, the initialisation and the module
+        (its identity) hold.
         """
         named = itertools.chain(self.module.named_parameters(), self.module.named_buffers())
         constants = {name: t for name, t in named if name not in self.layout.names}
@@ -397,14 +432,16 @@ class Problem(AbstractProblem):
             "name": self.name,
             "kind": "module",
             "loss": loss_name(loss),
-            "module": digest(
-                [without_addresses(self.module), self.layout.names, self.layout.shapes]
-            ),
+            "module": digest([module, self.layout.names, self.layout.shapes]),
             "constants": digest([[n, str(t.dtype), _bits(t)] for n, t in constants.items()]),
-            "init": tensor_digest(start),
+            "init": tensor_digest(start, self.init(1)),
             "loss_at_init": f"{value:.3e}",
             "data": tensor_digest(*structure.leaves(tuple(self._splits.values()))),
         }
+        if not isinstance(loss, str):
+            own["loss_holds"] = digest(identity_of(loss, "loss"))
+        if self._init is not None:
+            own["init_holds"] = digest(identity_of(self._init, "init"))
         if eval_rows and self.batch_norm:
             own["eval_rows"] = eval_rows
         return own
@@ -416,7 +453,7 @@ class Problem(AbstractProblem):
         if shape != ["", ""]:
             own["fields"] = shape
         if outputs is not None:
-            own["outputs"] = loss_name(outputs)
+            own["outputs"] = [loss_name(outputs), digest(identity_of(outputs, "outputs"))]
         if self._made.running_statistics:
             own["batch_norm"] = "running statistics"
         return own

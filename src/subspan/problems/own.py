@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from subspan.errors import invalid
 from subspan.problems import structure
 from subspan.problems.checks import refuse_dropout
 from subspan.problems.copies import cast, closures, duplicate, share
+from subspan.problems.identity import module_identity
 from subspan.problems.layout import Layout
 from subspan.problems.structure import Tensors
 from subspan.streams import scoped_torch_rng
@@ -77,6 +79,11 @@ class OwnModules:
         self.batch_norm = any(not m.track_running_stats for m in norms)
         self.running_statistics = any(m.track_running_stats for m in norms)
         return first, second
+
+    def identity(self) -> Any:
+        """Return what tells the modules from others, before `two`: no pass has changed one yet."""
+        assert self._first is not None
+        return module_identity(self._first)
 
     def fresh(self, seed: int, name: str) -> nn.Module:
         """Return a module whose initialisation is drawn from a stream; to be read alone."""

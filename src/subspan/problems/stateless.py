@@ -28,6 +28,7 @@ from torch.func import functional_call
 
 from subspan.errors import invalid
 from subspan.problems import structure
+from subspan.problems.attention import plain_attention
 from subspan.problems.copies import cast, duplicate
 from subspan.problems.layout import Layout
 from subspan.problems.structure import Tensors
@@ -133,6 +134,7 @@ class Stateless:
         }
         return dataclasses.replace(self, module=cast(module, device, dtype), held=held)
 
+    @plain_attention()
     def _run(self, weights: torch.Tensor, x: Tensors) -> Any:
         tensors = self.layout.split(weights)
         for name, (mask, value) in self.held.items():

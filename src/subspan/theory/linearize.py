@@ -17,6 +17,7 @@ from subspan.errors import invalid
 from subspan.problems import structure
 from subspan.problems.base import AbstractProblem, Batch, Evaluation
 from subspan.problems.module import Problem
+from subspan.problems.reduction import Reduction, joined
 from subspan.problems.structure import Tensors
 from subspan.streams import derive
 from subspan.theory.arrays import ArrayLike
@@ -52,6 +53,11 @@ class LinearizedProblem(AbstractProblem):
             "base": base.identity,
             "at": tensor_digest(self.at.cpu().to(torch.float32)),
         }
+
+    @property
+    def reduction(self) -> Reduction:
+        """How losses of parts of the data make the loss of the whole, as for the base problem."""
+        return self._base.reduction
 
     @property
     def vectorized(self) -> bool:
@@ -106,21 +112,27 @@ class LinearizedProblem(AbstractProblem):
         count = structure.row_count(y)
         rows = (self._eval_rows if self.batch_norm else _EVAL_ROWS) or count
         labels = self._base._labels
-        for xs, ys in structure.chunks((x, y), rows):
+        parts = list(structure.chunks((x, y), rows))
 
-            def one(
-                w: torch.Tensor, xs: Tensors = xs, ys: Tensors = ys
-            ) -> tuple[torch.Tensor, torch.Tensor]:
-                out = self.outputs(w, xs)
-                return self.loss_of_outputs(out, ys), labels.hits(out, ys)
+        def outputs(xs: Tensors) -> Any:
+            return vmap(lambda w: self.outputs(w, xs), chunk_size=None if self.vectorized else 1)(
+                weights
+            )
 
-            chunk = None if self.vectorized else 1
-            loss, right = vmap(one, chunk_size=chunk)(weights)
-            losses += loss.double().cpu() * structure.row_count(ys)
-            hits += right.double().cpu()
+        adds_up = len(parts) == 1 or self.reduction.adds_up
+        if not adds_up:
+            parts = [(joined([outputs(xs) for xs, _ in parts]), y)]
+        sizes = [1.0] if len(parts) == 1 else [self.reduction.weight(ys) for _, ys in parts]
+        total = 1.0 if len(parts) == 1 else self.reduction.total(sizes)
+        for (xs, ys), size in zip(parts, sizes, strict=True):
+            out = outputs(xs) if adds_up else xs
+            for k in range(len(weights)):
+                one = structure.row(out, k)
+                losses[k] += float(self.loss_of_outputs(one, ys)) * size if size else 0.0
+                hits[k] += float(labels.hits(one, ys))
         return [
             Evaluation(float(loss), float(hit) if labels.classes else math.nan)
-            for loss, hit in zip(losses / count, hits / max(1, labels.counted(y)), strict=True)
+            for loss, hit in zip(losses / total, hits / max(1, labels.counted(y)), strict=True)
         ]
 
     def to(
