@@ -307,7 +307,7 @@ def record_of_metrics(
 
 def _number(name: str, value: Any) -> float:
     try:
-        return float(value)
+        return float(value.detach() if isinstance(value, torch.Tensor) else value)
     except (TypeError, ValueError, RuntimeError):
         raise invalid(f"metric {name}", expected="a number", got=repr(value)) from None
 

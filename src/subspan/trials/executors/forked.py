@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import itertools
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -197,15 +196,21 @@ def _serve(connection: Connection, parent: int) -> None:
     if os.getppid() != parent:  # it died before the line above
         os._exit(1)
     torch.set_num_threads(1)
-    for _ in itertools.count():
+    broken = ""  # why something shared could not be read
+    while True:
         try:
             kind, what, arguments = connection.recv()
         except (EOFError, OSError):
             os._exit(0)
         if kind == "receive":
-            shipping.receive(what, arguments)
+            try:
+                shipping.receive(what, arguments)
+            except Exception:
+                broken = traceback.format_exc()
             continue
         try:
+            if broken:
+                raise WorkerError(f"what is shared cannot be read here.\n{broken}")
             answer: tuple[str, Any] = ("result", what(*arguments))
         except InputError as error:
             answer = ("refused", str(error))
