@@ -49,7 +49,8 @@ def url():
 
 
 def test_laws_and_a_threshold(url):
-    check_store(lambda: Store(url))
+    with contextlib.ExitStack() as stores:
+        check_store(lambda: stores.enter_context(Store(url)))
     problem = ss.problems.load("quadratic")
     stored = ss.threshold(problem, "random", "loss<=0.3", store=url, workers=1, ratio=2.0)
     plain = ss.threshold(problem, "random", "loss<=0.3", workers=1, ratio=2.0)

@@ -55,6 +55,12 @@ class Store(RecordStore):
             self._db = _server(url) if url is not None else self._file()
             self._sqlite = self._db.dialect.name == "sqlite"
             self._insert = sqlite.insert if self._sqlite else postgresql.insert
+            new = self._insert(TRIALS)
+            self._addition = new.on_conflict_do_update(  # built once: that takes a millisecond
+                index_elements=[TRIALS.c.key],
+                set_={"outcome": new.excluded.outcome, "record": new.excluded.record},
+                where=TRIALS.c.outcome == Outcome.FAILED.value,
+            ).returning(TRIALS.c.key)
             self._check_and_migrate()
 
     def add(self, record: TrialRecord) -> bool:
@@ -70,14 +76,8 @@ class Store(RecordStore):
             "outcome": record.outcome.value,
             "record": canonical_json(record_to_json(record)),
         }
-        new = self._insert(TRIALS).values(row)
-        done = new.on_conflict_do_update(
-            index_elements=[TRIALS.c.key],
-            set_={"outcome": new.excluded.outcome, "record": new.excluded.record},
-            where=TRIALS.c.outcome == Outcome.FAILED.value,
-        )
         with self._clear_errors("write"), self._writing():
-            return self._db.execute(done).rowcount == 1
+            return self._db.execute(self._addition, row).first() is not None
 
     def get(self, keys: Sequence[str]) -> dict[str, TrialRecord]:
         """Return the records that are there, by key."""
@@ -110,9 +110,9 @@ class Store(RecordStore):
             index_elements=[CLAIMS.c.key],
             set_={"owner": excluded.owner, "until": excluded.until, "data": excluded.data},
             where=(CLAIMS.c.until < now) | (CLAIMS.c.owner == owner),
-        )
+        ).returning(CLAIMS.c.key)
         with self._clear_errors("write"), self._writing():
-            return self._db.execute(done).rowcount == 1
+            return self._db.execute(done).first() is not None
 
     def claims(self, prefix: str) -> list[Claim]:
         """Return the claims whose key begins so, in order of key; those that ran out too."""
