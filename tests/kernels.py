@@ -51,17 +51,21 @@ def missing(asked: str, has: set[str]) -> bool:
     return bool(asked and has) and not has & set(asked.split("|"))
 
 
-def run(name: str, value: str, arguments: list[str]) -> tuple[bool, str]:
-    """Run pytest under one setting; whether it passed, and its closing line."""
+def environment(name: str, value: str) -> dict[str, str]:
+    """The environment of a setting."""
     env = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} | os.environ | {name: value}
-    if name == "OMP_NUM_THREADS":
-        env["MKL_NUM_THREADS"] = value
-    seen = subprocess.run(
-        [sys.executable, "-c", _SEEN], env=env, capture_output=True, text=True, check=False
-    )
-    print(f"== {name}={value}: {seen.stdout.strip() or seen.stderr.strip()}", flush=True)
-    if seen.returncode:
-        return False, "NumPy, SciPy or PyTorch do not load"
+    return env | {"MKL_NUM_THREADS": value} if name == "OMP_NUM_THREADS" else env
+
+
+def loaded(env: dict[str, str]) -> str:
+    """Which kernels NumPy, SciPy and PyTorch load there, and how many threads; "" if they fail."""
+    command = [sys.executable, "-c", _SEEN]
+    seen = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    return seen.stdout.strip() if seen.returncode == 0 else ""
+
+
+def run(env: dict[str, str], arguments: list[str]) -> tuple[bool, str]:
+    """Run pytest in an environment; whether it passed, and its closing line."""
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", *arguments],
         env=env,
@@ -84,7 +88,9 @@ def main() -> int:
     parser.add_argument("--only", default="", help="settings with this text in their name")
     parser.add_argument("arguments", nargs="*", default=[], help="of pytest, after --")
     options = parser.parse_args()
-    has, rows = instructions(), []
+    has = instructions()
+    rows: list[tuple[str, str, str]] = []
+    done: dict[str, tuple[str, str]] = {}
     for name, value, asked in SETTINGS:
         setting = f"{name}={value}"
         if options.only not in setting:
@@ -92,10 +98,18 @@ def main() -> int:
         if missing(asked, has):
             rows.append((setting, "not run", f"this processor lacks {asked}"))
             continue
+        env = environment(name, value)
+        kernels = loaded(env)
+        print(f"== {setting}: {kernels or 'NumPy, SciPy or PyTorch do not load'}", flush=True)
+        if kernels in done:
+            other, verdict = done[kernels]
+            rows.append((setting, verdict, f"the same kernels as {other}"))
+            continue
         start = time.perf_counter()
-        passed, closing = run(name, value, options.arguments)
-        seconds = time.perf_counter() - start
-        rows.append((setting, "passed" if passed else "FAILED", f"{closing} [{seconds:.0f} s]"))
+        passed, closing = run(env, options.arguments) if kernels else (False, "not run")
+        verdict = "passed" if passed else "FAILED"
+        done[kernels] = setting, verdict
+        rows.append((setting, verdict, f"{closing} [{time.perf_counter() - start:.0f} s]"))
     for setting, verdict, said in rows:
         print(f"{setting:32} {verdict:8} {said}")
     return any(verdict == "FAILED" for _, verdict, _ in rows)

@@ -278,3 +278,23 @@ def test_losses_below_zero_have_goals():
     (trial,) = run(problem, RandomAffine(), dims=[14], repeats=1, spec=spec, seed=0)
     assert trial.best_train_loss <= -1.0
     assert trial.outcome == "stopped"
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda out, t: nn.functional.cross_entropy(out.reshape(-1, 3), t.reshape(-1)),
+        lambda out, t: nn.functional.cross_entropy(out.transpose(1, 2), t),
+    ],
+    ids=["rows of tokens", "transposed"],
+)
+def test_a_loss_of_ones_own_gets_the_tokens_outputs_as_they_are(loss):
+    x, y = torch.arange(24).reshape(6, 4).sin()[..., None], torch.arange(24).reshape(6, 4) % 3
+    problem = Problem(lambda: nn.Linear(1, 3), train=(x, y), loss=loss, name="tokens")
+    w = problem.init(0)
+    weight, bias = w[:3, None], w[3:]
+    expected = nn.functional.cross_entropy((x @ weight.T + bias).reshape(-1, 3), y.reshape(-1))
+    assert problem.evaluate(w).loss == pytest.approx(float(expected), rel=1e-5)
+    assert problem.evaluate(w).accuracy == pytest.approx(
+        float(((x @ weight.T + bias).argmax(-1) == y).float().mean())
+    )

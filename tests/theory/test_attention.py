@@ -180,9 +180,7 @@ def test_linearize(case):
     loss = float(cross_entropy(expected, Y))
     assert linear.evaluate(there).loss == pytest.approx(loss, rel=1e-5)
     many = torch.stack([there, w])
-    losses, gradients = linear.grads(
-        many, [t[torch.arange(N).expand(2, N)] for t in problem.batch()]
-    )
+    losses, gradients = linear.grads(many, problem.batch(torch.arange(N).expand(2, N)))
     assert float(losses[0]) == pytest.approx(loss, rel=1e-5)
     expected = plain.pull(w, lambda z: cross_entropy(z, Y))  # at w the two are tangent
     torch.testing.assert_close(gradients[1], expected, atol=1e-8, rtol=1e-6)

@@ -99,6 +99,7 @@ def command(
             )
         ),
         ("measured", None if measured is None else f"{_band(measured)}  {_training(measured)}"),
+        ("", measured.remark or None if measured is not None else None),
         ("figure", ", ".join(map(str, drawn)) or None),
     )
 

@@ -24,11 +24,13 @@ class Labels:
         classes: their number; 0: the targets are no class labels, and accuracy is NaN.
         axis: of the outputs, along which the classes lie: 1 or -1.
         ignored: the label of what does not count.
+        moved: whether the loss wants the classes at axis 1, where the outputs have them last.
     """
 
     classes: int = 0
     axis: int = 1
     ignored: int = IGNORED
+    moved: bool = False
 
     def hits(self, outputs: Any, labels: Any) -> torch.Tensor:
         """Return how many labels have the largest output, shape (); 0 without classes."""
@@ -42,8 +44,9 @@ class Labels:
         return int((labels != self.ignored).sum()) if self.classes else 0
 
     def loss(self, function: OutputLoss) -> OutputLoss:
-        """Return cross-entropy for outputs whose classes lie along `axis`."""
-        if self.axis == 1:
+        """Return the loss of the module's outputs: cross-entropy with the classes where PyTorch
+        looks for them; a loss of the user's own gets the outputs as they are."""
+        if not self.moved:
             return function
         return lambda outputs, targets: function(outputs.movedim(-1, 1), targets)
 
@@ -98,7 +101,15 @@ def labels_of(
     if own and classes == 1:
         return Labels()
     _check_range(split, labels, classes, ignored)
-    return Labels(classes, axis, ignored)
+    return Labels(classes, axis, ignored, moved=axis == -1 and _wants_classes_second(loss))
+
+
+def _wants_classes_second(loss: Any) -> bool:
+    if isinstance(loss, functools.partial):
+        return _wants_classes_second(loss.func)
+    if type(loss) in (nn.CrossEntropyLoss, nn.NLLLoss):
+        return True
+    return loss in ("cross_entropy", nn.functional.cross_entropy, nn.functional.nll_loss)
 
 
 def ignored_label(loss: Any) -> int:

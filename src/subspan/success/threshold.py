@@ -133,7 +133,7 @@ def threshold(
                 if record.outcome is not Outcome.FAILED:  # which tells nothing about d
                     design.tell(record.dim, record.meets(wanted) is True)
             records.extend(done)
-        if may_need_none(design.counts, delta):
+        if design.counts and may_need_none(design.counts, delta):
             plan = [(0, len(records) + i) for i in range(width)]
             records.extend(trials.run(way, plan, spec=chosen, seed=seed))
     fitted = estimate_from_counts(
