@@ -35,14 +35,8 @@ def check_module(module: nn.Module) -> None:
             got=type(module).__name__,
             remedy="Attach first, then call torch.compile.",
         )
+    refuse_scripted(module)
     for name, part in module.named_modules():
-        if isinstance(part, torch.jit.ScriptModule):
-            raise invalid(
-                name,
-                expected="modules that are not scripted or traced",
-                got=f"one that is ({part.original_name})",
-                remedy="Attach to the module before scripting or tracing parts of it.",
-            )
         for key, value in own_parameters(part).items():
             if isinstance(value, nn.UninitializedParameter):
                 raise invalid(
@@ -51,6 +45,22 @@ def check_module(module: nn.Module) -> None:
                     got="a lazy parameter",
                     remedy="Run one batch through the module first.",
                 )
+
+
+def refuse_scripted(module: nn.Module) -> None:
+    """Refuse a module with scripted or traced parts, whose weights cannot be replaced.
+
+    Raises:
+        InputError: as said.
+    """
+    for name, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            raise invalid(
+                name,
+                expected="modules that are not scripted or traced",
+                got=f"one that is ({part.original_name})",
+                remedy="Use the module as it was before parts of it were scripted or traced.",
+            )
 
 
 def check_plain(module: nn.Module) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.weak import TensorWeakRef
 
 from subspan.adapters import calls
+from subspan.adapters.tables import show
 from subspan.errors import InputError
 
 HIDDEN = "_subspan_hidden"  # instance attribute: the `Hidden` of a module that owns hidden weights
@@ -109,6 +110,8 @@ class PlainParameters(MutableMapping[str, Any]):
             self._note(True)
         else:
             hidden.shown[name] = TensorWeakRef(found)
+            handle, number = self._sites[name]
+            show(handle, number, handle.theta, found)
         return found
 
     def __setitem__(self, name: str, value: Any) -> None:

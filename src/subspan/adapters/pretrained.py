@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from subspan.adapters.attach import candidate_weights
-from subspan.adapters.checks import check_plain
+from subspan.adapters.checks import check_plain, refuse_scripted
 from subspan.adapters.digests import tensors_digest
 from subspan.canonical import digest, tensor_digest
 from subspan.errors import InputError, invalid
@@ -24,6 +25,8 @@ from subspan.problems.copies import closures, duplicate
 from subspan.problems.identity import identity_of, module_identity
 from subspan.problems.losses import OutputLoss, loss_name
 from subspan.problems.module import Problem
+from subspan.problems.own import refuse_hooks
+from subspan.problems.rows import as_tensors
 from subspan.problems.selfcheck import tolerance
 from subspan.problems.structure import Tensors
 from subspan.spec import TrainSpec
@@ -75,6 +78,9 @@ def fine_tuning(
     if test is not None and (found := _fields(_inputs(test, "test"))) != fields:
         raise invalid("test", expected=f"inputs {fields}, as in train", got=found)
     check_plain(module)
+    refuse_scripted(module)
+    for parameter_name, parameter in module.named_parameters():  # a copy has none of its hooks
+        refuse_hooks(parameter_name, parameter)
     if any(map(nn.parameter.is_lazy, (*module.parameters(), *module.buffers()))):
         raise invalid(
             "module",
@@ -201,7 +207,8 @@ def _inputs(split: tuple[Any, Any], name: str) -> Tensors:
         InputError: they are none, or `attention_mask` does not fit them.
     """
     inputs = split[0]
-    if not isinstance(inputs, torch.Tensor | Mapping | tuple) or not len(inputs):
+    arrays = torch.Tensor | np.ndarray | Mapping | tuple
+    if not isinstance(inputs, arrays) or not len(inputs):
         raise invalid(
             f"{name} inputs",
             expected="a tensor or a mapping or tuple of tensors",
@@ -264,4 +271,4 @@ def _stacked(split: tuple[Any, Any]) -> list[torch.Tensor]:
     if isinstance(inputs, dict) and all(map(_is_tokens, inputs.values())):
         shapes = {t.shape for t in found}
         found = [torch.stack(found, 1)] if len(shapes) == 1 else found
-    return [*found, *structure.leaves(structure.as_tensors(targets))]
+    return [*found, *structure.leaves(as_tensors(targets, "train targets"))]

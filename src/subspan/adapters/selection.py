@@ -11,6 +11,7 @@ from torch import nn
 
 from subspan.adapters.plain import own_buffers, own_parameters
 from subspan.errors import InputError, invalid, unknown
+from subspan.problems.own import refuse_hooks
 
 
 @dataclass
@@ -115,7 +116,7 @@ def check_weight(weight: Weight) -> None:
     """Refuse a tensor that no subspace can hold.
 
     Raises:
-        InputError: it is not of real floating point, or has no values.
+        InputError: it is not of real floating point, has no values, or has a hook on its gradient.
     """
     value = weight.value
     if not value.dtype.is_floating_point:
@@ -129,3 +130,4 @@ def check_weight(weight: Weight) -> None:
             got="a tensor on the meta device",
             remedy="Load the weights first.",
         )
+    refuse_hooks(weight.name, value)

@@ -32,7 +32,7 @@ from subspan.adapters.plain import (
     own_buffers,
     taken,
 )
-from subspan.adapters.tables import one_pass
+from subspan.adapters.tables import one_pass, shown
 from subspan.errors import InputError
 
 
@@ -126,6 +126,10 @@ def _property(name: str) -> property:
                 f"{name}: expected the weight where attach put it, got another in its place. "
                 "Call handle.merge() or handle.detach() before replacing weights."
             )
+        if not torch.compiler.is_compiling():
+            known = shown(handle, number, handle.theta)
+            if known is not None:
+                return known
         return handle.weight(number, base)
 
     return property(get)

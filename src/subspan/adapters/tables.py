@@ -37,11 +37,13 @@ class Pass:
         tables: made in it under `torch.func` or forward mode, which outlive no call; by keeper,
             with the θ they are of.
         of_history: those of a θ that has a graph, with its version.
+        shown: weights that were read as parameters, weakly, with the θ they are of.
     """
 
     def __init__(self) -> None:
         self.tables: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.of_history: dict[int, tuple[torch.Tensor, int, Table]] = {}
+        self.shown: dict[tuple[int, int, bool], tuple[tuple[int, int], TensorWeakRef]] = {}
 
 
 _running: ContextVar[Pass | None] = ContextVar("subspan_pass", default=None)
@@ -61,6 +63,35 @@ def one_pass() -> Iterator[None]:
         _running.reset(token)
         this.tables.clear()
         this.of_history.clear()
+        this.shown.clear()
+
+
+def show(handle: object, number: int, theta: torch.Tensor, weight: torch.Tensor) -> None:
+    """Note that somebody has read a weight as a parameter in this pass."""
+    this = _running.get()
+    if this is not None:
+        key = (id(handle), number, torch.is_grad_enabled())
+        this.shown[key] = (_version_of(theta), TensorWeakRef(weight))
+
+
+def shown(handle: object, number: int, theta: torch.Tensor) -> torch.Tensor | None:
+    """Return the weight that `show` noted in this pass, if it is there and θ is the same.
+
+    So a forward pass finds its weights in the graph, where it asks for gradients in parameters
+    that it has listed.
+    """
+    this = _running.get()
+    if this is None or not this.shown:
+        return None
+    known = this.shown.get((id(handle), number, torch.is_grad_enabled()))
+    if known is None or known[0] != _version_of(theta):
+        return None
+    weight: torch.Tensor | None = known[1]()
+    return weight
+
+
+def _version_of(theta: torch.Tensor) -> tuple[int, int]:
+    return id(theta), -1 if theta.is_inference() else theta._version
 
 
 def _present() -> Pass | int | None:

@@ -125,7 +125,7 @@ class OwnModules:
         module = self._shaped(module, 0, "module")
         floats = [p for p in module.parameters() if p.requires_grad]
         if any(p.dtype != self.dtype or p.device.type != "cpu" for p in floats):
-            _refuse_complex(module)
+            _refuse_weights(module)
             module = cast(module, torch.device("cpu"), self.dtype)
         for part in module.modules():
             if isinstance(part, nn.modules.batchnorm._BatchNorm) and self._batch_statistics:
@@ -173,7 +173,7 @@ def trained(module: nn.Module) -> Layout:
             expected="a module with parameters to train",
             got="frozen ones alone (requires_grad=False)" if parameters else "none",
         )
-    _refuse_complex(module)
+    _refuse_weights(module)
     return layout
 
 
@@ -182,8 +182,25 @@ def parameters_of(loss: object) -> tuple[nn.Parameter, ...]:
     return tuple(loss.parameters()) if isinstance(loss, nn.Module) else ()
 
 
-def _refuse_complex(module: nn.Module) -> None:
+def refuse_hooks(name: str, weight: torch.Tensor) -> None:
+    """Refuse a weight with a hook on its gradient, which does not fire where another stands in.
+
+    Raises:
+        InputError: as said.
+    """
+    if weight._backward_hooks:
+        raise invalid(
+            name,
+            expected="weights without hooks of their own",
+            got="one with a hook on its gradient, which would not fire",
+            remedy="Remove it: handle.remove() of what register_hook returned.",
+        )
+
+
+def _refuse_weights(module: nn.Module) -> None:
     for name, p in module.named_parameters():
+        if p.requires_grad:
+            refuse_hooks(name, p)
         if p.requires_grad and p.is_complex():
             raise invalid(
                 name,

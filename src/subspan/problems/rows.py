@@ -31,7 +31,7 @@ def checked_split(data: Any, name: str, dtype: torch.dtype) -> Data:
         inputs, labels = data
     except (TypeError, ValueError) as error:
         raise invalid(name, expected="a pair (inputs, targets)", got=type(data).__name__) from error
-    x, y = _as_tensors(inputs, f"{name} inputs"), _as_tensors(labels, f"{name} targets")
+    x, y = as_tensors(inputs, f"{name} inputs"), as_tensors(labels, f"{name} targets")
     sizes = {len(t) if t.ndim else 0 for t in (*structure.leaves(x), *structure.leaves(y))}
     flat = isinstance(x, torch.Tensor) and x.ndim == 1 and not whole_numbers(x)
     if flat or len(sizes) != 1 or not min(sizes):
@@ -61,7 +61,12 @@ def checked_split(data: Any, name: str, dtype: torch.dtype) -> Data:
     return (x.movedim(-3, -1).contiguous() if image else x), y
 
 
-def _as_tensors(value: Any, name: str) -> Tensors:
+def as_tensors(value: Any, name: str) -> Tensors:
+    """Return a user's value as `Tensors`.
+
+    Raises:
+        InputError: it is no numbers.
+    """
     try:
         return structure.as_tensors(value)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -14,13 +14,22 @@ import numpy as np
 import torch
 from torch.func import grad, jvp, vjp, vmap
 
-from subspan.errors import invalid, whole
+from subspan.errors import InputError, invalid, whole
 from subspan.problems import structure
 from subspan.problems.base import AbstractProblem, Batch
 from subspan.problems.reduction import Reduction
 from subspan.streams import stream
 from subspan.theory.arrays import ArrayLike, vector
 from subspan.theory.lanczos import Operator
+from subspan.theory.plain_passes import (
+    FAILURES,
+    check_hooks,
+    check_symmetric,
+    gauss_newton_product,
+    hessian_product,
+    plain_weight_norm,
+    twice_differentiable,
+)
 
 CHUNK_ROWS = 4096
 Indices = torch.Tensor | np.ndarray | Sequence[int]
@@ -65,7 +74,11 @@ def hessian(
         result: torch.Tensor = vjp(gradient, point)[1](v)[0]
         return result
 
-    return _operator(problem, product, indices, chunk_rows)
+    def plain(batch: Batch, v: torch.Tensor) -> torch.Tensor:
+        return hessian_product(problem, point, batch, v)
+
+    check_hooks(problem, point)
+    return _operator(problem, product, plain, indices, chunk_rows)
 
 
 def gauss_newton(
@@ -104,7 +117,11 @@ def gauss_newton(
         result: torch.Tensor = pullback(vjp(inner, outputs)[1](tangent)[0])[0]
         return result
 
-    return _operator(problem, product, indices, chunk_rows)
+    def plain(batch: Batch, v: torch.Tensor) -> torch.Tensor:
+        return gauss_newton_product(network, point, batch, v)
+
+    check_hooks(problem, point)
+    return _operator(problem, product, plain, indices, chunk_rows)
 
 
 def data_chunks(
@@ -228,6 +245,7 @@ def subset_rows(problem: AbstractProblem, rows: int | None, seed: int) -> torch.
 def _operator(
     problem: AbstractProblem,
     product: Callable[[Batch, torch.Tensor], torch.Tensor],
+    plain: Callable[[Batch, torch.Tensor], torch.Tensor],
     indices: Indices | None,
     chunk_rows: int | None,
 ) -> Operator:
@@ -235,16 +253,34 @@ def _operator(
     if chunk_rows is not None:
         chunk_rows = whole("chunk_rows", chunk_rows, low=1)
 
+    checked: list[bool] = []
+
     def apply(v: torch.Tensor) -> torch.Tensor:
+        with plain_weight_norm():
+            result = take(v)
+            if not checked and bool(torch.isfinite(result).all()):
+                u = torch.cos(1.0 + torch.arange(problem.ambient_dim, device=v.device)).to(v.dtype)
+                check_symmetric(v[0], result[0], u, take(u[None])[0])
+                checked.append(True)
+            return result
+
+    def take(v: torch.Tensor) -> torch.Tensor:
         total = torch.zeros_like(v)
         for batch, share in data_chunks(problem, rows, chunk_rows):
-            if len(v) == 1:
-                total += share * product(batch, v[0])[None]
-            else:
-                block = max(1, _BLOCK_NUMBERS // (problem.ambient_dim * 8))
-                total += share * vmap(
-                    lambda u, b=batch: product(b, u), chunk_size=block, randomness="error"
-                )(v)
+            try:
+                if len(v) == 1:
+                    found = product(batch, v[0])[None]
+                else:
+                    block = max(1, _BLOCK_NUMBERS // (problem.ambient_dim * 8))
+                    found = vmap(
+                        lambda u, b=batch: product(b, u), chunk_size=block, randomness="error"
+                    )(v)
+            except (InputError, torch.OutOfMemoryError):
+                raise
+            except FAILURES:  # a module that torch.func does not take
+                with twice_differentiable():
+                    found = torch.stack([plain(batch, row) for row in v])
+            total += share * found
         return total.detach()
 
     return Operator(problem.ambient_dim, apply, problem.device, problem.dtype)

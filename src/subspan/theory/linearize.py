@@ -6,14 +6,16 @@ regime. A convex loss of linear outputs has convex sub-level sets, where the con
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any, Self
 
 import torch
 from torch.func import grad_and_value, jvp, vmap
+from torch.utils._pytree import tree_map
 
 from subspan.canonical import tensor_digest
-from subspan.errors import invalid
+from subspan.errors import InputError, invalid
 from subspan.problems import structure
 from subspan.problems.base import AbstractProblem, Batch, Evaluation
 from subspan.problems.module import Problem
@@ -22,6 +24,14 @@ from subspan.problems.structure import Tensors
 from subspan.streams import derive
 from subspan.theory.arrays import ArrayLike
 from subspan.theory.curvature import weights_of
+from subspan.theory.plain_passes import (
+    FAILURES,
+    alike,
+    plain_kernels,
+    plain_weight_norm,
+    push,
+    twice_differentiable,
+)
 
 _EVAL_ROWS = 2048
 
@@ -36,7 +46,8 @@ class LinearizedProblem(AbstractProblem):
         at: where it is linearised, finite, shape (D,).
 
     Raises:
-        InputError: `at` is something else.
+        InputError: `at` is something else, or PyTorch does not differentiate the network as this
+            needs.
     """
 
     def __init__(self, base: Problem, at: ArrayLike) -> None:
@@ -53,6 +64,8 @@ class LinearizedProblem(AbstractProblem):
             "base": base.identity,
             "at": tensor_digest(self.at.cpu().to(torch.float32)),
         }
+        self._plain = False
+        self._find_way()
 
     @property
     def reduction(self) -> Reduction:
@@ -62,7 +75,7 @@ class LinearizedProblem(AbstractProblem):
     @property
     def vectorized(self) -> bool:
         """Whether many weights run as one batched program, as for the base problem."""
-        return self._base.vectorized
+        return self._base.vectorized and not self._plain
 
     def init(self, seed: int) -> torch.Tensor:
         """Return the point of linearisation, whatever the seed: the tangent is the network's there.
@@ -75,13 +88,52 @@ class LinearizedProblem(AbstractProblem):
         """Return the base problem's rows."""
         return self._base.batch(indices, split)
 
-    def outputs(self, weights: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    def outputs(self, weights: torch.Tensor, x: Tensors) -> Any:
         """Return f(w_t) + J(w_t) (w − w_t) on inputs (n, ...)."""
-        value, tangent = jvp(lambda w: self._base.outputs(w, x), (self.at,), (weights - self.at,))[
-            :2
-        ]
-        result: torch.Tensor = value + tangent
-        return result
+        step = weights - self.at
+        with plain_weight_norm():
+            if self._plain:
+                with torch.enable_grad(), plain_kernels():
+                    w = self.at.clone().requires_grad_()
+                    value = self._base.outputs(w, x)
+                    return value.detach() + push(value, w, step)
+            value, tangent = jvp(lambda w: self._base.outputs(w, x), (self.at,), (step,))[:2]
+        return tree_map(torch.add, value, tangent)
+
+    def _find_way(self) -> None:
+        """Choose plain backward passes where `torch.func` does not take the network.
+
+        Raises:
+            InputError: neither gives the network's own gradient at the point.
+        """
+        rows = self.batch(torch.arange(min(2, self.train_size), device=self.device))
+        one = self.batch(torch.arange(min(2, self.train_size), device=self.device)[None])
+        own = self._base.grads(self.at[None], one)[1][0]
+        for self._plain in (False, True):
+            take = self._plain_gradient if self._plain else grad_and_value(self.loss)
+            try:
+                with twice_differentiable() if self._plain else contextlib.nullcontext():
+                    slope = take(self.at, rows)[0]
+            except (InputError, torch.OutOfMemoryError):
+                raise
+            except FAILURES:
+                continue
+            if alike(slope, own):
+                return
+        raise invalid(
+            "problem",
+            expected="gradients that are derivatives of the loss",
+            got="others at the point of linearisation",
+            remedy="Remove backward hooks and custom autograd functions that change them.",
+        )
+
+    def _plain_gradient(
+        self, weights: torch.Tensor, batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.enable_grad():
+            leaf = weights.detach().clone().requires_grad_()
+            loss = self.loss(leaf, batch)
+            return torch.autograd.grad(loss, leaf)[0], loss.detach()
 
     def loss_of_outputs(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the base problem's mean loss of outputs."""
@@ -98,7 +150,8 @@ class LinearizedProblem(AbstractProblem):
             return super().grads(weights, batch)
         assert batch is not None
         batches = (structure.row(batch, k) for k in range(len(weights)))
-        pairs = [grad_and_value(self.loss)(w, b) for w, b in zip(weights, batches, strict=True)]
+        take = self._plain_gradient if self._plain else grad_and_value(self.loss)
+        pairs = [take(w, b) for w, b in zip(weights, batches, strict=True)]
         return torch.stack([p[1] for p in pairs]), torch.stack([p[0] for p in pairs])
 
     @torch.no_grad()
@@ -115,6 +168,8 @@ class LinearizedProblem(AbstractProblem):
         parts = list(structure.chunks((x, y), rows))
 
         def outputs(xs: Tensors) -> Any:
+            if self._plain:
+                return joined([structure.mapped(_row, self.outputs(w, xs)) for w in weights])
             return vmap(lambda w: self.outputs(w, xs), chunk_size=None if self.vectorized else 1)(
                 weights
             )
@@ -141,6 +196,10 @@ class LinearizedProblem(AbstractProblem):
         """Return this problem on another device or in another dtype."""
         base = self._base.to(device, dtype)
         return self if base is self._base else type(self)(base, self.at)
+
+
+def _row(output: torch.Tensor) -> torch.Tensor:
+    return output.detach()[None]
 
 
 def linearize(
