@@ -91,7 +91,8 @@ def threshold(
     Raises:
         InputError: an argument is out of range, or the goal does not parse.
     """
-    check_problem(problem)
+    if not hasattr(problem, "ambient_dim"):
+        check_problem(problem)
     wanted = parse_goal(goal)  # type: ignore[arg-type]
     if isinstance(problem, AbstractProblem):
         problem.check_metric(wanted.metric)
