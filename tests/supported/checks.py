@@ -115,7 +115,7 @@ def _curvature(case: Case, weights: torch.Tensor, v: torch.Tensor) -> torch.Tens
         module, output, targets = _plain_output(case, weights)
         slope = _pull(case.plain_loss(output, targets), module, create_graph=True)
         return _pull((slope * v).sum(), module)
-    h = 1e-3 if case.rounds else _H
+    h = 1e-4 if case.rounds else _H
     ahead, behind = (
         plain.value_at(case, weights + s * v, torch.float64, batch_statistics=True).gradient
         for s in (h, -h)

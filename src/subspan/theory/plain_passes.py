@@ -22,6 +22,8 @@ from subspan.problems.base import AbstractProblem, Batch
 
 # What PyTorch raises where a transform or a derivative is missing.
 FAILURES = (RuntimeError, TypeError, AttributeError, LookupError, ValueError)
+_STEP = 1e-5  # of central differences, relative
+_ROUGH = 1e-2  # of the largest number: rounding of differences, and no derivative that is wrong
 _SAME = 1e-3  # of the largest number: rounding in float32, and no hook that changes a gradient
 
 
@@ -97,6 +99,33 @@ def gauss_newton_product(
         return _pull(outputs, w, _pull(slope, z, moved))
 
 
+def check_differences(problem: AbstractProblem, point: torch.Tensor) -> None:
+    """Refuse a problem whose H v by two backward passes is not the difference of its gradients.
+
+    A custom autograd function may have a right first derivative and a wrong second one. Compared in
+    float64, on two rows.
+
+    Raises:
+        InputError: as said.
+    """
+    with twice_differentiable():
+        exact = problem.to(dtype=torch.float64)
+        w = point.to(torch.float64)
+        rows = torch.arange(min(2, problem.train_size), device=problem.device)
+        v = torch.sin(1.0 + torch.arange(len(w), device=w.device, dtype=w.dtype))
+        found = hessian_product(exact, w, exact.batch(rows), v)
+        h = _STEP * float(1 + w.norm()) / float(v.norm())
+        both = torch.stack([w + h * v, w - h * v])
+        gradients = exact.grads(both, exact.batch(rows.expand(2, -1)))[1]
+    if not alike(found, (gradients[0] - gradients[1]) / (2 * h), _ROUGH):
+        raise invalid(
+            "problem",
+            expected="a loss whose second derivatives PyTorch knows",
+            got="others than the differences of its gradients, as of a custom autograd function",
+            remedy="Use plain operations in its place.",
+        )
+
+
 def push(outputs: torch.Tensor, w: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """Return J v for outputs that were computed from weights w (D,); differentiable in v."""
     u = torch.zeros_like(outputs, requires_grad=True)
@@ -132,26 +161,10 @@ def check_hooks(problem: Any, point: torch.Tensor) -> None:
         )
 
 
-def alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+def alike(one: torch.Tensor, other: torch.Tensor, share: float = _SAME) -> bool:
     """Return whether two tensors are the same but for rounding."""
     largest = torch.maximum(one.abs().max(), other.abs().max())
-    return bool((one - other).abs().max() <= _SAME * largest)
-
-
-def check_symmetric(v: torch.Tensor, hv: torch.Tensor, u: torch.Tensor, hu: torch.Tensor) -> None:
-    """Refuse products (D,) of a matrix that is not symmetric: no second derivatives of a loss.
-
-    Raises:
-        InputError: as said.
-    """
-    off = float((u @ hv - v @ hu).abs())
-    if off > _SAME * float(u.norm() * hv.norm() + v.norm() * hu.norm()):
-        raise invalid(
-            "problem",
-            expected="a loss whose second derivatives are symmetric",
-            got="others, as of a custom autograd function with a wrong derivative",
-            remedy="Use plain operations in their place.",
-        )
+    return bool((one - other).abs().max() <= share * largest)
 
 
 def _packed(batch: Any) -> Any:
