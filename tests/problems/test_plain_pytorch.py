@@ -347,6 +347,34 @@ def test_lazy_layers_take_their_shape_from_the_data():
     assert_equals_plain(problem, eager)
 
 
+def test_a_lazy_batch_norm():
+    def make(lazy=True):
+        norm = nn.LazyBatchNorm1d() if lazy else nn.BatchNorm1d(5)
+        return nn.Sequential(nn.LazyLinear(5) if lazy else nn.Linear(6, 5), norm, nn.Linear(5, 3))
+
+    assert_equals_plain(Problem(make, (X, Y)), lambda: make(lazy=False), train=True)
+
+
+class Slope(nn.Module):
+    """Asks its inputs for gradients, as physics-informed networks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def forward(self, x):
+        with torch.enable_grad():
+            x.requires_grad_(True)
+            return torch.autograd.grad(self.body(x).sum(), x, create_graph=True)[0][:, :3]
+
+
+def test_inputs_that_a_module_asks_for_gradients():
+    x = X.clone()
+    problem = Problem(Slope, (x, Y))
+    assert_equals_plain(problem, lambda: Slope())
+    assert not x.requires_grad and x.grad is None
+
+
 def test_users_tensors_are_left_alone():
     """An embedding made from the user's vectors shares their memory."""
     vectors = torch.randn(9, 5, generator=torch.Generator().manual_seed(0))

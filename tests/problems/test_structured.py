@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -88,6 +89,11 @@ def test_several_inputs(inputs, vectorize):
     assert run(problem, RandomAffine(), dims=[5], repeats=1, spec=strong, seed=0)
 
 
+def test_a_problem_says_how_many_rows_it_has():
+    problem = Problem(TwoInputs, ({"first": X, "second": Z}, Y))
+    assert repr(problem) == "<Problem problem: D = 78, 20 train rows, cpu>"
+
+
 def test_theory_takes_several_inputs():
     problem = Problem(TwoInputs, ((X, Z), Y)).to(dtype=torch.float64)
     w = problem.init(0)
@@ -157,6 +163,32 @@ def test_a_loss_of_ones_own_gets_all_of_the_output():
     problem = Problem(make, (X, Y), loss=loss)
     assert_equals_plain(problem, make, loss)
     assert np.isnan(problem.evaluate(problem.init(0)).accuracy)
+
+
+@dataclass
+class Record:
+    scores: torch.Tensor
+    nothing: None = None
+
+
+class Named(NamedTuple):
+    scores: torch.Tensor
+    squares: torch.Tensor
+
+
+RECORDS = {"dataclass": Record, "named tuple": lambda out: Named(out, out.square())}
+
+
+@pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS)
+def test_records_are_evaluated_in_parts_as_they_are(record):
+    def make():
+        return Returns(record)
+
+    def loss(out, y):  # its parts do not add up
+        return cross_entropy(out.scores, y, weight=torch.tensor([1.0, 9.0, 3.0]).to(out.scores))
+
+    problem = Problem(make, (X, Y.sort().values), loss=loss, eval_rows=8)
+    assert_equals_plain(problem, make, loss)
 
 
 def test_a_tuple_in_training_mode_only():

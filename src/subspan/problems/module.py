@@ -187,7 +187,8 @@ class Problem(AbstractProblem):
         return self._batchable
 
     def __repr__(self) -> str:
-        rows = ", ".join(f"{len(x):,} {name}" for name, (x, _) in self._splits.items())
+        counts = {name: structure.row_count(y) for name, (_, y) in self._splits.items()}
+        rows = ", ".join(f"{count:,} {name}" for name, count in counts.items())
         return f"<Problem {self.name}: D = {self.ambient_dim:,}, {rows} rows, {self.device}>"
 
     @property
@@ -328,7 +329,7 @@ class Problem(AbstractProblem):
         if not self.vectorized:
             return structure.mapped(lambda t: t[None], self.outputs(weights[0], x))
         with batched(lambda: self.outputs(weights[0], x)):
-            return torch.func.vmap(self.outputs)(weights, structure.expanded(x, len(weights)))
+            return structure.vmapped(self.outputs)(weights, structure.expanded(x, len(weights)))
 
     def _evaluate_rows(
         self, weights: torch.Tensor, x: Tensors, y: Tensors

@@ -159,8 +159,7 @@ class Stateless:
 
     def _swapped(self, tensors: dict[str, torch.Tensor], x: Tensors) -> Any:
         given = {place: tensors[name] for place, name in self._places.items()}
-        if self.clone_inputs:
-            x = structure.mapped(torch.clone, x)
+        x = self._apart(x)
         args, kwargs = structure.positional(x), structure.named(x)
         with _cleared(self.module, self.leftovers):
             # Each place once: tied weights stand in `given` under all their names.
@@ -168,9 +167,11 @@ class Stateless:
             return self.select(out)
 
     def _call(self, module: nn.Module, x: Tensors) -> Any:
-        if self.clone_inputs:
-            x = structure.mapped(torch.clone, x)
-        return self.select(structure.call(module, x))
+        return self.select(structure.call(module, self._apart(x)))
+
+    def _apart(self, x: Tensors) -> Tensors:
+        """Return inputs that a module may write into, or ask gradients of: none of it stays."""
+        return structure.mapped(lambda t: t.clone() if self.clone_inputs else t.detach(), x)
 
     @torch.no_grad()
     def write(self, weights: torch.Tensor) -> None:
