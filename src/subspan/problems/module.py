@@ -35,7 +35,7 @@ from subspan.problems.own import OwnModules, parameters_of, trained
 from subspan.problems.padding import check_held, held_rows, padding_rows
 from subspan.problems.reduction import Reduction, find, joined
 from subspan.problems.rows import Data, checked_split, first_rows, telling_rows
-from subspan.problems.selfcheck import batchable, choose, writes_into
+from subspan.problems.selfcheck import batchable, choose, refuse_late, writes_into
 from subspan.problems.stateless import Stateless
 from subspan.problems.structure import Tensors
 from subspan.problems.traced import TracedGrads
@@ -164,6 +164,8 @@ class Problem(AbstractProblem):
         self.identity = identity or self._own_identity(loss, eval_rows, known)
         if identity is None:
             self.identity |= self._later_identity(outputs)
+        self._stateless.forget()
+        self._nan_is_plain = False
 
     def _self_check(self, reference: nn.Module) -> torch.Tensor:
         """Choose how the module gets its weights; return those at which that was tried."""
@@ -271,9 +273,25 @@ class Problem(AbstractProblem):
         """Return losses (K,) and gradients (K, D) of weights (K, D), a batch for each row."""
         assert batch is not None
         if not self.vectorized:
-            return self._one_by_one(weights, batch)
-        with batched(lambda: self._one_by_one(weights[:1], batch)):
-            return self._traced(weights, batch)
+            losses, gradients = self._one_by_one(weights, batch)
+        else:
+            with batched(lambda: self._one_by_one(weights[:1], batch)):
+                losses, gradients = self._traced(weights, batch)
+        if bool(gradients.sum().isnan()):
+            self._refuse_late(weights, batch, gradients)
+        return losses, gradients
+
+    def _refuse_late(self, weights: torch.Tensor, batch: Data, gradients: torch.Tensor) -> None:
+        """Hold the first gradient that is NaN at finite weights against plain PyTorch's, once."""
+        found = (gradients.isnan().any(1) & weights.isfinite().all(1)).nonzero()
+        if self._nan_is_plain or self._stateless.way != "swapped" or not len(found):
+            return
+        k = int(found[0, 0])
+        x, y = structure.row(batch, k)
+        own = self._stateless.to(self.device, self.dtype, self._made.again(self.module))
+        plain = dataclasses.replace(own, way="written")
+        refuse_late(plain, weights[k], x, lambda out: self._loss_of_outputs(out, y))
+        self._nan_is_plain = True
 
     def _one_by_one(self, weights: torch.Tensor, batch: Data) -> tuple[torch.Tensor, torch.Tensor]:
         losses, gradients = [], []
