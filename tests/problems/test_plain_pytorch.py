@@ -416,7 +416,8 @@ def test_inputs_that_a_module_asks_for_gradients():
     x = X.clone()
     problem = Problem(Slope, (x, Y))
     assert_equals_plain(problem, lambda: Slope())
-    assert not x.requires_grad and x.grad is None
+    assert not x.requires_grad
+    assert x.grad is None
 
 
 def test_users_tensors_are_left_alone():

@@ -191,6 +191,36 @@ def test_records_are_evaluated_in_parts_as_they_are(record):
     assert_equals_plain(problem, make, loss)
 
 
+LINEAR = {
+    "tuple": (lambda out: (out, 2 * out), lambda out: out[0] + out[1]),
+    "mapping": (lambda out: {"a": out, "b": None}, lambda out: 3 * out["a"]),
+    "dataclass": (Record, lambda out: 3 * out.scores),
+    "named tuple": (lambda out: Named(out, 2 * out), lambda out: out.scores + out.squares),
+}
+
+
+@pytest.mark.parametrize(("structure", "scores"), LINEAR.values(), ids=LINEAR)
+def test_theory_of_outputs_that_are_structures(structure, scores):
+    """A linear network is its own tangent, and its Gauss–Newton matrix the Hessian."""
+    problem = Problem(
+        lambda: Returns(structure), (X, Y), loss=lambda out, y: cross_entropy(scores(out), y)
+    ).to(dtype=torch.float64)
+    w, v = problem.init(0), problem.init(1)
+    z = X.double() @ (w + v)[:18].view(3, 6).T + (w + v)[18:]
+    tangent = linearize(problem, w)
+    expected = float(cross_entropy(3 * z, Y))
+    assert tangent.evaluate(w + v).loss == pytest.approx(expected, rel=1e-9)
+    both = tangent.evaluate_many(torch.stack([w, w + v]))
+    assert both[1].loss == pytest.approx(expected, rel=1e-9)
+
+    def plain(at):
+        return cross_entropy(3 * (X.double() @ at[:18].view(3, 6).T + at[18:]), Y)
+
+    curved = torch.autograd.functional.hvp(plain, w, v)[1]
+    torch.testing.assert_close(gauss_newton(problem, w)(v), curved)
+    torch.testing.assert_close(hessian(problem, w)(v), curved)
+
+
 def test_a_tuple_in_training_mode_only():
     def make():
         return Returns(lambda out: (out, out), training_only=True)

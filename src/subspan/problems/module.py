@@ -90,7 +90,8 @@ class Problem(AbstractProblem):
             be told from others, such as a generator.
         outputs: returns what counts of the module's output; None: its `logits` where it has them,
             else all of it, which must be a tensor unless the loss is a function.
-        batch_statistics: False: BatchNorm's running statistics stand, as in `fine_tuning`.
+        batch_statistics: False: BatchNorm's running statistics stand, as in `fine_tuning`, and so
+            do other buffers that change in training mode.
 
     Raises:
         InputError: data are NaN, of unequal length, or do not fit the module; labels are out of
@@ -141,7 +142,9 @@ class Problem(AbstractProblem):
         self.module, self.layout = module, trained(module)
         self.ambient_dim = self.layout.ambient_dim
         select, function = outputs or logits, LOSSES[loss] if isinstance(loss, str) else loss
-        self._labels = check_fit(module, select, loss, function, whole)
+        self._labels = check_fit(
+            module, select, loss, function, whole, evaluation=not batch_statistics
+        )
         self._loss, self._function = loss, function
         self._loss_of_outputs = self._labels.loss(function)
         self.train_size = structure.row_count(self._splits["train"][1])

@@ -87,9 +87,7 @@ def choose(
     ) from error
 
 
-def refuse_late(
-    plain: Stateless, weights: torch.Tensor, x: Tensors, of_outputs: OfOutputs
-) -> None:
+def refuse_late(plain: Stateless, weights: torch.Tensor, x: Tensors, of_outputs: OfOutputs) -> None:
     """Refuse a module whose gradient is NaN where plain PyTorch's is not.
 
     Args:

@@ -73,16 +73,22 @@ def vmapped(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """Return `torch.func.vmap` of a function that may return structures of any kind."""
 
     def many(*arguments: Any) -> Any:
-        found: list[Any] = []
-
-        def tensors(*one: Any) -> tuple[torch.Tensor, ...]:
-            found.append(function(*one))
-            return tuple(leaves(found[-1]))
-
-        result = torch.func.vmap(tensors, **options)(*arguments)
-        return rebuilt(found[-1], iter(result))
+        tensors, closed = opened(function)
+        return closed(torch.func.vmap(tensors, **options)(*arguments))
 
     return many
+
+
+def opened(function: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return a function that returns the tensors alone of what `function` returns, a tuple, and one
+    that puts such tensors where they stood in its last call."""
+    found: list[Any] = []
+
+    def tensors(*arguments: Any) -> tuple[torch.Tensor, ...]:
+        found[:] = [function(*arguments)]
+        return tuple(leaves(found[0]))
+
+    return tensors, lambda values: rebuilt(found[0], iter(values))
 
 
 def row_count(value: Tensors) -> int:

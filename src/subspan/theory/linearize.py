@@ -10,7 +10,7 @@ import math
 from typing import Any, Self
 
 import torch
-from torch.func import grad_and_value, jvp, vmap
+from torch.func import grad_and_value, jvp
 
 from subspan.canonical import tensor_digest
 from subspan.errors import invalid
@@ -75,13 +75,11 @@ class LinearizedProblem(AbstractProblem):
         """Return the base problem's rows."""
         return self._base.batch(indices, split)
 
-    def outputs(self, weights: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    def outputs(self, weights: torch.Tensor, x: Tensors) -> Any:
         """Return f(w_t) + J(w_t) (w − w_t) on inputs (n, ...)."""
-        value, tangent = jvp(lambda w: self._base.outputs(w, x), (self.at,), (weights - self.at,))[
-            :2
-        ]
-        result: torch.Tensor = value + tangent
-        return result
+        tensors, closed = structure.opened(lambda w: self._base.outputs(w, x))
+        values, tangents = jvp(tensors, (self.at,), (weights - self.at,))[:2]
+        return closed(value + tangent for value, tangent in zip(values, tangents, strict=True))
 
     def loss_of_outputs(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the base problem's mean loss of outputs."""
@@ -115,9 +113,8 @@ class LinearizedProblem(AbstractProblem):
         parts = list(structure.chunks((x, y), rows))
 
         def outputs(xs: Tensors) -> Any:
-            return vmap(lambda w: self.outputs(w, xs), chunk_size=None if self.vectorized else 1)(
-                weights
-            )
+            size = None if self.vectorized else 1
+            return structure.vmapped(lambda w: self.outputs(w, xs), chunk_size=size)(weights)
 
         adds_up = len(parts) == 1 or self.reduction.adds_up
         if not adds_up:
