@@ -221,6 +221,23 @@ def test_theory_of_outputs_that_are_structures(structure, scores):
     torch.testing.assert_close(hessian(problem, w)(v), curved)
 
 
+def test_levenberg_marquardt_takes_outputs_that_are_structures():
+    """On a linear network it finds the least squares."""
+    x = torch.randn(20, 6, generator=torch.Generator().manual_seed(0))
+    target = torch.cos(3 * x[:, :3])
+
+    def loss(out, y):
+        return mse_loss(out.scores, y)
+
+    problem = Problem(lambda: Returns(Record), (x, target), loss=loss)
+    spec = TrainSpec(optimizer="levenberg_marquardt", dtype="float64")
+    method = RandomAffine(map="orthonormal")
+    (trial,) = run(problem, method, dims=[21], repeats=1, spec=spec, seed=0)
+    rows = torch.cat([x, torch.ones(20, 1)], 1).double()
+    best = rows @ torch.linalg.pinv(rows) @ target.double()
+    assert trial.best_train_loss == pytest.approx(float(mse_loss(best, target.double())), rel=1e-6)
+
+
 def test_a_tuple_in_training_mode_only():
     def make():
         return Returns(lambda out: (out, out), training_only=True)
