@@ -95,12 +95,6 @@ def _refused(argument: str, place: str, what: str) -> InputError:
     )
 
 
-def _held_by(tensor: torch.Tensor) -> dict[str, Any]:
-    """Return what a tensor keeps besides its bits: hooks on its gradient."""
-    names = ("_backward_hooks", "_post_accumulate_grad_hooks")
-    return {name: getattr(tensor, name, None) for name in names} if tensor.is_leaf else {}
-
-
 class _Walk:
     """One walk through a value. Objects met before are numbered, so that cycles end."""
 
@@ -156,7 +150,7 @@ class _Walk:
             return ["tensor", "not initialised"]
         derived = not self.modes and value.grad_fn is not None  # of weights, as by weight_norm
         if derived or id(value) in self.hidden:
-            return ["weight", list(value.shape), *self._hooks(_held_by(value), place)]
+            return ["weight", list(value.shape), *self._hooks(user_classes.held_by(value), place)]
         try:
             return ["tensor", *user_classes.tensor_parts(value)]
         except (RuntimeError, TypeError, NotImplementedError) as error:
