@@ -51,7 +51,8 @@ def fine_tuning(
 
     D counts the parameters that ask for gradients; the others are constants. The module is copied
     and runs in evaluation mode, so without dropout and with BatchNorm's running statistics, which
-    stand: at θ = 0 the problem is the module, as `module.eval()` has it.
+    stand, as do other buffers that training changes (spectral norm's, a moving average): at
+    θ = 0 the problem is the module, as `module.eval()` has it.
 
     Args:
         module: pretrained, with its head.

@@ -36,7 +36,7 @@ from subspan.problems.own import OwnModules, parameters_of, trained
 from subspan.problems.padding import check_held, held_rows, padding_rows
 from subspan.problems.reduction import Reduction, find, joined
 from subspan.problems.rows import Data, checked_split, first_rows, telling_rows
-from subspan.problems.selfcheck import batchable, choose, writes_into
+from subspan.problems.selfcheck import batchable, choose, refuse_late, writes_into
 from subspan.problems.stateless import Stateless
 from subspan.problems.structure import Tensors
 from subspan.problems.traced import TracedGrads
@@ -91,7 +91,8 @@ class Problem(AbstractProblem):
             be told from others, such as a generator.
         outputs: returns what counts of the module's output; None: its `logits` where it has them,
             else all of it, which must be a tensor unless the loss is a function.
-        batch_statistics: False: BatchNorm's running statistics stand, as in `fine_tuning`.
+        batch_statistics: False: BatchNorm's running statistics stand, as in `fine_tuning`, and so
+            do other buffers that change in training mode.
         metrics: what every record holds beside loss and accuracy: names of registered metrics
             (`subspan.metrics.METRICS`), or functions of (outputs, targets) of a
             whole split, by name. They change nothing in training; goals may ask for them.
@@ -146,7 +147,9 @@ class Problem(AbstractProblem):
         self.module, self.layout = module, trained(module)
         self.ambient_dim = self.layout.ambient_dim
         select, function = outputs or logits, LOSSES[loss] if isinstance(loss, str) else loss
-        self._labels = check_fit(module, select, loss, function, whole)
+        self._labels = check_fit(
+            module, select, loss, function, whole, evaluation=not batch_statistics
+        )
         self._loss, self._function = loss, function
         self._loss_of_outputs = self._labels.loss(function)
         self.train_size = structure.row_count(self._splits["train"][1])
@@ -175,6 +178,9 @@ class Problem(AbstractProblem):
             self.identity |= self._later_identity(outputs)
         if self._own_metrics:
             self.identity |= {"metrics": {n: m.identity for n, m in self._own_metrics.items()}}
+        if not made.keeps:
+            self._stateless.forget()
+        self._nan_is_plain = False
 
     def _self_check(self, reference: nn.Module) -> torch.Tensor:
         """Choose how the module gets its weights; return those at which that was tried."""
@@ -198,7 +204,8 @@ class Problem(AbstractProblem):
         return self._batchable
 
     def __repr__(self) -> str:
-        rows = ", ".join(f"{len(x):,} {name}" for name, (x, _) in self._splits.items())
+        counts = {name: structure.row_count(y) for name, (_, y) in self._splits.items()}
+        rows = ", ".join(f"{count:,} {name}" for name, count in counts.items())
         return f"<Problem {self.name}: D = {self.ambient_dim:,}, {rows} rows, {self.device}>"
 
     @property
@@ -281,9 +288,25 @@ class Problem(AbstractProblem):
         """Return losses (K,) and gradients (K, D) of weights (K, D), a batch for each row."""
         assert batch is not None
         if not self.vectorized:
-            return self._one_by_one(weights, batch)
-        with batched(lambda: self._one_by_one(weights[:1], batch)):
-            return self._traced(weights, batch)
+            losses, gradients = self._one_by_one(weights, batch)
+        else:
+            with batched(lambda: self._one_by_one(weights[:1], batch)):
+                losses, gradients = self._traced(weights, batch)
+        if bool(gradients.sum().isnan()):
+            self._refuse_late(weights, batch, gradients)
+        return losses, gradients
+
+    def _refuse_late(self, weights: torch.Tensor, batch: Data, gradients: torch.Tensor) -> None:
+        """Hold the first gradient that is NaN at finite weights against plain PyTorch's, once."""
+        found = (gradients.isnan().any(1) & weights.isfinite().all(1)).nonzero()
+        if self._nan_is_plain or self._stateless.way != "swapped" or not len(found):
+            return
+        k = int(found[0, 0])
+        x, y = structure.row(batch, k)
+        own = self._stateless.to(self.device, self.dtype, self._made.again(self.module))
+        plain = dataclasses.replace(own, way="written")
+        refuse_late(plain, weights[k], x, lambda out: self._loss_of_outputs(out, y))
+        self._nan_is_plain = True
 
     def _one_by_one(self, weights: torch.Tensor, batch: Data) -> tuple[torch.Tensor, torch.Tensor]:
         losses, gradients = [], []
@@ -360,7 +383,7 @@ class Problem(AbstractProblem):
         if not self.vectorized:
             return structure.mapped(lambda t: t[None], self.outputs(weights[0], x))
         with batched(lambda: self.outputs(weights[0], x)):
-            return torch.func.vmap(self.outputs)(weights, structure.expanded(x, len(weights)))
+            return structure.vmapped(self.outputs)(weights, structure.expanded(x, len(weights)))
 
     def _evaluate_rows(
         self, weights: torch.Tensor, x: Tensors, y: Tensors

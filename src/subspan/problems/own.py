@@ -70,6 +70,8 @@ class OwnModules:
             first, second = duplicate(first), duplicate(second)
         else:
             self._kept = closures(first)
+            if not self._kept:  # the user may keep what `make_module` returned
+                first, second = duplicate(first), duplicate(second)
         if _lazy(first):
             self._rows = rows
         first, second = self._ready(first), self._ready(second)
@@ -79,6 +81,12 @@ class OwnModules:
         self.batch_norm = any(not m.track_running_stats for m in norms)
         self.running_statistics = any(m.track_running_stats for m in norms)
         return first, second
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the modules are those that `make_module` returned, which copies cannot replace:
+        functions in them keep them."""
+        return bool(self._kept)
 
     def identity(self) -> Any:
         """Return what tells the modules from others, before `two`: no pass has changed one yet."""
