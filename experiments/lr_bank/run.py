@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -105,7 +104,6 @@ def main() -> None:
     parser.add_argument("--data-dir")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    os.nice(10)
     bank = BANKS[options.name]
     problem = bank.load(options.data_dir)
     spec = bank.spec or problem.default_spec

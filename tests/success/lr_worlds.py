@@ -107,3 +107,114 @@ class BankWorld:
 def _place(grid: np.ndarray, value: float) -> tuple[int, float]:
     i = int(np.clip(np.searchsorted(grid, value) - 1, 0, len(grid) - 2))
     return i, float(np.clip((value - grid[i]) / (grid[i + 1] - grid[i]), 0, 1))
+
+
+@dataclass
+class Family:
+    """A synthetic world: z = mean(x, v) + sd(x, v)·noise, or a collapse with chance lapse(x, v).
+
+    x = log d − log d₀ and v = log ρ − ridge. `kind` names the family; some lie outside the model.
+    """
+
+    kind: str
+    seed: int
+    min_dim: int = 1
+    max_dim: int = 100_000
+
+    def __post_init__(self) -> None:
+        rng = np.random.default_rng([self.seed, FAMILIES.index(self.kind)])
+        self.max_dim = int(10 ** rng.uniform(3.3, 6))
+        edge = math.log(self.max_dim)
+        self.x0 = rng.uniform(2.0, edge - 1.0)
+        if self.kind == "near the end":
+            self.x0 = edge - rng.uniform(0.2, 0.6)
+        self.slope = math.exp(rng.uniform(math.log(0.6), math.log(2.5)))
+        self.sd = math.exp(rng.uniform(math.log(0.05), math.log(0.25)))
+        self.ridge = rng.uniform(math.log(0.15), math.log(1.2))
+        self.drift = rng.uniform(-0.4, 0.1)
+        self.rise = math.exp(rng.uniform(math.log(0.25), math.log(0.9)))
+        self.fall = math.exp(rng.uniform(math.log(0.5), math.log(4)))
+        self.noise_lr = rng.uniform(0.0, 0.4)
+        self.bend = rng.uniform(0.0, 0.5)  # how fast the curve flattens
+        if self.kind == "strong drift":
+            self.drift = -rng.uniform(0.5, 0.8)
+        if self.kind == "noise grows with lr":
+            self.noise_lr = rng.uniform(0.7, 1.0)
+        if self.kind == "steepening":
+            self.bend = -rng.uniform(0.4, 0.8)
+        self.draws = rng.uniform(size=4)
+
+    def _parts(self, log_dim: float, log_rho: float) -> tuple[float, float, float]:
+        """Return mean, sd and chance of a collapse."""
+        x = log_dim - self.x0
+        v = log_rho - self.ridge - self.drift * min(max(x, -4), 4)
+        bend = self.bend if x > 0 else -0.2 * self.bend
+        g = self.slope * (x if abs(bend) < 1e-9 else -math.expm1(min(-bend * x, 5)) / bend)
+        total = self.rise + self.fall
+        h = -math.log(
+            (self.fall * math.exp(-self.rise * v) + self.rise * math.exp(self.fall * v)) / total
+        )
+        sd = self.sd * math.exp(self.noise_lr * v)
+        lapse = 0.0
+        if self.kind == "plateau below the level":
+            g = -0.3 - 1.5 * self.draws[0] - math.log1p(math.exp(-1.5 * x))
+        elif self.kind == "two phases":
+            # A shelf of up to a decade a little below the level, or a little above it.
+            shelf = -0.6 + 1.2 * self.draws[0]
+            g = shelf + self.slope * (min(x + 0.5, 0) + max(x - 0.5 - self.draws[1], 0))
+        elif self.kind == "failure at large d":
+            g -= 1.5 * max(x - 2.0 - self.draws[0], 0) * self.slope
+        elif self.kind == "quadratic ridge":
+            h = -(0.1 + 0.3 * self.draws[0]) * v * v
+        elif self.kind == "cliff":
+            lapse = 1 / (1 + math.exp(-6 * (v - 0.5 - self.draws[0])))
+            h = -self.rise * max(-v, 0)
+        elif self.kind == "no matter the lr":
+            h = 0.0
+        elif self.kind == "lapse":
+            lapse = 0.02 + 0.05 * self.draws[0]
+        elif self.kind == "noise at small d":
+            sd *= math.exp(min(-0.4 * x, 2.0))
+        return g + max(h, -30.0), min(sd, 3.0), lapse
+
+    def draw(self, dim: int, log_rho: float, rng: np.random.Generator) -> float:
+        """Draw how far above the level a trial gets."""
+        mean, sd, lapse = self._parts(math.log(dim), log_rho)
+        if rng.random() < lapse:
+            return -4.0 + rng.random()
+        if self.kind == "heavy tails":
+            return mean + sd * float(rng.standard_t(2))
+        if self.kind == "skew":
+            return mean - sd * 0.78 * (float(rng.gumbel()) - 0.577)
+        return mean + sd * float(rng.standard_normal())
+
+    def probability(self, dim: float, log_rho: float) -> float:
+        """Return the chance that a trial meets the goal."""
+        mean, sd, lapse = self._parts(math.log(dim), log_rho)
+        if self.kind == "heavy tails":
+            r = mean / sd
+            p = 0.5 + r / (2 * math.sqrt(2 + r * r))
+        elif self.kind == "skew":
+            p = math.exp(-math.exp(-(mean / (0.78 * sd) + 0.577)))
+        else:
+            p = float(ndtr(mean / sd))
+        return (1 - lapse) * p
+
+
+FAMILIES = [
+    "the model",
+    "heavy tails",
+    "lapse",
+    "plateau below the level",
+    "two phases",
+    "failure at large d",
+    "strong drift",
+    "noise grows with lr",
+    "quadratic ridge",
+    "cliff",
+    "skew",
+    "steepening",
+    "noise at small d",
+    "no matter the lr",
+    "near the end",
+]

@@ -136,7 +136,7 @@ _PARAMETERS = (
     Parameter("drift", 0.0, 1.0, False),
     Parameter("rise", math.log(0.5), 0.5, True),  # slope of h far below the best lr
     Parameter("fall", math.log(1.5), 0.7, True),  # far above it
-    Parameter("noise", math.log(0.15), 0.6, True),
+    Parameter("noise", math.log(0.11), 0.65, True),
     Parameter("noise_lr", 0.2, 0.25, False),  # change of log noise per unit of v
     Parameter("noise_dim", 0.0, 0.15, False),  # and of t
     Parameter("lapse", math.log(0.01), 1.0, True),
@@ -202,9 +202,8 @@ class Surfaces:
     def off_ridge(self, v: np.ndarray) -> np.ndarray:
         """Return h(v) ≤ 0: −rise·|v| far below the ridge, −fall·v far above it, h(0) = 0."""
         total = self.rise + self.fall
-        return -np.logaddexp(
-            np.log(self.fall / total) - self.rise * v, np.log(self.rise / total) + self.fall * v
-        )
+        slow, steep = np.clip(-self.rise * v, -60, 60), np.clip(self.fall * v, -60, 60)
+        return -np.log((self.fall * np.exp(slow) + self.rise * np.exp(steep)) / total)
 
     def scale(self, t: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Return the scale of the noise, (N, n)."""
@@ -243,7 +242,7 @@ class Surfaces:
             v = np.clip(_V_GRID, self.prior.low - ridge, self.prior.high - ridge)
             level = (1 - self.span.delta) / (1 - self.lapse(v))
             sure = level < 1 - 1e-9
-            quantile = stdtrit(_DOF, np.where(sure, level, 0.5))
+            quantile = np.interp(level, *_quantiles())
             needed = np.where(sure, quantile * self.scale(t, v) - self.off_ridge(v), np.inf)
             at = needed.argmin(1)[:, None]
             reached = self._inverse(np.take_along_axis(needed, at, 1))
@@ -311,6 +310,14 @@ def _cumulative(r: np.ndarray) -> np.ndarray:
     angle = np.arctan(r / math.sqrt(_DOF))
     c = np.cos(angle)
     return 0.5 + (angle + np.sin(angle) * (c + 2 / 3 * c**3)) / math.pi
+
+
+@functools.cache
+def _quantiles() -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities, and Student's t quantiles at them, to interpolate in."""
+    ends = 10.0 ** np.linspace(-9, -2, 200)
+    p = np.concatenate([ends, np.linspace(0.01, 0.99, 1500)[1:-1], 1 - ends[::-1]])
+    return p, stdtrit(_DOF, p)
 
 
 @functools.lru_cache(maxsize=4)
