@@ -195,7 +195,7 @@ class Family:
             r = mean / sd
             p = 0.5 + r / (2 * math.sqrt(2 + r * r))
         elif self.kind == "skew":
-            p = math.exp(-math.exp(-(mean / (0.78 * sd) + 0.577)))
+            p = math.exp(-math.exp(min(-(mean / (0.78 * sd) + 0.577), 50.0)))
         else:
             p = float(ndtr(mean / sd))
         return (1 - lapse) * p

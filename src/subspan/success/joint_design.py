@@ -31,8 +31,8 @@ TrialOutcome = Literal["finished", "stopped", "diverged"]
 _FLAT = math.log(1.1)  # "as good as the best": d* at most a tenth higher
 _DIMS_WIDE, _DIMS_NEAR, _LRS = 17, 16, 13
 _INFORMATION_DOF = (5.0 + 3) / (5.0 + 1)  # 1 / Fisher information of t's location, per scale²
-_TRIMMED = 0.02, 0.98  # d* beyond: a few particles must not decide what is asked
-_ASKED = 512  # particles that the lookahead is averaged over
+_REACH = 2.0  # interquartile ranges: particles beyond must not decide what is asked
+_ASKED = 1024  # particles that the lookahead is averaged over
 
 
 @dataclass(frozen=True)
@@ -296,7 +296,9 @@ class JointDesign:
         every = max(1, len(belief.log_threshold) // _ASKED)
         low, high = math.log(self.span.min_dim) - 1, math.log(self.span.max_dim) + 1
         target = np.clip(belief.log_threshold, low, high)
-        target = np.clip(target, *np.quantile(target, _TRIMMED))[::every]
+        quarters = np.quantile(target, (0.25, 0.75))
+        reach = _REACH * (quarters[1] - quarters[0])
+        target = np.clip(target, quarters[0] - reach, quarters[1] + reach)[::every]
         surfaces = belief.surfaces.select(slice(None, None, every))
         t, v = surfaces.coordinates(log_dims, log_lrs)
         lapse = surfaces.lapse(v)

@@ -36,6 +36,7 @@ from subspan.success.posterior import Range
 
 PARTICLES = 1024
 _DOF = 5.0  # of the noise
+_CLIFF_SLOPE = 4.0  # how fast, in the logit of the chance of a collapse per unit of log lr
 _LAPSE_SPAN = 3.0  # a lapsed trial that says a number is spread evenly over so much of z
 _LAPSE_COLLAPSED = 0.5  # the share of lapsed trials that say none
 FAR = 2.5  # beyond ±FAR on the scale of z, how far is not looked at
@@ -140,6 +141,7 @@ _PARAMETERS = (
     Parameter("noise_lr", 0.2, 0.25, False),  # change of log noise per unit of v
     Parameter("noise_dim", 0.0, 0.15, False),  # and of t
     Parameter("lapse", math.log(0.01), 1.0, True),
+    Parameter("cliff", 2.0, 1.0, False),  # v beyond which training collapses
     Parameter("misfit", math.log(0.08), 0.5, True),
 )
 _INDEX = {p.name: i for i, p in enumerate(_PARAMETERS)}
@@ -174,7 +176,8 @@ class Surfaces:
             part["noise_lr"],
             part["noise_dim"],
         )
-        self.lapse_at_best = part["lapse"]
+        self.lapse_at_best = np.minimum(part["lapse"], 0.95)
+        self.cliff = part["cliff"]
         self.misfit = part["misfit"]
 
     def select(self, part: slice) -> Surfaces:
@@ -212,9 +215,9 @@ class Surfaces:
         )
 
     def lapse(self, v: np.ndarray) -> np.ndarray:
-        """Return the probability of a lapse, which rises above the best lr, (N, n)."""
-        odds = self.lapse_at_best * np.exp(np.clip(v, 0, 4))
-        return odds / (1 + odds)
+        """Return the probability of a lapse: small, and nearly one beyond a cliff, (N, n)."""
+        fallen = 1 / (1 + np.exp(np.clip(_CLIFF_SLOPE * (self.cliff - v), -40, 40)))
+        return self.lapse_at_best + (1 - self.lapse_at_best) * fallen
 
     def log_likelihood(self, data: _Data) -> np.ndarray:
         """Return the log likelihood of all observations, shape (N,)."""
