@@ -109,7 +109,7 @@ class RidgePrior:
         high: largest.
     """
 
-    centre: float = math.log(0.35)
+    centre: float = math.log(0.6)
     spread: float = 1.1
     drift: float = -0.15
     drift_spread: float = 0.25
@@ -130,7 +130,7 @@ class Parameter(NamedTuple):
 # show with room on both sides; `crossing` and the ridge are set by the range and the `RidgePrior`.
 _PARAMETERS = (
     Parameter("crossing", 0.0, 1.0, False),
-    Parameter("slope", math.log(1.1), 0.7, True),  # of g at the crossing
+    Parameter("slope", math.log(1.3), 0.9, True),  # of g at the crossing
     Parameter("saturation", 0.25, 0.35, False),  # how fast g flattens above it (< 0: steepens)
     Parameter("decay", 0.1, 0.3, False),  # and below it
     Parameter("ridge", 0.0, 1.0, False),
