@@ -44,8 +44,9 @@ _EPS = 1e-4  # accuracies are kept so far from 0 and 1
 _MARGIN = 3.0  # how far beyond the range, in log d, the crossing may lie
 _OUTSIDE = 0.1  # prior mass of a crossing below the range, and above it
 _TINY = 1e-300
-_MOVES = 4  # of every particle at each temperature
-_FINAL_MOVES = 12
+_CROSSOVER = np.array([0.1, 0.3, 1.0])  # shares of the coordinates that move together
+_MOVES = 8  # of every particle at each temperature
+_FINAL_MOVES = 24
 _KEEP = 0.5  # effective share of particles after a rise of temperature
 
 Censoring = Literal["none", "at least", "at most"]
@@ -446,10 +447,13 @@ def _move(raw, value, heat, likelihood, rng):  # type: ignore[no-untyped-def]
     for mine, others in ((order[:half], order[half:]), (order[half:], order[:half])):
         size, dims = len(mine), raw.shape[1]
         one, two = (rng.integers(len(others), size=size) for _ in range(2))
-        width = 2.38 / math.sqrt(2 * dims) * np.exp(rng.normal(0, 0.5, (size, 1)))
+        # A random part of the coordinates at a time (Vrugt et al., 2009, "DREAM").
+        part = rng.random((size, dims)) < rng.choice(_CROSSOVER, (size, 1))
+        part[np.arange(size), rng.integers(dims, size=size)] = True
+        width = 2.38 / np.sqrt(2 * part.sum(1, keepdims=True)) * rng.uniform(0.3, 1.1, (size, 1))
         width[rng.random((size, 1)) < 0.1] = 1.0
-        proposal = raw[mine] + width * (raw[others[one]] - raw[others[two]])
-        proposal += rng.normal(0, 1e-2, proposal.shape)
+        shift = width * (raw[others[one]] - raw[others[two]]) + rng.normal(0, 1e-2, part.shape)
+        proposal = raw[mine] + part * shift
         new = likelihood(proposal)
         gain = heat * (new - value[mine])
         gain += 0.5 * ((raw[mine] ** 2).sum(1) - (proposal**2).sum(1))
