@@ -57,7 +57,8 @@ class BankWorld:
 
     def __post_init__(self) -> None:
         with np.load(self.folder / f"{self.name}.npz") as bank:
-            best = np.array(bank[self.metric][..., -1], float)
+            curves = np.array(bank[self.metric], float)
+            best = curves[..., -1]
             dims, rhos = bank["dims"], bank["rhos"]
         if self.metric == "loss":
             z = math.log(self.level) - np.log(np.nan_to_num(best, nan=1e3))
@@ -65,6 +66,7 @@ class BankWorld:
             best = np.clip(np.nan_to_num(best, nan=0.0), 1e-4, 1 - 1e-4)
             z = np.log(best / (1 - best)) - math.log(self.level / (1 - self.level))
         z = np.clip(z, -4, 4)
+        self.curves = curves
         self.x, self.u = np.log(dims), np.log(rhos)
         self.mean = z.mean(2)
         count = z.shape[2]
@@ -92,6 +94,14 @@ class BankWorld:
         residual = rng.choice(self.residual[i, k])
         wide = _BANDWIDTH / math.sqrt(1 + _BANDWIDTH**2) * self.sd[i, k]
         return float(mean + residual + wide * rng.standard_normal())
+
+    def share(self, dim: int, log_rho: float, enough: float) -> float:
+        """Return the share of a training after which the trials of the nearest cell had enough."""
+        i, k = (int(np.abs(g - p).argmin()) for g, p in ((self.x, math.log(dim)), (self.u, log_rho)))
+        curves = self.curves[i, k]
+        met = curves <= enough if self.metric == "loss" else curves >= enough
+        steps = np.where(met.any(1), met.argmax(1) + 1, curves.shape[1])
+        return float(steps.mean() / curves.shape[1])
 
     def probability(self, dim: float, log_rho: float) -> float:
         """Return the chance that a trial meets the goal."""

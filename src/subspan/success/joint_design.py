@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
+from scipy.stats import binom
 
 from subspan.errors import check_confidence, invalid
-from subspan.success.posterior import Range
+from subspan.success.posterior import Count, Range, posterior
 from subspan.success.surface_model import (
     FAR,
     Observation,
@@ -28,7 +29,10 @@ from subspan.success.surface_model import (
 )
 
 TrialOutcome = Literal["finished", "stopped", "diverged"]
+ENOUGH = 1.0  # on the scale of the surface
 _FLAT = math.log(1.1)  # "as good as the best": d* at most a tenth higher
+_DOUBT = 0.01  # counts less likely than this contradict the surface
+_FEWEST = 5  # trials before any verdict
 _DIMS_WIDE, _DIMS_NEAR, _LRS = 17, 16, 13
 _INFORMATION_DOF = (5.0 + 3) / (5.0 + 1)  # 1 / Fisher information of t's location, per scale²
 _REACH = 2.0  # interquartile ranges: particles beyond must not decide what is asked
@@ -101,12 +105,14 @@ class JointEstimate:
         low: lower end of the interval.
         high: upper end; None where unbounded.
         confidence: of the interval.
-        status: `"ok"`, `"below range"`, `"above range"` or `"not converged"`.
+        status: `"ok"`, `"below range"`, `"above range"`, `"not monotone"` or `"not converged"`.
         trials: number of trials told.
         trainings: what they cost, in full trainings.
         lr: the best learning rate at `value` (at max_dim above the range).
         lr_low: the smallest lr at which d* is expected at most a tenth higher.
         lr_high: the largest.
+        lr_at_edge: the end of the learning rates searched that the best lies at, if any: beyond
+            it d* may be smaller.
     """
 
     value: int | None
@@ -119,6 +125,7 @@ class JointEstimate:
     lr: float
     lr_low: float
     lr_high: float
+    lr_at_edge: Literal["low", "high"] | None = None
 
     def __str__(self) -> str:
         value = "?" if self.value is None else f"{self.value:,}"
@@ -179,6 +186,11 @@ class JointDesign:
         return len(self._told)
 
     @property
+    def enough(self) -> float:
+        """The metric's value at which a trial may be stopped: how far beyond tells little more."""
+        return self.scale.value_at(ENOUGH)
+
+    @property
     def posterior(self) -> SurfacePosterior:
         """The posterior given all that has been told."""
         if self._posterior is None:
@@ -220,30 +232,88 @@ class JointDesign:
         self._posterior = None
 
     def estimate(self) -> JointEstimate:
-        """Return d* with interval, status, cost and the learning rate that serves the goal best."""
+        """Return d* with interval, status, cost and the learning rate that serves the goal best.
+
+        The plain success counts of the trials near the best learning rate must agree: where their
+        own interval lies beside the surface's, the two are joined and the status is
+        `"not converged"`; where they fail above d* more often than δ allows, it is `"not monotone"`.
+        """
         belief, span = self.posterior, self.span
         tail = (1 - self.confidence) / 2
         low, value, high = (belief.quantile(q) for q in (tail, 0.5, 1 - tail))
-        if belief.below >= self.confidence:
-            found = span.min_dim, 1, span.min_dim, "below range"
+        status = "ok"
+        counted = posterior(self.near_counts(), span)
+        plain = [counted.quantile(q) for q in (_DOUBT / 2, 1 - _DOUBT / 2)]
+        if plain[1] < low or plain[0] > high:
+            low, high, status = min(low, plain[0]), max(high, plain[1]), "not converged"
+        elif belief.below >= self.confidence:
+            low, value, high, status = 1, span.min_dim, span.min_dim, "below range"
         elif belief.above >= self.confidence:
-            found = None, span.max_dim, None, "above range"
-        else:
-            open_low = belief.below > tail and span.min_dim > 1
-            bottom = 1 if open_low else math.ceil(min(low, span.max_dim))
-            top = None if math.isinf(high) else math.ceil(high)
+            low, value, high, status = span.max_dim, math.inf, math.inf, "above range"
+        elif belief.below > tail and span.min_dim > 1:
+            low, status = 1, "not converged"
+        bottom = math.ceil(min(low, span.max_dim) - 1e-9)
+        middle, top = (None if math.isinf(x) else math.ceil(x - 1e-9) for x in (value, high))
+        if status == "ok":
             wide = top is None or (top > bottom * self.ratio and top > bottom + 1)
-            status = "not converged" if open_low or wide else "ok"
-            middle = None if math.isinf(value) else math.ceil(value)
-            found = middle, bottom, top, status
-        dim = span.max_dim if found[0] is None else found[0]
+            status = "not converged" if wide else "ok"
+            if top is not None and self._fails_above(top):
+                status = "not monotone"
+        best, least, most = self._best_lr(span.max_dim if middle is None else middle)
         return JointEstimate(
-            *found[:3], self.confidence, found[3], self.trials, self._cost, *self._best_lr(dim)
+            value=middle,
+            low=bottom,
+            high=top,
+            confidence=self.confidence,
+            status=status,
+            trials=self.trials,
+            trainings=self._cost,
+            lr=best,
+            lr_low=least,
+            lr_high=most,
+            lr_at_edge=self._lr_at_edge(),
         )
+
+    def near_counts(self) -> list[Count]:
+        """Return successes and trials per dim at learning rates that cost next to nothing."""
+        if not self._told:
+            return []
+        table: dict[int, list[int]] = {}
+        places = np.array([row[:2] for row in self._told])
+        surfaces = self.posterior.surfaces
+        v = surfaces.coordinates(places[:, 0], places[:, 1])[1]
+        best = surfaces.off_ridge(self.posterior.best_v[:, None])
+        lost = np.median((best - surfaces.off_ridge(v)) / surfaces.slope, axis=0)
+        for row, cost in zip(self._told, lost, strict=True):
+            if cost <= _FLAT:
+                won = row.z >= 0 and row.censoring != "at most"
+                cell = table.setdefault(round(math.exp(row.log_dim)), [0, 0])
+                cell[0] += won
+                cell[1] += 1
+        return [Count(dim, *table[dim]) for dim in sorted(table)]
+
+    def _fails_above(self, dim: int) -> bool:
+        above = [count for count in self.near_counts() if count.dim > dim]
+        total = sum(count.total for count in above)
+        failures = total - sum(count.successes for count in above)
+        return bool(binom.sf(failures - 1, total, self.span.delta) < _DOUBT)
+
+    def _lr_at_edge(self) -> Literal["low", "high"] | None:
+        """Which end of the learning rates searched the best lies at, if any."""
+        belief = self.posterior
+        t = np.where(np.isfinite(belief.log_threshold), belief.log_threshold, 0)
+        s = belief.surfaces
+        at = (s.ridge + s.drift * np.clip(t[:, None] - s.crossing, -4, 4))[:, 0] + belief.best_v
+        near = 0.5 * math.log(2)
+        if np.mean(at > math.log(self.lr.high) - near) > 0.5:
+            return "high"
+        return "low" if np.mean(at < math.log(self.lr.low) + near) > 0.5 else None
 
     @property
     def done(self) -> bool:
         """Whether d* is known to the ratio, lies outside the range, or trials are up."""
+        if self.trials < _FEWEST:
+            return self.trials >= self.max_trials
         return self.trials >= self.max_trials or self.estimate().status != "not converged"
 
     def ask(self, n: int = 1) -> list[Ask]:
@@ -312,12 +382,10 @@ class JointDesign:
         belief, surfaces = self.posterior, self.posterior.surfaces
         centre = float(np.median(belief.best_log_lr(math.log(dim))))
         offsets = np.linspace(-3, 3, 121)
-        t = np.log(dim) - surfaces.crossing
         v = belief.best_v[:, None] + offsets
         lost = surfaces.off_ridge(belief.best_v[:, None]) - surfaces.off_ridge(v)
         flat = np.median(lost / surfaces.slope, axis=0) <= _FLAT
         unit = self.lr.unit(dim)
-        del t
         ends = (centre + offsets[flat].min(), centre, centre + offsets[flat].max())
         low, best, high = (
             min(max(math.exp(end), self.lr.low), self.lr.high) * unit for end in ends

@@ -79,6 +79,13 @@ class Scale:
         gap = self._transform(value) - self._transform(self.level)
         return gap if self.higher_is_better else -gap
 
+    def value_at(self, distance: float) -> float:
+        """Return the metric's value that lies `distance` above the level."""
+        place = self._transform(self.level) + (distance if self.higher_is_better else -distance)
+        if self.kind == "linear":
+            return place
+        return math.exp(place) if self.kind == "log" else 1 / (1 + math.exp(-place))
+
     def _transform(self, value: float) -> float:
         if self.kind == "linear" or math.isnan(value):
             return value
