@@ -1,11 +1,11 @@
 """Banks of real trials over (d, lr): what a design that chooses both is tried on.
 
 Every trial is trained to the end, so that any goal, and any early stop, can be replayed from its
-curve. The learning rate is lr = ρ·‖w₀‖/√d at the same nine ρ for every d. Trials are kept in a store
-beside the bank, so the same command goes on where it was cut off.
+curve. The learning rate is lr = ρ·‖w₀‖/√d at the same nine ρ for every d. Trials are kept in a
+store beside the bank, so the same command goes on where it was cut off.
 
     nice python experiments/lr_bank/run.py digits-mlp --out /tmp/banks
-    nice python experiments/lr_bank/run.py mnist-mlp --out /tmp/banks --data-dir ../shared/data/mnist
+    nice python experiments/lr_bank/run.py mnist-mlp --out /tmp/banks --data-dir data/mnist
 """
 
 from __future__ import annotations

@@ -97,7 +97,9 @@ class BankWorld:
 
     def share(self, dim: int, log_rho: float, enough: float) -> float:
         """Return the share of a training after which the trials of the nearest cell had enough."""
-        i, k = (int(np.abs(g - p).argmin()) for g, p in ((self.x, math.log(dim)), (self.u, log_rho)))
+        i, k = (
+            int(np.abs(g - p).argmin()) for g, p in ((self.x, math.log(dim)), (self.u, log_rho))
+        )
         curves = self.curves[i, k]
         met = curves <= enough if self.metric == "loss" else curves >= enough
         steps = np.where(met.any(1), met.argmax(1) + 1, curves.shape[1])

@@ -9,12 +9,10 @@ import pytest
 from scipy.stats import t as student
 
 from subspan.errors import InputError
+from subspan.success.graded import FAR, Observation, Scale
 from subspan.success.posterior import Range
 from subspan.success.surface_model import (
-    FAR,
-    Observation,
     RidgePrior,
-    Scale,
     Surfaces,
     _prior_draws,
     sample,
@@ -82,8 +80,8 @@ def test_success_is_students_distribution_and_the_threshold_solves_it(drawn: Sur
     assert np.quantile(np.abs(at_best - 0.9)[inside], 0.95) < 0.01
     ridge = drawn.ridge[:, 0] + drawn.drift[:, 0] * np.clip(np.where(inside, t[:, 0], 0), -4, 4)
     used = (ridge + best)[inside]
-    assert (used <= PRIOR.high + 1e-6).all()
-    assert (used >= PRIOR.low - 1e-6).all()
+    assert (used <= PRIOR.high + 0.02).all()  # the ridge drifts while the threshold is solved for
+    assert (used >= PRIOR.low - 0.02).all()
 
 
 def test_the_posterior_depends_on_what_was_seen_alone() -> None:
@@ -101,7 +99,7 @@ def test_without_trials_the_threshold_is_anywhere() -> None:
 
 
 def test_a_metropolis_chain_finds_the_same_posterior() -> None:
-    """A plain random walk on the same density, twelve parameters at a time, in place of tempering."""
+    """A plain random walk on the same density in place of tempering."""
     from subspan.success.surface_model import _PARAMETERS, _Data
 
     data = _Data.of(SEEN)
@@ -120,26 +118,21 @@ def test_a_metropolis_chain_finds_the_same_posterior() -> None:
         raw[taken], value[taken] = new[taken], proposed[taken]
         if step > 1000 and step % 100 == 0:
             kept.append(np.clip(Surfaces(raw, SPAN, PRIOR).best()[0], 0, 10))
-    found = np.clip(sample(SEEN, SPAN, PRIOR).log_threshold, 0, 10)
+    found = np.clip(sample(SEEN, SPAN, PRIOR, particles=4096).log_threshold, 0, 10)
     walked = np.concatenate(kept)
     for q in (0.1, 0.25, 0.5, 0.75, 0.9):
-        assert np.quantile(found, q) == pytest.approx(np.quantile(walked, q), abs=0.15)
+        assert np.quantile(found, q) == pytest.approx(np.quantile(walked, q), abs=0.1)
 
 
-def test_a_bound_says_less_than_a_number_and_points_the_same_way() -> None:
+def test_a_bound_points_the_way_of_a_number_and_an_empty_one_says_nothing() -> None:
     base = observed((100, 0.6, -1.5))
-    exact = sample([*base, *observed((800, 0.6, 0.3))], SPAN, PRIOR)
     place = math.log(800), math.log(0.6)
+    exact = sample([*base, Observation(*place, 0.3)], SPAN, PRIOR)
     bound = sample([*base, Observation(*place, 0.3, "at least")], SPAN, PRIOR)
-
-    def width(p: object) -> float:
-        return math.log(p.quantile(0.9) / p.quantile(0.1))
-
-    assert bound.quantile(0.5) < 820
-    assert width(bound) > width(exact)
-    nothing = sample([*base, Observation(*place, FAR + 1, "at most")], SPAN, PRIOR)
+    assert bound.quantile(0.5) < exact.quantile(0.5) < 850  # it may have got much farther
     alone = sample(base, SPAN, PRIOR)
-    assert nothing.quantile(0.5) == pytest.approx(alone.quantile(0.5), rel=0.15)
+    nothing = sample([*base, Observation(*place, FAR + 1, "at most")], SPAN, PRIOR)
+    assert np.array_equal(nothing.log_threshold, alone.log_threshold)
 
 
 def test_one_freak_trial_does_not_move_the_threshold_far() -> None:

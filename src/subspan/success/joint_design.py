@@ -1,32 +1,25 @@
 """Which dimension and which learning rate to try next, by what they tell about d* at the best lr.
 
-Each candidate (d, lr) is worth the expected fall of the variance of log d* per unit of cost, in the
-linear-Gaussian approximation over the particles of the surface (as the knowledge gradient of Frazier,
-Powell and Dayanik, 2009, has it): the covariance of log d* with what a trial there would show,
-against the noise it would show it with. Further trials of a batch are picked given those before.
+Each candidate (d, lr) is worth the expected fall of the variance of log d*, in the linear-Gaussian
+approximation over the particles of the surface (as the knowledge gradient of Frazier, Powell and
+Dayanik, 2009, has it): the covariance of log d* with what a trial there would show, against the
+noise it would show it with. Further trials of a batch are picked given those before.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.stats import binom
+from scipy.stats import binom, fisher_exact
 
 from subspan.errors import check_confidence, invalid
+from subspan.success.graded import FAR, Observation, Scale
+from subspan.success.lr_scale import LrScale
 from subspan.success.posterior import Count, Range, posterior
-from subspan.success.surface_model import (
-    FAR,
-    Observation,
-    RidgePrior,
-    Scale,
-    SurfacePosterior,
-    sample,
-)
+from subspan.success.surface_model import SurfacePosterior, sample
 
 TrialOutcome = Literal["finished", "stopped", "diverged"]
 ENOUGH = 1.0  # on the scale of the surface
@@ -37,56 +30,6 @@ _DIMS_WIDE, _DIMS_NEAR, _LRS = 17, 16, 13
 _INFORMATION_DOF = (5.0 + 3) / (5.0 + 1)  # 1 / Fisher information of t's location, per scale²
 _REACH = 2.0  # interquartile ranges: particles beyond must not decide what is asked
 _ASKED = 1024  # particles that the lookahead is averaged over
-
-
-@dataclass(frozen=True)
-class LrScale:
-    """The scale on which a learning rate is searched, in which the best changes little with d.
-
-    Args:
-        unit: `unit(dim)`, the lr that is 1 on the scale.
-        low: smallest value to try, on the scale.
-        high: largest.
-        ridge: where the best is thought to be, in logs of the scale.
-    """
-
-    unit: Callable[[int], float]
-    low: float
-    high: float
-    ridge: RidgePrior
-
-    def __post_init__(self) -> None:
-        if not 0 < self.low < self.high < math.inf:
-            raise invalid("lr", expected="0 < low < high", got=f"{self.low}, {self.high}")
-        ends = {"low": math.log(self.low), "high": math.log(self.high)}
-        object.__setattr__(self, "ridge", dataclasses.replace(self.ridge, **ends))
-
-    @classmethod
-    def adam(cls, norm: float) -> LrScale:
-        """Return ρ = lr·√d/‖w₀‖: with orthonormal columns, the first step relative to the weights.
-
-        Args:
-            norm: ‖w₀‖.
-        """
-        return cls(lambda dim: norm / math.sqrt(dim), 0.0125, 3.2, RidgePrior())
-
-    @classmethod
-    def sgd(cls, ambient_dim: int) -> LrScale:
-        """Return lr·d/D: a random subspace holds d/D of the gradient's square, and the curvature.
-
-        Args:
-            ambient_dim: D.
-        """
-        ridge = RidgePrior(math.log(0.03), 1.5, 0.0, 0.4)
-        return cls(lambda dim: ambient_dim / dim, 1e-4, 10.0, ridge)
-
-    @classmethod
-    def declared(cls, low: float, high: float) -> LrScale:
-        """Return the lr itself, between the ends that a trainable declares."""
-        if not 0 < low < high < math.inf:
-            raise invalid("lr", expected="0 < low < high", got=f"{low}, {high}")
-        middle, width = math.log(low * high) / 2, math.log(high / low)
-        return cls(lambda dim: 1.0, low, high, RidgePrior(middle, width / 4, -0.15, 0.35))
 
 
 class Ask(NamedTuple):
@@ -140,7 +83,7 @@ class JointEstimate:
 class JointDesign:
     """Ask which (d, lr) to train at, tell how good training got, until d* is known well enough.
 
-    Laws: what is asked and estimated depends on what was told and on nothing else, not on its order.
+    Law: what is asked and estimated depends on what was told and on nothing else, not its order.
 
     Args:
         scale: of the goal's metric.
@@ -227,7 +170,9 @@ class JointDesign:
         if math.isnan(z):
             self._told.append(Observation(*place, -FAR, "at most"))
         else:
-            self._told.append(Observation(*place, z, "at least" if outcome == "stopped" else "none"))
+            self._told.append(
+                Observation(*place, z, "at least" if outcome == "stopped" else "none")
+            )
         self._cost += share
         self._posterior = None
 
@@ -236,7 +181,7 @@ class JointDesign:
 
         The plain success counts of the trials near the best learning rate must agree: where their
         own interval lies beside the surface's, the two are joined and the status is
-        `"not converged"`; where they fail above d* more often than δ allows, it is `"not monotone"`.
+        `"not converged"`; where they succeed above d* and fail farther above, `"not monotone"`.
         """
         belief, span = self.posterior, self.span
         tail = (1 - self.confidence) / 2
@@ -244,7 +189,9 @@ class JointDesign:
         status = "ok"
         counted = posterior(self.near_counts(), span)
         plain = [counted.quantile(q) for q in (_DOUBT / 2, 1 - _DOUBT / 2)]
-        if plain[1] < low or plain[0] > high:
+        if math.isfinite(value) and self._falls(value):
+            status = "not monotone"
+        elif plain[1] < low or plain[0] > high:
             low, high, status = min(low, plain[0]), max(high, plain[1]), "not converged"
         elif belief.below >= self.confidence:
             low, value, high, status = 1, span.min_dim, span.min_dim, "below range"
@@ -257,8 +204,6 @@ class JointDesign:
         if status == "ok":
             wide = top is None or (top > bottom * self.ratio and top > bottom + 1)
             status = "not converged" if wide else "ok"
-            if top is not None and self._fails_above(top):
-                status = "not monotone"
         best, least, most = self._best_lr(span.max_dim if middle is None else middle)
         return JointEstimate(
             value=middle,
@@ -292,11 +237,19 @@ class JointDesign:
                 cell[1] += 1
         return [Count(dim, *table[dim]) for dim in sorted(table)]
 
-    def _fails_above(self, dim: int) -> bool:
-        above = [count for count in self.near_counts() if count.dim > dim]
-        total = sum(count.total for count in above)
-        failures = total - sum(count.successes for count in above)
-        return bool(binom.sf(failures - 1, total, self.span.delta) < _DOUBT)
+    def _falls(self, dim: float) -> bool:
+        """Whether trials near the best lr fail, well above `dim`, that succeeded less far above."""
+        above = [count for count in self.near_counts() if count.dim >= dim]
+        for i in range(1, len(above)):
+            parts = (above[:i], above[i:])
+            won = [sum(c.successes for c in part) for part in parts]
+            table = np.array([won, [sum(c.total for c in part) for part in parts]]).T
+            table[:, 1] -= table[:, 0]
+            failures, total = table[1, 1], table[1].sum()
+            more = fisher_exact(table, alternative="greater").pvalue < _DOUBT
+            if more and binom.sf(failures - 1, total, self.span.delta) < _DOUBT:
+                return True
+        return False
 
     def _lr_at_edge(self) -> Literal["low", "high"] | None:
         """Which end of the learning rates searched the best lies at, if any."""

@@ -5,17 +5,15 @@ an accuracy), how far its best metric lies above the level is
 
     z = g(t) + h(v) + noise,   t = log d − x*,   v = log lr − μ(t),
 
-with g increasing and g(0) = 0; h ≤ 0 what a learning rate off the best costs, with a slope of its own
-on either side, since training decays slowly below the best learning rate and collapses above it;
-and the ridge μ(t) = μ₀ + μ₁ t. The noise is Student's t with a scale that changes with t and v, and
+with g increasing and g(0) = 0; h ≤ 0 what a learning rate off the best costs, with a slope of its
+own on either side, since training decays slowly below the best learning rate and collapses above
+it; and the ridge μ(t) = μ₀ + μ₁ t. The noise is Student's t with a scale that changes with t and v, and
 some trials lapse: they end anywhere below. d* is the smallest d at which P(z ≥ 0) ≥ 1 − δ at the lr
 that makes this probability largest.
 
-The posterior is sampled by tempering (Del Moral, Doucet and Jasra, 2006, "Sequential Monte Carlo
-samplers") with moves along differences of particles (ter Braak, 2006, "Differential evolution Markov
-chain"). It depends on the observations alone, not on their order, and on no global state. What the
-surface gets wrong far from the level is part of the noise there: an observation counts the less, the
-farther it lies from the threshold and from the ridge.
+The posterior depends on the observations alone, not on their order, and on no global state. What
+the surface gets wrong far from the level is part of the noise there: an observation counts the
+less, the farther it lies from the threshold and from the ridge.
 """
 
 from __future__ import annotations
@@ -25,83 +23,24 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtrit
 
-from subspan.errors import invalid
 from subspan.streams import stream
+from subspan.success.graded import FAR, Observation
 from subspan.success.posterior import Range
+from subspan.success.tempering import temper
 
 PARTICLES = 1024
 _DOF = 5.0  # of the noise
 _CLIFF_SLOPE = 4.0  # how fast, in the logit of the chance of a collapse per unit of log lr
 _LAPSE_SPAN = 3.0  # a lapsed trial that says a number is spread evenly over so much of z
 _LAPSE_COLLAPSED = 0.5  # the share of lapsed trials that say none
-FAR = 2.5  # beyond ±FAR on the scale of z, how far is not looked at
-_EPS = 1e-4  # accuracies are kept so far from 0 and 1
 _MARGIN = 3.0  # how far beyond the range, in log d, the crossing may lie
 _OUTSIDE = 0.1  # prior mass of a crossing below the range, and above it
 _TINY = 1e-300
-_CROSSOVER = np.array([0.1, 0.3, 1.0])  # shares of the coordinates that move together
-_MOVES = 8  # of every particle at each temperature
-_FINAL_MOVES = 24
-_KEEP = 0.5  # effective share of particles after a rise of temperature
-
-Censoring = Literal["none", "at least", "at most"]
-
-
-@dataclass(frozen=True)
-class Scale:
-    """The scale on which a metric's distance from the level is measured.
-
-    Args:
-        level: the goal's level.
-        higher_is_better: whether the goal is `metric >= level`.
-        kind: `"logit"` (metrics in [0, 1]), `"log"` (positive ones) or `"linear"`.
-
-    Raises:
-        InputError: the level does not lie on the scale.
-    """
-
-    level: float
-    higher_is_better: bool
-    kind: Literal["logit", "log", "linear"]
-
-    def __post_init__(self) -> None:
-        fits = {"logit": 0 <= self.level <= 1, "log": self.level > 0, "linear": True}
-        if not fits.get(self.kind, False):
-            raise invalid("level", expected=f"one on the {self.kind} scale", got=repr(self.level))
-
-    def distance(self, value: float) -> float:
-        """Return z: how far `value` lies above the level (better is positive); NaN for NaN."""
-        gap = self._transform(value) - self._transform(self.level)
-        return gap if self.higher_is_better else -gap
-
-    def value_at(self, distance: float) -> float:
-        """Return the metric's value that lies `distance` above the level."""
-        place = self._transform(self.level) + (distance if self.higher_is_better else -distance)
-        if self.kind == "linear":
-            return place
-        return math.exp(place) if self.kind == "log" else 1 / (1 + math.exp(-place))
-
-    def _transform(self, value: float) -> float:
-        if self.kind == "linear" or math.isnan(value):
-            return value
-        if self.kind == "log":
-            return math.log(max(value, 1e-30)) if value < math.inf else math.inf
-        clipped = min(max(value, _EPS), 1 - _EPS)
-        return math.log(clipped) - math.log1p(-clipped)
-
-
-class Observation(NamedTuple):
-    """One trial: where, how far above the level it got, and whether that is only a bound."""
-
-    log_dim: float
-    log_lr: float
-    z: float
-    censoring: Censoring = "none"
 
 
 @dataclass(frozen=True)
@@ -196,9 +135,7 @@ class Surfaces:
                 setattr(chosen, name, value[part])
         return chosen
 
-    def coordinates(
-        self, log_dim: np.ndarray, log_lr: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def coordinates(self, log_dim: np.ndarray, log_lr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return t and v, each (N, n), of points (n,)."""
         t = log_dim - self.crossing
         return t, log_lr - self.ridge - self.drift * np.clip(t, -4, 4)
@@ -295,9 +232,12 @@ class _Data:
         silent = ((said == "at most") & (z > FAR)) | ((said == "at least") & (z < -FAR))
         keep = ~silent
         return cls(
-            *(np.array([row[i] for row in rows], float)[keep] for i in (0, 1)),
-            np.clip(z, -FAR, FAR)[keep],
-            *(a[keep] for a in (~(most | least), least, most)),
+            log_dim=np.array([row.log_dim for row in rows], float)[keep],
+            log_lr=np.array([row.log_lr for row in rows], float)[keep],
+            z=np.clip(z, -FAR, FAR)[keep],
+            exact=~(most | least)[keep],
+            least=least[keep],
+            most=most[keep],
         )
 
 
@@ -404,66 +344,10 @@ def sample(
     data = _Data.of(observations)
     raw = _prior_draws(particles)
     if len(data.z):
-        raw = _temper(raw, data, span, prior)
+
+        def log_likelihood(points: np.ndarray) -> np.ndarray:
+            return Surfaces(points, span, prior).log_likelihood(data)
+
+        raw = temper(raw, log_likelihood, stream(0, "surface", "moves"))
     surfaces = Surfaces(raw, span, prior)
     return SurfacePosterior(surfaces, *surfaces.best())
-
-
-def _temper(raw: np.ndarray, data: _Data, span: Range, prior: RidgePrior) -> np.ndarray:
-    rng = stream(0, "surface", "moves", len(data.z))
-
-    def likelihood(points: np.ndarray) -> np.ndarray:
-        return Surfaces(points, span, prior).log_likelihood(data)
-
-    value = likelihood(raw)
-    heat = 0.0
-    while heat < 1:
-        step = _next_step(value, 1 - heat)
-        heat = min(1.0, heat + step)
-        weight = np.exp(step * (value - value.max()))
-        places = (np.arange(len(raw)) + rng.random()) / len(raw)
-        chosen = np.searchsorted(np.cumsum(weight) / weight.sum(), places)
-        chosen = rng.permutation(np.minimum(chosen, len(raw) - 1))
-        raw, value = raw[chosen], value[chosen]
-        for _ in range(_MOVES if heat < 1 else _FINAL_MOVES):
-            raw, value = _move(raw, value, heat, likelihood, rng)
-    return raw
-
-
-def _next_step(value: np.ndarray, most: float) -> float:
-    """Return the largest rise of temperature that keeps enough particles in effect."""
-
-    def effective(step: float) -> float:
-        w = np.exp(step * (value - value.max()))
-        return float(w.sum() ** 2 / (w @ w) / len(w))
-
-    if effective(most) >= _KEEP:
-        return most
-    low, high = 0.0, most
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (middle, high) if effective(middle) >= _KEEP else (low, middle)
-    return max(low, 1e-6)
-
-
-def _move(raw, value, heat, likelihood, rng):  # type: ignore[no-untyped-def]
-    """Move one half of the particles along differences within the other, then the other half."""
-    half = len(raw) // 2
-    order = rng.permutation(len(raw))
-    raw, value = raw.copy(), value.copy()
-    for mine, others in ((order[:half], order[half:]), (order[half:], order[:half])):
-        size, dims = len(mine), raw.shape[1]
-        one, two = (rng.integers(len(others), size=size) for _ in range(2))
-        # A random part of the coordinates at a time (Vrugt et al., 2009, "DREAM").
-        part = rng.random((size, dims)) < rng.choice(_CROSSOVER, (size, 1))
-        part[np.arange(size), rng.integers(dims, size=size)] = True
-        width = 2.38 / np.sqrt(2 * part.sum(1, keepdims=True)) * rng.uniform(0.3, 1.1, (size, 1))
-        width[rng.random((size, 1)) < 0.1] = 1.0
-        shift = width * (raw[others[one]] - raw[others[two]]) + rng.normal(0, 1e-2, part.shape)
-        proposal = raw[mine] + part * shift
-        new = likelihood(proposal)
-        gain = heat * (new - value[mine])
-        gain += 0.5 * ((raw[mine] ** 2).sum(1) - (proposal**2).sum(1))
-        taken = np.log(rng.random(size)) < gain
-        raw[mine[taken]], value[mine[taken]] = proposal[taken], new[taken]
-    return raw, value
