@@ -25,7 +25,8 @@ TrialOutcome = Literal["finished", "stopped", "diverged"]
 ENOUGH = 1.0  # on the scale of the surface
 _FLAT = math.log(1.1)  # "as good as the best": d* at most a tenth higher
 _DOUBT = 0.01  # counts less likely than this contradict the surface
-_FEWEST = 5  # trials before any verdict
+_FEWEST = 6  # trials before any verdict
+_POPULATIONS = 3
 _DIMS_WIDE, _DIMS_NEAR, _LRS = 17, 16, 13
 _INFORMATION_DOF = (5.0 + 3) / (5.0 + 1)  # 1 / Fisher information of t's location, per scale²
 _REACH = 2.0  # interquartile ranges: particles beyond must not decide what is asked
@@ -138,6 +139,13 @@ class JointDesign:
         """The posterior given all that has been told."""
         if self._posterior is None:
             self._posterior = sample(self._told, self.span, self.lr.ridge)
+            tail = (1 - self.confidence) / 2
+            low, high = (self._posterior.quantile(q) for q in (tail, 1 - tail))
+            # Near a verdict, look again: an interval must not be narrow by the luck of a sample.
+            if len(self._told) >= _FEWEST and high <= max(low * self.ratio**1.25, low + 2):
+                self._posterior = sample(
+                    self._told, self.span, self.lr.ridge, populations=_POPULATIONS
+                )
         return self._posterior
 
     def tell(

@@ -7,8 +7,8 @@ an accuracy), how far its best metric lies above the level is
 
 with g increasing and g(0) = 0; h ≤ 0 what a learning rate off the best costs, with a slope of its
 own on either side, since training decays slowly below the best learning rate and collapses above
-it; and the ridge μ(t) = μ₀ + μ₁ t. The noise is Student's t with a scale that changes with t and v, and
-some trials lapse: they end anywhere below. d* is the smallest d at which P(z ≥ 0) ≥ 1 − δ at the lr
+it; and the ridge μ(t) = μ₀ + μ₁ t. The noise is Student's t with a scale that changes with t and v,
+and some trials lapse: they end anywhere below. d* is the smallest d at which P(z ≥ 0) ≥ 1 − δ at the lr
 that makes this probability largest.
 
 The posterior depends on the observations alone, not on their order, and on no global state. What
@@ -89,7 +89,7 @@ _PARAMETERS = (
     Parameter("noise_dim", 0.0, 0.15, False),  # and of t
     Parameter("lapse", math.log(0.01), 1.0, True),
     Parameter("cliff", 2.0, 1.0, False),  # v beyond which training collapses
-    Parameter("misfit", math.log(0.08), 0.5, True),
+    Parameter("misfit", math.log(0.06), 0.9, True),
 )
 _INDEX = {p.name: i for i, p in enumerate(_PARAMETERS)}
 _MEAN = np.array([p.mean for p in _PARAMETERS])
@@ -329,6 +329,7 @@ def sample(
     prior: RidgePrior,
     *,
     particles: int = PARTICLES,
+    populations: int = 1,
 ) -> SurfacePosterior:
     """Sample the posterior of the surface.
 
@@ -336,18 +337,20 @@ def sample(
         observations: in any order.
         span: the range of dims and δ.
         prior: of the best learning rate.
-        particles: N.
+        particles: in each population.
+        populations: sampled independently and pooled, against the luck of one.
 
     Returns:
-        N equally weighted particles: a function of the arguments alone.
+        Equally weighted particles: a function of the arguments alone.
     """
     data = _Data.of(observations)
+
+    def log_likelihood(points: np.ndarray) -> np.ndarray:
+        return Surfaces(points, span, prior).log_likelihood(data)
+
     raw = _prior_draws(particles)
     if len(data.z):
-
-        def log_likelihood(points: np.ndarray) -> np.ndarray:
-            return Surfaces(points, span, prior).log_likelihood(data)
-
-        raw = temper(raw, log_likelihood, stream(0, "surface", "moves"))
+        moves = (stream(0, "surface", "moves", i) for i in range(populations))
+        raw = np.concatenate([temper(raw, log_likelihood, rng) for rng in moves])
     surfaces = Surfaces(raw, span, prior)
     return SurfacePosterior(surfaces, *surfaces.best())
