@@ -144,3 +144,10 @@ def test_one_freak_trial_does_not_move_the_threshold_far() -> None:
     one = sample(clean, SPAN, PRIOR).quantile(0.5)
     freak = sample([*clean, *observed((700, 0.6, -2.0))], SPAN, PRIOR).quantile(0.5)
     assert abs(math.log(freak / one)) < 0.15
+
+
+def test_populations_are_pooled_and_the_first_is_the_same() -> None:
+    one = sample(SEEN, SPAN, PRIOR, particles=256)
+    two = sample(SEEN, SPAN, PRIOR, particles=256, populations=2)
+    assert np.array_equal(two.log_threshold[:256], one.log_threshold)
+    assert not np.array_equal(two.log_threshold[256:], one.log_threshold)
