@@ -38,7 +38,7 @@ def test_json_and_text_say_the_same(cli: Any, store: Path, tmp_path: Path) -> No
     assert 0 <= cone["low"] < cone["value"] < cone["high"] < 2410
     assert len(cone["values"]) == 2
     assert len(cone["by_radius"]) == 2
-    assert 0 <= answer["certified_miss"]["polar"] < cone["value"]
+    assert answer["certified_miss"]["polar"] is None  # each direction has weights of its own
     assert answer["measured"]["trials"] == 6
     assert [Path(p).suffix for p in answer["figures"]] == [".png", ".svg", ".pdf"]
     assert all(Path(p).stat().st_size > 1000 for p in answer["figures"])

@@ -10,6 +10,7 @@ from subspan.goals import AccuracyAbove, LossBelow, parse_goal
     ("text", "goal"),
     [
         ("loss<=0.1", LossBelow(0.1)),
+        ("loss<=-1", LossBelow(-1.0)),
         (" loss <= 1e-3 ", LossBelow(1e-3)),
         ("accuracy>=0.95", AccuracyAbove(0.95)),
         ("test:accuracy>=0.95", AccuracyAbove(0.95, "test")),
@@ -24,7 +25,7 @@ def test_parse(text, goal):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "loss", "loss<0.1", "loss>=0.1", "accuracy<=0.9", "accuracy>=95", "loss<=nan", "loss<=-1",
+    ["", "loss", "loss<0.1", "loss>=0.1", "accuracy<=0.9", "accuracy>=95", "loss<=nan",
      "val:loss<=1", "loss<=x", "accuracy>=0.9 and more", None, 3],
 )  # fmt: skip
 def test_what_does_not_parse_is_refused_with_an_example(text):

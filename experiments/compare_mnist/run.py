@@ -11,13 +11,17 @@ the store. What has not been run yet is reported as not measured, never filled i
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
 
 import subspan as ss
 from subspan.canonical import canonical_json
+from subspan.comparison import ComparisonRow, ComparisonTable, paired_test
+from subspan.comparison.rows import adjust, verdict_of
 from subspan.report import (
     compare_figure_data,
     draw_compare_figure,
@@ -93,7 +97,11 @@ def main() -> None:
     )
     parser.add_argument("--spectroscopy", action="store_true", help="draw singular values too")
     parser.add_argument("--folder", type=Path, default=HERE)
+    parser.add_argument("--retest", action="store_true", help="test results.json again, no more")
     args = parser.parse_args()
+    if args.retest:
+        retest(args.folder, args)
+        return
 
     options: dict[str, Any] = {"data_dir": args.data_dir} if args.data_dir else {}
     problem = ss.problems.load(args.problem, subset=args.subset, **options)
@@ -180,12 +188,59 @@ def report(problem, dims, spec, args, store) -> None:
         "table": _plain(table.to_json()),
         "thresholds": {label: threshold(own, args.goal) for label, own in records.items()},
     }
-    (args.folder / "results.json").write_text(json.dumps(result, indent=1) + "\n")
-    (args.folder / "table.md").write_text(_markdown(table, labels, dims, result))
-    save_figure(draw_compare_figure(compare_figure_data(table)), args.folder / "compare", ("png",))
-    print((args.folder / "table.md").read_text())
+    write(args.folder, table, labels, dims, result)
     for row in agreement:
         print(row)
+
+
+def retest(folder: Path, args) -> None:
+    """Test again what results.json holds, without its trials, and write what follows from it."""
+    result = json.loads((folder / "results.json").read_text())
+    data = result["table"]
+    step = 1 / {"mnist-conv2": 10_000, "cifar10-conv2": 10_000}[data["problem"]]  # test rows
+    values = {(row["method"], row["dim"]): row["values"] for row in data["rows"]}
+    rows = [
+        ComparisonRow(**{k: math.nan if v is None else v for k, v in row.items()})
+        for row in data["rows"]
+    ]
+    nulls = [row.method == data["null"] for row in rows]
+    tests = []
+    for row, is_null in zip(rows, nulls, strict=True):
+        null = values[data["null"], row.dim]  # the repeats that are missing are the last
+        differences = [] if is_null else [a - b for a, b in zip(row.values, null, strict=False)]
+        tests.append(paired_test(differences, data["confidence"], step))
+    adjusted, notes = adjust(tests, ["" for _ in rows], nulls, data["confidence"])
+    rows = [
+        dataclasses.replace(
+            row,
+            values=tuple(row.values),
+            **dict(
+                zip(("difference", "difference_low", "difference_high", "p"), test, strict=False)
+            ),
+            pairs=test.pairs,
+            p_adjusted=p,
+            note=note,
+            verdict=verdict_of(is_null, test.mean, p, 1 - data["confidence"]),
+            value_finished=row.value,
+        )
+        for row, test, p, note, is_null in zip(rows, tests, adjusted, notes, nulls, strict=True)
+    ]
+    names = ("problem", "ambient_dim", "null", "metric", "matched", "confidence")
+    skipped = tuple((s["method"], s["dim"], s["reason"]) for s in data["skipped"])
+    table = ComparisonTable(
+        *(data[name] for name in names), tuple(rows), skipped, train_rows=data["train_rows"]
+    )
+    result["table"] = _plain(table.to_json())
+    labels = [label for label in labels_of(args) if label != OFFICIAL_BURN_IN]
+    write(folder, table, labels, sorted({row.dim for row in rows}), result)
+
+
+def write(folder: Path, table: ComparisonTable, labels, dims, result: dict[str, Any]) -> None:
+    """Write results.json, table.md and the figure."""
+    (folder / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+    (folder / "table.md").write_text(_markdown(table, labels, dims, result))
+    save_figure(draw_compare_figure(compare_figure_data(table)), folder / "compare", ("png",))
+    print((folder / "table.md").read_text())
 
 
 def stored(opened, problem, label, dim, spec, args, repeats) -> dict[int, Any]:
@@ -270,7 +325,7 @@ def _markdown(table, labels, dims, result: dict[str, Any]) -> str:
         if method not in table.methods:
             lines.append(f"| {method} | | | " + " | ".join("not measured" for _ in dims) + " |")
     thresholds = [f"d* of {label}: {told}" for label, told in result["thresholds"].items()]
-    return "\n".join([*lines, "", *table.summary(), "", *thresholds, ""])
+    return "\n".join([*lines, "", *table.summary(), "", table.footer, "", *thresholds, ""])
 
 
 def _range(values: list[int]) -> str:

@@ -36,12 +36,12 @@ class SyntheticCurve:
 
 
 def draw_curve(family: str, seed: int, index: int, delta: float = 0.1) -> SyntheticCurve:
-    """Draw D in 60..2e5, a midpoint and a transition width (10 to 90 %, 0.03..1.5 in log d)."""
+    """Draw D in 60..2e5, a midpoint and a transition width (10 to 90 %, 0.03..4.6 in log d)."""
     rng = stream(seed, "coverage", family, index)
     while True:
         ambient = int(np.exp(rng.uniform(math.log(60), math.log(2e5))))
         middle = rng.uniform(math.log(2), math.log(ambient))
-        width = math.exp(rng.uniform(math.log(0.03), math.log(1.5)))
+        width = math.exp(rng.uniform(math.log(0.03), math.log(4.6)))
         dims = np.arange(1, ambient + 1)
         x = (np.log(dims) - middle) / width
         p = _shape(family, rng)(x)

@@ -1,15 +1,17 @@
 """Interval coverage of the adaptive threshold on synthetic success curves.
 
-    python experiments/coverage/run.py [--curves 500] [--width 1] [--ratio 1.25]
+    python experiments/coverage/run.py [--curves 500] [--width 1] [--ratio 1.5]
 
 Each curve is measured by the adaptive design from start to stop; the table tells how often the
-95 % interval held the true threshold. The law: at least 93 % over 500 curves.
+95 % interval held the true threshold, where the status is "ok" and in all. The law: at least 93 %
+over 500 curves, in both. `laws.py` beside this file has fixed laws, plateaus and falls among them.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import math
 import statistics
 import sys
 import time
@@ -40,7 +42,7 @@ def measure(
     index: int,
     *,
     width: int = 1,
-    ratio: float = 1.25,
+    ratio: float = 1.5,
     max_trials: int = 200,
 ) -> Case:
     """Run the design to its end on a curve and judge its interval."""
@@ -66,16 +68,17 @@ def table(cases: list[Case]) -> str:
         groups[c.family].append(c)
     groups["all"] = cases
     lines = [
-        "| family | curves | coverage | median high/low | mean trials | not ok |",
-        "|---|---|---|---|---|---|",
+        "| family | curves | ok | d* held, of ok | of all | median high/low | mean trials |",
+        "|---|---|---|---|---|---|---|",
     ]
     for family, found in groups.items():
-        ratios = [c.ratio for c in found if c.ratio]
+        ok = [c for c in found if c.status == "ok"]
+        ratios = [c.ratio for c in found if c.ratio] or [math.nan]
         lines.append(
-            f"| {family} | {len(found)} | {sum(c.covered for c in found) / len(found):.3f} "
+            f"| {family} | {len(found)} | {len(ok)} | {sum(c.covered for c in ok)} of {len(ok)} "
+            f"| {sum(c.covered for c in found)} of {len(found)} "
             f"| {statistics.median(ratios):.3f} "
-            f"| {sum(c.trials for c in found) / len(found):.1f} "
-            f"| {sum(c.status != 'ok' for c in found)} |"
+            f"| {sum(c.trials for c in found) / len(found):.1f} |"
         )
     return "\n".join(lines)
 
@@ -84,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--curves", type=int, default=500)
     parser.add_argument("--width", type=int, default=1, help="dims per round")
-    parser.add_argument("--ratio", type=float, default=1.25, help="stop at this high/low")
+    parser.add_argument("--ratio", type=float, default=1.5, help="stop at this high/low")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()

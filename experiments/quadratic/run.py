@@ -59,6 +59,7 @@ def main() -> None:
                 "measured": found.value,
                 "low": found.low,
                 "high": found.high,
+                "status": found.status,
                 **{k: round(v, 1) for k, v in predicted.items()},
             }
             rows.append(row)

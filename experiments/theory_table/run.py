@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 import subspan as ss
+from subspan.streams import derive
 from subspan.theory.cone import ConeEstimate, cone_threshold
 from subspan.theory.linearize import linearize
 from subspan.theory.predict import predict_threshold
@@ -130,6 +131,10 @@ def main() -> None:
             for key, options in VARIANTS.items()
         },
         "cone": lambda: cones(problem, levels, settings["cone"]),
+        # certificates are about one w₀: that of trial 0, at which the network is linearised too
+        "cone at one start": lambda: cones(
+            problem, levels, settings["cone"] | {"at": problem.init(derive(0, "init", 0))}
+        ),
         "linearized, cone": lambda: cones(linear, levels, settings["linear_cone"]),
         "linearized, measured": lambda: measured(linear, settings, f"{name}-linearized"),
         "linearized, measured by L-BFGS": lambda: measured(

@@ -25,11 +25,18 @@ def tensor_digest(*tensors: torch.Tensor | np.ndarray) -> str:
     """Return a 32-digit hash of tensors' dtypes, shapes and bytes, the same on every device."""
     arrays = [
         np.ascontiguousarray(
-            t.detach().cpu().contiguous().numpy() if isinstance(t, torch.Tensor) else t
+            _array(t.detach().cpu().contiguous()) if isinstance(t, torch.Tensor) else t
         )
         for t in tensors
     ]
     return chunked_digest(*((a.dtype, a.shape, [a]) for a in arrays))
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    if tensor.dtype == torch.bfloat16:  # which NumPy does not have
+        tensor = tensor.view(torch.uint16)
+    array: np.ndarray = tensor.numpy()
+    return array
 
 
 def chunked_digest(

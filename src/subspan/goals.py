@@ -26,7 +26,7 @@ class LossBelow:
     split: Split = "train"
 
     def __post_init__(self) -> None:
-        _check(self.level, self.split, 0.0, math.inf)
+        _check(self.level, self.split, -math.inf, math.inf)
 
     @property
     def metric(self) -> Literal["loss"]:

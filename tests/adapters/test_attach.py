@@ -255,6 +255,47 @@ def test_half_precision_modules_keep_theta_in_float32():
     assert torch.equal(handle.theta, coordinates(7))
 
 
+class Scaled(nn.Module):
+    """A layer times a parameter without dimensions, as a temperature is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.temperature = nn.Parameter(torch.tensor(2.0))
+        self.layer = nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x) * self.temperature
+
+
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("per_layer_scale", [False, True])
+def test_dtypes_and_parameters_without_dimensions(name, dtype, per_layer_scale):
+    make = lambda: seeded(Scaled).to(dtype)  # noqa: E731
+    module, handle = attached(make, map=name, per_layer_scale=per_layer_scale)
+    exact = make()
+    A = maps.make(name, dim=7, ambient_dim=handle.ambient_dim, seed=0).dense()
+    start = flat(exact).double()
+    nn.utils.vector_to_parameters(
+        (start + A.double() @ coordinates(7).double()).to(dtype), exact.parameters()
+    )
+    x = inputs().to(dtype)
+    out, expected = module(x), exact(x)
+    tolerance = {"rtol": 0.02, "atol": 0.02} if dtype == torch.bfloat16 else {}
+    slack = tolerance or {"rtol": 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(out, expected, **slack)
+    out.square().sum().backward()
+    expected.square().sum().backward()
+    slope = torch.cat([p.grad.reshape(-1) for p in exact.parameters()])
+    gradient = (A.double().T @ slope.double()).float()
+    torch.testing.assert_close(handle.theta.grad, gradient, **slack)
+    assert handle.theta.grad.dtype == torch.float32
+    before = out.detach()
+    handle.merge()
+    assert torch.equal(module(x), before)
+    assert {p.dtype for p in module.parameters()} == {dtype}
+
+
 @pytest.mark.parametrize(
     ("name", "backend"),
     [("partition", "aot_eager"), ("hadamard", "aot_eager"), ("gaussian", "eager")],
@@ -565,6 +606,27 @@ def test_modules_that_cannot_be_attached_say_what_to_do():
         attach(mlp().requires_grad_(False), 3)
     with pytest.raises(subspan.InputError, match="got list"):
         attach([mlp()], 3)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_scripted_and_traced_parts_are_refused_by_name():
+    traced = torch.jit.trace(nn.Linear(3, 3), torch.ones(1, 3))
+    for part in (torch.jit.script(nn.Linear(3, 3)), traced):
+        module = nn.Sequential(nn.Linear(3, 3), part)
+        with pytest.raises(subspan.InputError, match="1: expected modules that are not scripted"):
+            attach(module, 3)
+        assert type(module) is nn.Sequential
+        assert len(list(module.parameters())) == 4
+
+
+def test_complex_parameters_are_refused_by_name_unless_left_out():
+    module = mlp()
+    module.phase = nn.Parameter(torch.ones(3, dtype=torch.complex64))
+    with pytest.raises(subspan.InputError, match=r"phase: expected real .*complex64"):
+        attach(module, 3)
+    handle = attach(module, 3, modules=["!phase"])
+    handle.detach()
+    assert module.phase.dtype == torch.complex64
 
 
 def test_a_weight_in_a_subspace_cannot_be_assigned():

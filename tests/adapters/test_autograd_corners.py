@@ -12,6 +12,7 @@ import torch
 from small_modules import inputs, mlp
 from torch.func import functional_call
 from torch.nn.utils import parametrize
+from torch.utils.checkpoint import checkpoint
 
 from subspan import InputError, maps
 from subspan.adapters import Handle, attach
@@ -239,3 +240,39 @@ def test_a_graph_that_waits_keeps_the_table_it_needs(name, per_layer_scale):
         module(inputs())
     for one, other in zip(torch.autograd.grad(loss, wanted), alone, strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("per_layer_scale", [False, True])
+@pytest.mark.parametrize("name", ["partition", "hadamard", "gaussian"])
+def test_two_backward_passes_from_one_weight_read_once(name, per_layer_scale):
+    module, handle = attached(name, per_layer_scale=per_layer_scale)
+    weight = module[0].weight
+    first = torch.autograd.grad((weight * 2).sum(), handle.parameters())
+    second = torch.autograd.grad((weight * 6).sum(), handle.parameters())
+    for one, other in zip(first, second, strict=True):
+        assert one.norm() > 0
+        torch.testing.assert_close(3 * one, other)
+
+
+def test_reentrant_checkpoints_that_use_a_weight_read_outside_them():
+    module, handle = attached()
+    x = inputs().requires_grad_()
+
+    def gradient(checkpointed: bool) -> torch.Tensor:
+        weight = module[0].weight
+        piece = lambda y: torch.tanh(y @ weight.T)  # noqa: E731
+        run = (lambda y: checkpoint(piece, y, use_reentrant=True)) if checkpointed else piece
+        (run(x).sum() + run(2 * x).sum()).backward()
+        found, handle.theta.grad = handle.theta.grad, None
+        return found
+
+    torch.testing.assert_close(gradient(True), gradient(False))
+
+
+def test_scales_written_between_a_pass_and_its_backward_are_seen():
+    module, handle = attached(per_layer_scale=True)
+    loss = module(inputs()).sum()
+    with torch.no_grad():
+        handle.scales.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from small_modules import coordinates, put, same_state, state
@@ -210,3 +212,138 @@ def test_a_callback_without_a_subspace_is_refused():
 
     with pytest.raises(subspan.InputError, match=r"Call subspan\.attach first"):
         save_callback(bert())
+
+
+# --- parts answer from the weights that they hide ------------------------------------------------
+
+IDS = torch.randint(3, 40, (2, 6), generator=torch.Generator().manual_seed(0))
+
+
+def seeded_model(kind: str, **config) -> torch.nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model, options = getattr(transformers, kind[0]), getattr(transformers, kind[1])
+        return model(options(vocab_size=40, **config)).eval()
+
+
+def llama() -> torch.nn.Module:
+    return seeded_model(
+        ("LlamaForCausalLM", "LlamaConfig"),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+
+
+def adapted(kind: str, **options) -> torch.nn.Module:
+    peft = pytest.importorskip("peft")
+    config = getattr(peft, kind)(task_type="CAUSAL_LM", **options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return peft.get_peft_model(llama(), config).eval()
+
+
+QV = {"target_modules": ["q_proj", "v_proj"]}
+ADAPTERS = {
+    "LoraConfig": {"r": 2, **QV},
+    "PrefixTuningConfig": {"num_virtual_tokens": 3},
+    "PromptTuningConfig": {"num_virtual_tokens": 3},
+    "AdaLoraConfig": {"total_step": 100, "tinit": 10, "tfinal": 10, **QV},
+    "target_parameters": {"r": 2, "target_modules": [], "target_parameters": ["q_proj.weight"]},
+}
+
+
+def make_adapted(name: str) -> torch.nn.Module:
+    return adapted("LoraConfig" if name == "target_parameters" else name, **ADAPTERS[name])
+
+
+def generate(model: torch.nn.Module) -> torch.Tensor:
+    return model.generate(input_ids=IDS, max_new_tokens=4, do_sample=False)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_adapters_over_llama_train_generate_merge_and_leave(name):
+    plain, model = make_adapted(name), make_adapted(name)
+    named, before = [n for n, _ in plain.named_parameters()], state(plain)
+    handle = attach(model, 10)
+    loss = model(input_ids=IDS, labels=IDS).loss
+    torch.testing.assert_close(loss, plain(input_ids=IDS, labels=IDS).loss)  # AdaLoRA's term too
+    loss.backward()
+    assert [n for n, _ in model.named_parameters()] == ["subspan_theta"]
+    put(handle, coordinates(10))
+    shifted, words = model(input_ids=IDS, labels=IDS).loss, generate(model)
+    twin = copy.deepcopy(model)
+    handles(twin)[0].merge()
+    torch.testing.assert_close(twin(input_ids=IDS, labels=IDS).loss, shifted)
+    assert torch.equal(generate(twin), words)
+    handle.detach()
+    assert [n for n, _ in model.named_parameters()] == named
+    assert same_state(state(model), before)
+
+
+def test_a_part_says_its_device_and_dtype():
+    class Wrapper(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lm = llama().bfloat16()
+
+        def forward(self, ids):
+            return generate(self.lm)
+
+    wrapper = Wrapper()
+    expected = generate(wrapper.lm)
+    attach(wrapper, 10)
+    assert (wrapper.lm.dtype, wrapper.lm.device) == (torch.bfloat16, torch.device("cpu"))
+    assert torch.equal(generate(wrapper.lm), expected)
+    assert torch.equal(wrapper(IDS), expected)
+    root = llama().bfloat16()
+    attach(root, 10)
+    assert root.dtype == torch.bfloat16
+
+
+SMALL_GPT = {"n_positions": 16, "n_embd": 16, "n_layer": 1, "n_head": 2}
+LXMERT = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "l_layers": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        (("OpenAIGPTModel", "OpenAIGPTConfig"), SMALL_GPT),
+        (("XLNetModel", "XLNetConfig"), {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32}),
+        (
+            ("LxmertModel", "LxmertConfig"),
+            {**LXMERT, "x_layers": 1, "r_layers": 1, "visual_feat_dim": 8, "visual_pos_dim": 4},
+        ),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_models_that_ask_their_parameters(kind, config, dtype):
+    plain = seeded_model(kind, **config).to(dtype)
+    model, part = copy.deepcopy(plain), copy.deepcopy(plain)
+    attach(model, 10)
+    attach(torch.nn.ModuleList([part]), 10)
+    more = {}
+    if "visual_pos_dim" in config:
+        more = {"visual_feats": torch.ones(2, 3, 8).to(dtype), "visual_pos": torch.ones(2, 3, 4)}
+        more["visual_pos"] = more["visual_pos"].to(dtype)
+    expected = plain(input_ids=IDS, **more)[0]
+    for one in (model, part):
+        assert torch.equal(one(input_ids=IDS, **more)[0], expected)
+
+
+def test_embeddings_in_a_subspace_are_not_resized():
+    for model in (llama(), make_adapted("LoraConfig")):
+        before = state(model)
+        handle = attach(model, 10)
+        with pytest.raises(subspan.InputError, match="Resize before attaching"):
+            model.resize_token_embeddings(50)
+        assert model.resize_token_embeddings().num_embeddings == 40  # only asks
+        handle.detach()
+        assert same_state(state(model), before)
+        assert model.resize_token_embeddings(50).num_embeddings == 50

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
-from small_modules import flat, inputs, mlp
+from small_modules import batch_norm_net, flat, inputs, mlp, seeded
 from torch import nn
 
 import subspan
@@ -54,8 +56,9 @@ def test_trials_start_at_the_pretrained_weights():
 def test_columns_beyond_the_longest_row_are_cut_off():
     module = Classifier()
     problem = fine_tuning(module, tokens())
+    problem.module.model.lengths.clear()
     problem.evaluate(problem.init(0))
-    assert set(problem.module.model.lengths) == {3}
+    assert problem.module.model.lengths == [3]
 
 
 def test_runs_and_thresholds_work_on_it():
@@ -118,6 +121,132 @@ def test_what_does_not_fit_is_refused():
         fine_tuning(Classifier().requires_grad_(False), (x, y))
     with pytest.raises(subspan.InputError, match="train inputs: expected a tensor or a mapping"):
         fine_tuning(Classifier(), ([1, 2], y))
+
+
+def trained_batch_norm_net() -> nn.Module:
+    """Running statistics far from those of any batch."""
+    module = batch_norm_net().train()
+    with torch.no_grad():
+        for seed in range(5):
+            module(3 * inputs(20, seed) + 2)
+    return module
+
+
+def test_batch_norm_starts_at_the_pretrained_point():
+    module, x, y = trained_batch_norm_net(), inputs(12), torch.arange(12) % 3
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    problem = fine_tuning(module, (x, y))
+    w = problem.init(0)
+    reference = copy.deepcopy(module).eval()
+    value = nn.functional.cross_entropy(reference(x), y)
+    value.backward()
+    found = problem.evaluate(w)
+    assert found.loss == pytest.approx(float(value.detach()), rel=1e-6)
+    assert found.accuracy == float((reference(x).argmax(1) == y).double().mean())
+    losses, gradients = problem.grads(w[None], problem.batch(torch.arange(12)[None]))
+    expected = torch.cat([p.grad.flatten() for p in reference.parameters()])
+    torch.testing.assert_close(losses[0], value.detach())
+    torch.testing.assert_close(gradients[0], expected)
+    # one row at a time is the same: no batch has a say
+    alone = fine_tuning(module, (x, y), eval_rows=1)
+    assert alone.evaluate(w).loss == pytest.approx(found.loss, rel=1e-6)
+    assert module.training
+    assert all(torch.equal(before[key], value) for key, value in module.state_dict().items())
+    assert problem.identity["batch_norm"] == "running statistics"
+
+
+class Two(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 3), nn.Linear(4, 3)
+        self.scale = nn.Parameter(torch.tensor(0.5))  # 0-dim
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor):
+        return {"scores": (self.a(first) + self.b(second)) * self.scale}
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_inputs_and_outputs_of_several_tensors(named, dtype):
+    module = seeded(Two).to(dtype)
+    first, second, y = inputs(8).to(dtype), inputs(8, 2)[:, :4].to(dtype), torch.arange(8) % 3
+    x = {"second": second, "first": first} if named else (first, second)
+    problem = fine_tuning(module, (x, y), outputs=lambda out: out["scores"])
+    value = nn.functional.cross_entropy(module(first, second)["scores"], y)
+    value.backward()
+    assert problem.dtype == dtype
+    losses, gradients = problem.grads(problem.init(0)[None], problem.batch(torch.arange(8)[None]))
+    torch.testing.assert_close(losses[0], value.detach())
+    expected = torch.cat([p.grad.flatten() for p in module.parameters()])
+    torch.testing.assert_close(gradients[0], expected)
+    spec = TrainSpec(steps=2, batch_size=4, lr=0.1)
+    assert subspan.run(problem, RandomAffine(), dims=[4], repeats=1, spec=spec, seed=0)
+
+
+class Tagger(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(12, 6, padding_idx=0), nn.Linear(6, 4)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor):
+        return type("Output", (), {"logits": self.head(self.embedding(input_ids))})
+
+
+def test_labels_of_tokens_keep_their_columns():
+    module, (x, _) = seeded(Tagger), tokens()
+    tags = torch.where(x["attention_mask"] == 0, -100, x["input_ids"] % 4)
+    problem = fine_tuning(module, (x, tags))
+    expected = nn.functional.cross_entropy(module(**x).logits.movedim(-1, 1), tags)
+    assert problem.evaluate(problem.init(0)).loss == pytest.approx(
+        float(expected.detach()), rel=1e-6
+    )
+    moved = problem.init(0) + 1  # the padding row stays
+    ids = x["input_ids"] * x["attention_mask"]
+    with torch.no_grad():
+        table = problem.layout.split(moved)["model.embedding.weight"]
+        for p in module.parameters():
+            p.add_(1)
+        module.embedding.weight[0] = 0
+        expected = nn.functional.cross_entropy(module(ids, ids).logits.movedim(-1, 1), tags)
+    assert table[0].any()
+    padded = fine_tuning(seeded(Tagger), ({**x, "input_ids": ids}, tags))
+    assert padded.evaluate(moved).loss == pytest.approx(float(expected), rel=1e-5)
+
+
+class LastColumn(Classifier):
+    """Reads the last column, used or not."""
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor):
+        return type("Output", (), {"logits": self.head(self.embedding(input_ids[:, -1]))})
+
+
+def test_columns_that_count_are_not_cut_off():
+    module, (x, y) = seeded(LastColumn), tokens()
+    expected = nn.functional.cross_entropy(module(**x).logits, y)
+    problem = fine_tuning(module, (x, y))
+    assert problem.evaluate(problem.init(0)).loss == pytest.approx(float(expected.detach()))
+
+
+def test_a_decoders_inputs_have_a_length_of_their_own():
+    class Decoder(Classifier):
+        def forward(self, input_ids, attention_mask, decoder_input_ids):
+            return super().forward(input_ids, attention_mask).logits + self.head(
+                self.embedding(decoder_input_ids).sum(1)
+            )
+
+    module, (x, y) = seeded(Decoder), tokens()
+    x["decoder_input_ids"] = x["input_ids"][:, :2]
+    expected = nn.functional.cross_entropy(module(**x), y)
+    problem = fine_tuning(module, (x, y))
+    assert problem.evaluate(problem.init(0)).loss == pytest.approx(float(expected.detach()))
+
+
+def test_a_module_that_cannot_be_copied_is_refused():
+    module = mlp()
+    weight = module[0].weight
+    module[0].forward = lambda x: x @ weight.T
+    with pytest.raises(subspan.InputError, match=r"can be copied, got a function in '0.forward'"):
+        fine_tuning(module, (inputs(6), torch.arange(6) % 3))
 
 
 @pytest.mark.slow

@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import logging
 import math
 import re
 
@@ -7,6 +9,7 @@ from scipy import stats
 
 import subspan as ss
 from subspan.comparison import compare as module_function
+from subspan.comparison.compare import table_of
 from subspan.errors import InputError
 from subspan.report import compare_figure_data
 
@@ -22,8 +25,8 @@ def problem():
 def table(problem):
     methods = ["random", "burn-in:30", ss.LotterySubspace(20, 2), "random-mask", "last-layer"]
     return ss.compare(
-        problem, methods, dims=[8, 40, 400], repeats=4, spec=SPEC, workers=1, goals=["loss<=1"]
-    )
+        problem, methods, dims=[8, 40, 400], repeats=9, spec=SPEC, workers=1, goals=["loss<=1"]
+    )  # nine cells: 9 repeats
 
 
 def test_a_row_for_every_cell_and_a_reason_for_every_gap(table) -> None:
@@ -52,18 +55,18 @@ def test_numbers_are_those_of_the_records(table) -> None:
         null = [r for r in table.records["random"] if r.dim == row.dim]
         best = [r.best_test_accuracy for r in own]
         assert row.values == tuple(best)
-        assert row.value == pytest.approx(sum(best) / 4)
+        assert row.value == pytest.approx(sum(best) / 9)
         assert row.low <= row.value <= row.high
-        assert row.loss == pytest.approx(sum(r.best_train_loss for r in own) / 4)
+        assert row.loss == pytest.approx(sum(r.best_train_loss for r in own) / 9)
         assert row.compression == pytest.approx(2410 / row.dim)
-        assert (row.repeats, row.diverged) == (4, 0)
+        assert (row.repeats, row.diverged) == (9, 0)
         if row.method == "random":
             assert row.verdict == "null"
             assert math.isnan(row.difference)
         else:
             assert [r.trial.repeat for r in own] == [r.trial.repeat for r in null]
             gaps = [a - b.best_test_accuracy for a, b in zip(best, null, strict=True)]
-            assert row.difference == pytest.approx(sum(gaps) / 4)
+            assert row.difference == pytest.approx(sum(gaps) / 9)
             assert row.p <= row.p_adjusted <= 1
 
 
@@ -84,6 +87,7 @@ def test_verdicts_in_words(table) -> None:
     for row in table.rows:
         if row.method != "random":
             told = "better" if row.difference > 0 else "worse"
+            assert row.p >= 2**-8
             assert row.verdict == (told if row.p_adjusted <= 0.05 else "not distinguishable")
     assert len(table.summary()) == 4
 
@@ -108,11 +112,11 @@ def test_a_method_equal_to_the_null_is_rarely_told_apart(problem) -> None:
         problem,
         [ss.RandomAffine("hadamard"), ss.RandomAffine("partition")],
         dims=[16, 32, 64],
-        repeats=5,
         spec=SPEC,
         workers=1,
     )
     assert table.null == "random (map=hadamard)"
+    assert {r.pairs for r in table.of("random (map=partition)")} == {7}  # what three cells need
     assert {r.verdict for r in table.of("random (map=partition)")} == {"not distinguishable"}
 
 
@@ -133,7 +137,7 @@ def test_one_repeat_is_not_tested_and_other_metrics_are_read(problem) -> None:
     assert row.value == pytest.approx(table.records["random-mask"][0].best_train_loss)
     null = table.of("random")[0]
     better = ss.compare(
-        problem, ["burn-in:30"], dims=[8], repeats=4, spec=SPEC, workers=1, metric="train:loss"
+        problem, ["burn-in:30"], dims=[8], spec=SPEC, workers=1, metric="train:loss"
     ).of("burn-in:30")[0]
     assert better.verdict == "better"  # a lower loss is better
     assert better.difference < 0
@@ -226,15 +230,71 @@ def test_two_repeats_are_not_tested_and_say_so(problem) -> None:
     assert table.verdict("burn-in:30") == words
 
 
+def failing(records, repeats):
+    """Take all evaluations from the trials of these repeats."""
+    return [dataclasses.replace(r, curve=()) if r.trial.repeat in repeats else r for r in records]
+
+
+@pytest.mark.parametrize("metric", ["test:accuracy", "train:loss"])
+def test_a_trial_without_a_finite_value_counts_as_the_worst(problem, metric) -> None:
+    table = ss.compare(problem, ["burn-in:30"], [8], 8, SPEC, workers=1, metric=metric)
+    assert table.of("burn-in:30")[0].verdict == "better"  # in all of eight repeats
+    records = table.records | {"burn-in:30": failing(table.records["burn-in:30"], {2, 5, 6})}
+    row = table_of(problem, records, "random", metric=metric).of("burn-in:30")[0]
+    whole = table.of("burn-in:30")[0]
+    kept = [v for i, v in enumerate(whole.values) if i not in (2, 5, 6)]
+    assert (row.failed, row.pairs, whole.failed) == (3, 8, 0)
+    assert row.value_finished == pytest.approx(sum(kept) / 5)
+    assert row.verdict == "not distinguishable"
+    if metric == "train:loss":
+        assert (row.value, row.difference, row.loss) == (math.inf, math.inf, math.inf)
+    else:
+        assert row.value == pytest.approx(sum(kept) / 8)
+        assert row.values[2] == 0
+    lost = {"burn-in:30": failing(table.records["burn-in:30"], set(range(8)))}
+    row = table_of(problem, table.records | lost, "random", metric=metric).of("burn-in:30")[0]
+    assert row.verdict == "worse"
+    both = {label: failing(own, set(range(8))) for label, own in table.records.items()}
+    assert table_of(problem, both, "random", metric=metric).of("burn-in:30")[0].verdict != "worse"
+
+
+def test_too_few_repeats_are_told_before_anything_is_trained(problem, caplog) -> None:
+    events = []
+
+    def progress(*event):
+        events.append((event, len(caplog.messages)))
+
+    with caplog.at_level(logging.WARNING, logger="subspan"):
+        table = ss.compare(problem, ["burn-in:30"], [8, 40], 4, SPEC, workers=1, progress=progress)
+    (said,) = caplog.messages
+    assert said == (
+        "compare: repeats=4 cannot give a verdict on 2 cells; 7 are needed, or fewer cells."
+    )
+    assert {count for _, count in events} == {1}  # there before the first trial was done
+    assert table.verdict("burn-in:30") == (
+        "not tested (4 paired repeats; 7 are needed for verdicts on 2 cells) at d = 8, 40"
+    )
+    assert table.footer == "No verdicts: no cell has enough paired repeats."
+    row = table.of("burn-in:30")[0]
+    assert row.p == 1 / 8
+    assert row.difference_low < row.difference < row.difference_high
+
+
+def test_the_footer_says_what_is_assumed(table) -> None:
+    assert "sign-flip tests of 9 or more pairs, Holm over 9 cells: at most 5 %" in table.footer
+    assert "as likely to be ahead of it by an amount as behind" in table.footer
+    assert table.to_json()["footer"] == table.footer
+
+
 def test_a_saved_subspace_is_tested_only_where_it_is_transferred(problem, tmp_path) -> None:
     (found,) = ss.LotterySubspace(12, 2).subspaces(problem, [ss.subspaces.Draw(12, 0, 0)])
     path = tmp_path / "found.safetensors"
     ss.save_subspace(found, path, problem)
     fixed, moved = f"saved:{path}", f"saved:{path},transfer=true"
-    table = ss.compare(problem, [fixed, moved], [8], 3, SPEC, workers=1)
+    table = ss.compare(problem, [fixed, moved], [8], None, SPEC, workers=1)
     assert table.of(fixed)[0].note == "every repeat starts from the same weights"
     assert table.of(fixed)[0].verdict == "not tested"
-    assert (table.of(moved)[0].note, table.of(moved)[0].pairs) == ("", 3)
+    assert (table.of(moved)[0].note, table.of(moved)[0].pairs) == ("", 6)
     assert table.of(moved)[0].verdict != "not tested"
 
 

@@ -1,5 +1,6 @@
 """What a `Problem` refuses, and what tells two of a user's own problems apart."""
 
+import copy
 import functools
 from itertools import combinations
 
@@ -137,9 +138,10 @@ def test_identity_of_a_users_problem_is_pinned():
         "name": "mine",
         "kind": "module",
         "loss": "cross_entropy",
-        "module": "dc69569395fad36e81a8177aa1019b78",
+        "module": "65f4357672cae31515a95ab8ae12338f",
         "constants": "4f53cda18c2baa0c0354bb5f9a3ecbe5",
-        "init": "4a3345b2aab36066ac948110584df7c5",
+        "init": "8070dacd73eeaf8a3e775e7a7a9725a9",
+        "init_holds": "da4270c059debde37b760c85bb1f0dc4",
         "loss_at_init": "1.099e+00",
         "data": "53968fe02c9e8a3fb2d7177fa608abdb",
     }
@@ -195,7 +197,10 @@ X, Y = rows()
          r"test: expected inputs that the module takes, got rows of shape \(5,\). The module said"),
         (linear, (X, Y[:, None]), None, "cross_entropy",
          r"train labels: expected shape \(n,\).*, got shape \(20, 1\)"),
-        (linear, (X, torch.stack([Y, Y], 1)), None, cross_entropy, r"got shape \(20, 2\)"),
+        (linear, (X, torch.stack([Y, Y], 1)), None, cross_entropy,
+         r"targets \(2, 2\). It said: 0D or 1D target tensor expected"),
+        (linear, (X, torch.stack([Y, Y], 1)), None, "cross_entropy",
+         r"outputs \(n, ..., classes\) for integer labels of shape \(n, 2\)"),
         (linear, (X, Y), None, lambda out, y: cross_entropy(out, y, reduction="none"),
          r"loss: expected .* a tensor of shape \(\), got shape \(2,\)"),
         (linear, (X, Y), None, lambda out, y: 1.0, "loss: expected .*, got float"),
@@ -203,9 +208,9 @@ X, Y = rows()
          r"got an error on outputs \(2, 3\) and targets \(2,\). It said: weight tensor"),
         (linear, (X, Y), None, lambda out, y: out.missing(y), "It said: .*no attribute 'missing'"),
         (lambda: Calls(lambda out: (out, 1)), (X, Y), None, "cross_entropy",
-         "a module that returns a tensor, got tuple"),
+         r"a module that returns a tensor.*, got tuple. .* outputs=lambda out: out\[0\]"),
         (lambda: Calls(lambda out: out[0]), (X, Y), None, "cross_entropy",
-         r"outputs \(n, classes\) for integer labels, got outputs of shape \(3,\)"),
+         r"outputs \(n, classes\) for integer labels .*, got outputs of shape \(3,\)"),
         (lambda: Calls(lambda out: {}[0]), (X, Y), None, "cross_entropy", "The module said: 0"),
         (lambda: Calls(lambda out: dropout(out, 0.5, True)), (X, Y), None, "cross_entropy",
          "got others the second time. The loss must be a function of the weights"),
@@ -278,10 +283,31 @@ def test_frozen_parameters_are_constants():
     check_problem(problem, rows=8)
 
 
-def test_a_module_returned_twice_keeps_its_parameters():
+def test_a_module_returned_twice_is_refused_and_left_alone():
+    """Each seed would start from the same weights."""
+    module = batch_norm()
+    before = copy.deepcopy(module.state_dict())
+    with pytest.raises(InputError, match=r"a fresh module, got the same one .*fine_tuning"):
+        Problem(lambda: module, rows())
+    problem = Problem(lambda: module, rows(), init=lambda seed: dict(module.named_parameters()))
+    problem.grads(problem.init(0)[None], problem.batch(torch.arange(5)[None]))
+    assert module.training
+    after = module.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert module[1].running_mean is not None
+    assert all(p.grad is None for p in module.parameters())
+
+
+def test_a_module_that_is_initialised_anew_at_each_call_is_fresh_enough():
     module = linear()
-    assert Problem(lambda: module, rows()).ambient_dim == 21
-    assert Problem(lambda: module, rows()).ambient_dim == 21
+
+    def make():
+        module.reset_parameters()
+        return module
+
+    problem = Problem(make, rows())
+    assert not torch.equal(problem.init(0), problem.init(1))
 
 
 # ---- where training starts
@@ -306,16 +332,13 @@ def test_batch_norm_refuses_a_batch_of_one_row(vectorize):
     ],
     ids=["data-dependent", "LSTM"],
 )
-def test_a_module_that_cannot_be_batched_is_told_of_vectorize(make, x):
+def test_a_module_that_cannot_be_batched_runs_trial_by_trial(make, x):
     data = (x, torch.arange(5) % 2)
+    with pytest.raises(InputError, match=r"torch.func.vmap .*Pass vectorize=False"):
+        Problem(make, data, vectorize=True)
     problem = Problem(make, data)
-    w = torch.stack([problem.init(seed) for seed in range(2)])
-    batch = problem.batch(torch.tensor([[0, 1], [2, 3]]))
-    with pytest.raises(InputError, match=r"torch.func.vmap .*Pass vectorize=False"):
-        problem.grads(w, batch)
-    with pytest.raises(InputError, match=r"torch.func.vmap .*Pass vectorize=False"):
-        problem.evaluate_many(w)
-    check_problem(Problem(make, data, vectorize=False), rows=3, trials=2)
+    assert not problem.vectorized
+    check_problem(problem, rows=3, trials=2)
 
 
 def test_errors_that_batching_does_not_cause_stay_as_they_are():

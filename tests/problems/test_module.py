@@ -171,9 +171,11 @@ def test_identity_tells_data_and_modules_apart():
     base = Problem(dense, rows()).identity
     assert Problem(dense, rows()).identity == base
     x, y = rows()
-    other_module = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3))
     assert Problem(dense, (x + 1, y)).identity != base
-    assert Problem(lambda: other_module, rows()).identity != base
+    assert (
+        Problem(lambda: nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)), rows()).identity
+        != base
+    )
 
 
 def test_weights_of_another_length_are_refused():

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -56,6 +57,7 @@ def test_the_comparison_is_drawn(table, tmp_path) -> None:
     axes = figure.axes[0]
     assert axes.get_xscale() == "log"
     assert [t.get_text() for t in axes.get_legend().get_texts()] == ["random (null)", "ticket"]
+    assert "filled: differs from the null (sign flips, Holm)" in said(figure)
     assert axes.get_xticks().tolist() == [10, 100]  # where there are trials
     assert axes.child_axes[0].get_xticks().tolist() == [100, 10]
     keys = {line.get_label(): line.get_marker() for line in axes.get_legend().get_lines()}
@@ -63,6 +65,20 @@ def test_the_comparison_is_drawn(table, tmp_path) -> None:
     widths = {line.get_label(): line.get_linewidth() for line in axes.get_lines()}
     assert widths["random (null)"] > widths["ticket"]
     assert [p.suffix for p in save_figure(figure, tmp_path / "c")] == [".png", ".svg", ".pdf"]
+
+
+def said(figure) -> str:
+    return " ".join(text.get_text() for text in [*figure.texts, *figure.axes[0].texts])
+
+
+def test_a_table_without_verdicts_says_so(table) -> None:
+    rows = tuple(
+        dataclasses.replace(r, verdict="not tested") if r.verdict != "null" else r
+        for r in table.rows
+    )
+    figure = draw_compare_figure(compare_figure_data(dataclasses.replace(table, rows=rows)))
+    assert "too few for verdicts" in said(figure)
+    assert "filled" not in said(figure)
 
 
 def test_ticks_that_would_overlap_are_left_out() -> None:

@@ -56,7 +56,12 @@ def test_the_fit_goes_through_the_threshold() -> None:
 def test_headlines_say_what_is_known() -> None:
     assert headline(estimate(*GRID)).startswith("d* = ")
     assert "95 % interval" in headline(estimate(*GRID))
-    assert headline(estimate((1000, 0, 20))) == "d* > 1,000"
+    nowhere = [(d, 0, 4) for d in (1, 3, 10, 30, 100, 300, 1000)]
+    assert headline(estimate(*nowhere)) == "d* > 1,000"
+    level = [(16, 0, 10), (64, 14, 20), (256, 13, 20), (1000, 14, 20)]
+    assert headline(estimate(*level)) == "d* > 1,000: never reaches 90 %"
+    fallen = [(16, 0, 10), (64, 20, 20), (256, 20, 20), (1000, 1, 20)]
+    assert headline(estimate(*fallen)) == "no d*: success falls with d"
     below = estimate((8, 60, 60), (16, 60, 60), span=Range(8, 16, 0.1))
     assert headline(below) == "d* ≤ 8"
     assert "–∞, not converged" in headline(estimate((8, 0, 3)))
@@ -67,11 +72,13 @@ def test_headlines_say_what_is_known() -> None:
     [
         estimate(*GRID),
         estimate((1000, 0, 20)),
+        estimate((16, 0, 10), (64, 14, 20), (256, 13, 20), (1000, 14, 20)),
+        estimate((16, 0, 10), (64, 20, 20), (256, 20, 20), (1000, 1, 20)),
         estimate((1, 60, 60)),
         estimate((8, 0, 3)),
         estimate((1, 0, 1), (2, 1, 1)),
     ],
-    ids=["ok", "above", "below", "open", "tiny"],
+    ids=["ok", "above", "level", "fallen", "below", "open", "tiny"],
 )
 def test_every_status_can_be_drawn(found: ThresholdEstimate, tmp_path: Path) -> None:
     figure = draw_success_curve(success_curve_data(found))

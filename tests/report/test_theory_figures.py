@@ -26,10 +26,11 @@ def prediction(value=196.0, asked=GOAL):
     return Prediction(GOAL, asked, (at,), DIM, 2.4, "gauss-newton", "exact", 0.25)
 
 
-def cone(values=(90.0, 100.0, 110.0), dim=DIM, status="ok"):
+def cone(values=(90.0, 100.0, 110.0), dim=DIM, status="ok", one_start=True):
     mean = float(np.mean(values))
     return ConeEstimate(
-        mean, mean - 9, mean + 9, 0.95, len(values), status, 4.0, 0.0, values, (mean, mean), dim
+        *(mean, mean - 9, mean + 9, 0.95, len(values), status, 4.0, 0.0, values, (mean, mean), dim),
+        one_start=one_start,
     )
 
 
@@ -172,3 +173,9 @@ def test_wells_are_sorted_and_drawn_a_panel_each(tmp_path):
     assert "exact formula" in legend(figure)
     (path,) = save_figure(figure, tmp_path / "wells", ("png",))
     assert path.stat().st_size > 1000
+
+
+def test_a_search_from_random_weights_certifies_nothing():
+    found = prediction_data(prediction(), cone(one_start=False))
+    assert found.gordon is found.polar is None
+    assert legend(draw_prediction(found))[0] == "Gordon: no certificate, w₀ is random"

@@ -28,7 +28,8 @@ def test_every_curve_passes_one_minus_delta_at_its_threshold_and_has_its_width()
     for i in range(12):
         low, high = (x[np.argmax(wide[:, i] > q * family.ceiling[i])] for q in (0.1, 0.9))
         assert high - low == pytest.approx((0.5, 2.0)[i // 2 % 2], abs=2e-3)
-    assert np.exp(family.log_prior).sum() == pytest.approx(math.log(16))
+    flat = 2 - 2 * math.sqrt(0.25 / 0.3) + math.log(4 / 0.3)  # ∫ √(w / 0.3) dw/w, then ∫ dw/w
+    assert np.exp(family.log_prior).sum() == pytest.approx(flat)
 
 
 def test_select_agrees_with_the_full_table() -> None:
@@ -52,6 +53,8 @@ def test_posterior_agrees_with_numerical_integration(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "PRIOR_BELOW", 1e-12)
     monkeypatch.setattr(module, "PRIOR_ABOVE", 1e-12)
     monkeypatch.setattr(module, "PRIOR_PLATEAU", 1e-12)
+    monkeypatch.setattr(module, "PRIOR_FALL", 1e-12)
+    monkeypatch.setattr(module, "other_curves", module.other_curves.__wrapped__)
     counts = [Count(400, 1, 4), Count(700, 3, 5), Count(1500, 6, 6)]
 
     def density(t: float) -> float:
@@ -71,9 +74,14 @@ def test_posterior_agrees_with_numerical_integration(monkeypatch: pytest.MonkeyP
 
 def test_without_data_the_posterior_is_the_prior() -> None:
     found = posterior([], Range(1, 10_000, 0.1))
-    assert found.below == pytest.approx(module.PRIOR_BELOW)
-    assert found.above == pytest.approx(module.PRIOR_ABOVE + module.PRIOR_PLATEAU)
-    assert found.quantile(0.5) == pytest.approx(100, rel=0.05)  # log-uniform
+    assert found.falling == pytest.approx(module.PRIOR_FALL)
+    assert found.never == pytest.approx(module.PRIOR_PLATEAU, abs=module.PRIOR_FALL)
+    rising = found.weights.sum(1)
+    assert rising[found.centers < 0].sum() == pytest.approx(module.PRIOR_BELOW)
+    assert rising[found.centers > math.log(10_000)].sum() == pytest.approx(module.PRIOR_ABOVE)
+    inside = (found.centers > 0) & (found.centers < math.log(10_000))
+    lower = rising[inside & (found.centers < math.log(100))].sum()
+    assert lower == pytest.approx(rising[inside].sum() / 2)  # log-uniform
     assert found.quantile(0.05) == 1
     assert found.quantile(0.95) == math.inf
 
@@ -90,6 +98,20 @@ def test_a_step_between_neighbouring_integers_is_found_exactly() -> None:
     counts = [Count(99, 0, 60), Count(100, 60, 60), Count(10_000, 30, 30)]
     found = posterior(counts, Range(1, 150_000, 0.1))
     assert [found.quantile(q) for q in (0.05, 0.5, 0.95)] == [100, 100, 100]
+
+
+def test_an_interval_holds_those_of_every_shape_that_has_a_share() -> None:
+    counts = [Count(10, 0, 4), Count(40, 4, 8), Count(160, 8, 9)]
+    found = posterior(counts, Range(1, 5000, 0.1))
+    low, high = found.interval(0.025)
+    assert low <= found.quantile(0.025) < found.quantile(0.975) <= high
+    shares = found.weights.reshape(len(found.weights), len(curves.SHAPES), -1).sum((0, 2))
+    for i in np.flatnonzero(shares > 0.1 * shares.sum()):
+        part = found.weights.reshape(len(found.weights), len(curves.SHAPES), -1)[:, i].sum(1)
+        cells = part / shares[i] * shares.sum() + found.cell_mass - found.weights.sum(1)
+        reached = np.interp(np.log([low - 1, high + 1]), found.edges[1:], np.cumsum(cells))
+        assert reached[0] <= 0.025
+        assert reached[1] >= 0.975 or high >= 5000
 
 
 def test_curve_lies_within_its_band_and_rises() -> None:

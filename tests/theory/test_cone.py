@@ -140,7 +140,8 @@ def test_width_and_transition_follow_from_the_values():
 
 def test_certified_misses_share_the_risk_between_the_width_and_the_theorem():
     values = (2000.0, 2100.0, 2200.0)
-    estimate = ConeEstimate(2100.0, 1900, 2300, 0.95, 3, "ok", 60.0, 0.0, values, (2100.0,), 2410)
+    head = (2100.0, 1900, 2300, 0.95, 3, "ok", 60.0, 0.0, values, (2100.0,), 2410)
+    estimate = ConeEstimate(*head, one_start=True)
     distances = np.sqrt(values)
     assert estimate.certified_miss_dim("polar") < polar_certified_miss_dim(
         estimate.polar_width, 0.975
@@ -160,6 +161,19 @@ def test_certified_misses_share_the_risk_between_the_width_and_the_theorem():
     assert doubted.certified_miss_dim("gordon") is None
     with pytest.raises(InputError, match="form: unknown name 'gordn'"):
         estimate.certified_miss_dim("gordn")
+
+
+def test_a_mean_over_starts_certifies_nothing_and_one_start_does(tiny):
+    """Half the starts see d* = 25 and half 100: at d = 26 … 49 those of the first half hit."""
+    values = (25.0, 100.0) * 4
+    shared = (62.5, 30, 95, 0.95, 8, "ok", 14.0, 0.0, values, (62.5,), 2410)
+    for form in ("gordon", "sharp", "polar"):
+        assert ConeEstimate(*shared).certified_miss_dim(form) is None
+        assert ConeEstimate(*shared, one_start=True).certified_miss_dim(form) is not None
+    own = cone_threshold(tiny, "loss<=1", directions=2, steps=100)
+    same = cone_threshold(tiny, "loss<=1", directions=2, steps=100, at=tiny.init(0))
+    tangent = cone_threshold(linearize(tiny), "loss<=1", directions=2, steps=100)
+    assert (own.one_start, same.one_start, tangent.one_start) == (False, True, True)
 
 
 def test_bad_input_is_named(tiny):

@@ -24,6 +24,23 @@ def test_mean_norm_is_the_mean_of_norms():
     assert mean_norm(0) == 0
 
 
+@pytest.mark.parametrize("dim", [1, 7, 98, 99, 100, 10**6, 10**9, 2 * 10**10, 10**12])
+def test_mean_norm_keeps_its_digits(dim):
+    """E‖g_k‖ E‖g_{k+1}‖ = k, and √(k − ½) < E‖g_k‖ < √(k − ½ + 1/(8k − 4)) to 1e-13."""
+    assert mean_norm(dim) * mean_norm(dim + 1) == pytest.approx(dim, rel=2e-13)
+    assert mean_norm(dim) >= math.sqrt(dim - 0.5) * (1 - 1e-13)
+    assert mean_norm(dim) <= math.sqrt(dim - 0.5 + 1 / (8 * dim - 4)) * (1 + 1e-13)
+
+
+def test_a_certificate_leaves_its_gap_at_any_size():
+    """1 − exp(−gap²/2) ≥ 95 % needs √k − 1/(4√k) − w ≥ 2.4477, whatever k = D − d."""
+    for ambient_dim in (10**6, 2 * 10**10, 10**12):
+        width = math.sqrt(0.9 * ambient_dim)
+        dim = certified_miss_dim(width, ambient_dim, 0.95, constants="sharp")
+        gap = math.sqrt(ambient_dim - dim) - width
+        assert gap == pytest.approx(math.sqrt(2 * math.log(20)), abs=2e-3)
+
+
 def test_escape_probability_is_the_quoted_formula():
     k, w = 900, 10.0
     expected = 1 - 3.5 * math.exp(-((k / math.sqrt(k + 1) - w) ** 2) / 18)

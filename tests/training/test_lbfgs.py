@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -40,14 +41,18 @@ def test_finds_the_minimum_of_a_quadratic():
     assert torch.allclose(found.theta, best, atol=1e-6)
 
 
-def test_every_step_lowers_the_loss_until_the_gradient_is_gone(network):
+def test_no_step_raises_the_loss_and_the_last_is_where_the_gradient_is_gone(network):
+    """At the end a step may gain less than rounding: whether the last loss equals the one before
+    depends on the order of sums, so on the processor's kernels. No kernel may let it rise."""
     a, w0 = make(network, 12), network.init(0)
     found = minimize_by_lbfgs(network, w0, a)
     gradient = torch.func.grad(lambda t: network.loss(w0 + a(t), network.batch()))(found.theta)
     assert gradient.norm() < 1e-3
     assert found.status == "stalled"
     assert found.loss == float(network.loss(w0 + a(found.theta), network.batch()))
-    assert all(p > q for p, q in zip(found.losses, found.losses[1:], strict=False))
+    steps = list(itertools.pairwise(found.losses))
+    assert all(p >= q for p, q in steps)
+    assert all(p > q for p, q in steps if p - found.loss > 1e-12)
     assert minimize_by_lbfgs(network, w0, a).losses == found.losses
 
 

@@ -12,12 +12,15 @@ from torch import nn
 from subspan.adapters import buffers
 from subspan.adapters.checks import check_module
 from subspan.adapters.digests import base_digest, kept_digest
+from subspan.adapters.guard import guard, written
+from subspan.adapters.held import check_held
 from subspan.adapters.make_sliced import make_sliced
 from subspan.adapters.memory import check_memory
+from subspan.adapters.plain import ROOT, SITE, own_buffers, own_parameters
 from subspan.adapters.root import Rest, Root
 from subspan.adapters.selection import Weight, padding_row, select
 from subspan.adapters.shift import shift
-from subspan.adapters.sites import ROOT, SITE, dress
+from subspan.adapters.sites import dress
 from subspan.adapters.sliced import SlicedMap
 from subspan.adapters.tables import TableKeeper, one_pass
 from subspan.canonical import canonical_json, digest
@@ -62,11 +65,12 @@ class Handle:
         self._layers = [owners.index(w.sites[0][0]) for w in weights]
         self.layer_count = len(owners)
         self.tables = TableKeeper()
+        self._written: list[str] = []  # weights that somebody has written in place, to no effect
 
     @property
     def theta(self) -> nn.Parameter:
         """The coordinates θ, shape (d,), float32; 0 at first."""
-        value = self._alive()._parameters.get(f"{self.key}_theta")
+        value = own_parameters(self._alive()).get(f"{self.key}_theta")
         if value is None:
             raise InputError(
                 f"{self.key}_theta: expected the parameter that attach made, got none: it was "
@@ -77,7 +81,7 @@ class Handle:
     @property
     def scales(self) -> nn.Parameter | None:
         """The scales λ, one for each layer (module that owns weights), 1 at first; None without."""
-        return self._alive()._parameters.get(f"{self.key}_scales")
+        return own_parameters(self._alive()).get(f"{self.key}_scales")
 
     def parameters(self) -> list[nn.Parameter]:
         """Return what is trained: θ, and λ where there are scales."""
@@ -85,6 +89,8 @@ class Handle:
 
     def weight(self, number: int, base: torch.Tensor) -> torch.Tensor:
         """Return weight `number` of the subspace at the present θ, for `base` its value at 0."""
+        if self._written:
+            raise written(self._written.pop())
         theta, scales = self.theta, self.scales
         with torch.autocast(base.device.type, enabled=False):
             table = self.tables.table(theta, self._sliced)
@@ -94,6 +100,7 @@ class Handle:
             )
         if not torch.compiler.is_compiling():
             result._subspan_tie = (id(self), number)  # type: ignore[attr-defined]
+            guard(result, self.weights[number].name, self._written)
         return result
 
     def detach(self) -> nn.Module:
@@ -102,19 +109,19 @@ class Handle:
         Its buffers are put back too, e.g. the running statistics of BatchNorm; where there are
         several subspaces, when the last one leaves. Returns the module.
         """
-        Root.of(self._alive()).put_back_buffers(self)
+        root = Root.of(self._alive())
+        root.check_leave(self)
+        root.put_back_buffers(self)
         return self._leave()
 
     def merge(self) -> nn.Module:
         """Bake θ into the module's weights and take the subspace away. Returns the module."""
-        self._alive()
+        Root.of(self._alive()).check_leave(self)
         with torch.no_grad(), one_pass():
             for number, weight in enumerate(self.weights):
                 value = self.weight(number, weight.value)
                 for owner, name in weight.sites:  # in a deep copy, tied views are tensors apart
-                    hidden = owner._buffers[name]
-                    assert hidden is not None
-                    hidden.copy_(value)
+                    own_buffers(owner)[name].copy_(value)
         return self._leave()
 
     def checksum(self) -> str:
@@ -183,7 +190,7 @@ class Handle:
                     del owner.__dict__[SITE]
                 dress(owner)
         for name in (f"{self.key}_theta", f"{self.key}_scales"):
-            module._parameters.pop(name, None)
+            own_parameters(module).pop(name, None)
         self.tables = TableKeeper()
         Root.of(module).release(self, self.weights)
         return module
@@ -244,6 +251,7 @@ def attach(
     options = {k: int(v) if isinstance(v, np.integer) else v for k, v in options.items()}
     chosen, others = select(candidate_weights(module), modules, attached=bool(handles(module)))
     check_memory(module, chosen)
+    check_held(module, chosen)
     devices = {str(w.value.device) for w in chosen}
     if len(devices) > 1:
         raise invalid("module", expected="its weights on one device", got=", ".join(devices))
@@ -285,8 +293,7 @@ def enter(
             owner.__dict__.setdefault(SITE, {})[name] = (handle, number)
             if isinstance(owner, nn.RNNBase):
                 owner.__dict__.update(_flat_weights=[], _flat_weight_refs=[])
-    for owner in {o: None for w in chosen for o, _ in w.sites}:
-        dress(owner)
+    root.adopt()
     return handle
 
 

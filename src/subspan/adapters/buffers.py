@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from subspan.adapters.sites import SITE
+from subspan.adapters import plain
+from subspan.adapters.plain import SITE
 
 Snapshot = dict[str, torch.Tensor]
 
@@ -22,7 +23,7 @@ def own_buffers(
         persistent: only those that stand in its state_dict.
     """
     for path, part in module.named_modules():
-        for name, value in part._buffers.items():
+        for name, value in plain.own_buffers(part).items():
             if (
                 value is not None
                 and not (persistent and name in part._non_persistent_buffers_set)
@@ -52,7 +53,7 @@ def put_back(module: nn.Module, before: Snapshot) -> None:
             if old.shape == value.shape and old.dtype == value.dtype:
                 value.copy_(old)
             else:  # the module has put another tensor in its place
-                owner._buffers[name] = old.clone()
+                plain.own_buffers(owner)[name] = old.clone()
 
 
 def follow(module: nn.Module, before: Snapshot) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from subspan.adapters.sites import ROOT
+from subspan.adapters.plain import ROOT, own_parameters
 from subspan.errors import InputError, invalid
 
 _WRAPPERS: list[tuple[type | tuple[type, ...], str]] = [
@@ -36,7 +36,14 @@ def check_module(module: nn.Module) -> None:
             remedy="Attach first, then call torch.compile.",
         )
     for name, part in module.named_modules():
-        for key, value in part._parameters.items():
+        if isinstance(part, torch.jit.ScriptModule):
+            raise invalid(
+                name,
+                expected="modules that are not scripted or traced",
+                got=f"one that is ({part.original_name})",
+                remedy="Attach to the module before scripting or tracing parts of it.",
+            )
+        for key, value in own_parameters(part).items():
             if isinstance(value, nn.UninitializedParameter):
                 raise invalid(
                     f"{name}.{key}",

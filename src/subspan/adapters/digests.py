@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from subspan.adapters import buffers
+from subspan.adapters.plain import ROOT
 from subspan.adapters.root import Rest, Root
 from subspan.adapters.selection import Weight
-from subspan.adapters.sites import ROOT
 from subspan.canonical import chunked_digest, digest
 
 

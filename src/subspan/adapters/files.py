@@ -23,6 +23,7 @@ from subspan.adapters.attach import Handle, candidate_weights, enter, handles
 from subspan.adapters.buffers import persistent_buffers
 from subspan.adapters.checks import check_module
 from subspan.adapters.digests import base_digest, kept_digest
+from subspan.adapters.held import check_held
 from subspan.adapters.make_sliced import make_sliced
 from subspan.adapters.memory import check_memory
 from subspan.adapters.root import Root
@@ -104,6 +105,7 @@ def load(module: nn.Module, path: str | os.PathLike[str], *, force: bool = False
             _check_base(header, base_digest(module, chosen, beside, header["rest"]))
             _check_kept(header, kept_digest(beside, header["rest"]))
         check_memory(module, chosen)
+        check_held(module, chosen)
         sliced = _make_map(header, chosen)
         scales = content.values.get("scales")
         owners = len({id(w.sites[0][0]) for w in chosen})

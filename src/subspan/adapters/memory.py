@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from subspan.adapters.plain import own_parameters
 from subspan.errors import invalid
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def place(tensor: torch.Tensor) -> Hashable:
     """Return the same for tensors that are the same numbers in memory, seen the same way."""
-    if not _in_memory(tensor):
+    if not in_memory(tensor):
         return id(tensor)
     return (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
 
@@ -56,7 +57,7 @@ def _check_overlaps(module: nn.Module, chosen: set[Hashable]) -> None:
         **dict(module.named_parameters(remove_duplicate=False)),
         **dict(module.named_buffers(remove_duplicate=False)),
     }
-    spans = sorted((*_span(t), name) for name, t in tensors.items() if _in_memory(t))
+    spans = sorted((*span(t), name) for name, t in tensors.items() if in_memory(t))
     end, last = 0, ""  # the span that reaches farthest so far
     for start, stop, name in spans:
         if start < end and place(tensors[name]) != place(tensors[last]):
@@ -72,11 +73,12 @@ def _check_overlaps(module: nn.Module, chosen: set[Hashable]) -> None:
             end, last = stop, name
 
 
-def _in_memory(tensor: torch.Tensor) -> bool:
+def in_memory(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor is numbers in memory, at an address."""
     return tensor.layout is torch.strided and tensor.numel() > 0 and tensor.data_ptr() != 0
 
 
-def _span(tensor: torch.Tensor) -> tuple[int, int]:
+def span(tensor: torch.Tensor) -> tuple[int, int]:
     """Return the first byte and the one after the last."""
     steps = sum((n - 1) * k for n, k in zip(tensor.shape, tensor.stride(), strict=True))
     return tensor.data_ptr(), tensor.data_ptr() + (steps + 1) * tensor.itemsize
@@ -90,7 +92,7 @@ def _tied_outside(chosen: Sequence[Weight]) -> list[str]:
     """
     values = [w.value for w in chosen]
     held = [len({id(owner) for owner, _ in w.sites}) for w in chosen]
-    inside = {id(owner._parameters) for w in chosen for owner, _ in w.sites}
+    inside = {id(own_parameters(owner)) for w in chosen for owner, _ in w.sites}
     # beside the owners hold it: the list, the loop and the argument of getrefcount
     shared = [i for i, v in enumerate(values) if sys.getrefcount(v) > held[i] + 3]
     if not shared:

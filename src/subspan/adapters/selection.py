@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from subspan.adapters.plain import own_buffers, own_parameters
 from subspan.errors import InputError, invalid, unknown
 
 
@@ -30,9 +31,9 @@ class Weight:
     def value(self) -> torch.Tensor:
         """The tensor as it stands now; of a hidden one, the weights at θ = 0."""
         owner, name = self.sites[0]
-        value: torch.Tensor | None = owner._parameters.get(name)
+        value: torch.Tensor | None = own_parameters(owner).get(name)
         if value is None:
-            value = owner._buffers[name]
+            value = own_buffers(owner)[name]
         assert value is not None
         return value
 

@@ -69,7 +69,10 @@ class _Shift(torch.autograd.Function):
         start: int,
         still: int | None,
     ) -> torch.Tensor:
-        ctx.save_for_backward(None if scale is None else table, scale)
+        # On ctx and not saved: a weight is a parameter to the user, so that a second backward pass
+        # from it must find what the first one used.
+        ctx.table, ctx.scale = (None, None) if scale is None else (table, scale)
+        ctx.versions = _versions(ctx.table, ctx.scale)
         ctx.gradient, ctx.size, ctx.dtype = gradient, len(table), table.dtype
         ctx.sliced, ctx.start, ctx.still = sliced, start, still
         out = torch.empty_like(base)
@@ -89,7 +92,12 @@ class _Shift(torch.autograd.Function):
     @staticmethod
     @at_full_precision
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        table, scale = ctx.saved_tensors
+        table, scale = ctx.table, ctx.scale
+        if _versions(table, scale) != ctx.versions:
+            raise RuntimeError(
+                "scales: one of the variables needed for gradient computation has been modified by "
+                "an inplace operation after the forward pass. Call backward before the step."
+            )
         v = grads[0].to_dense() if grads[0].layout != torch.strided else grads[0]
         base = v if ctx.needs_input_grad[2] else None
         if torch.is_grad_enabled() or looked_into(v):
@@ -110,6 +118,10 @@ class _Shift(torch.autograd.Function):
                 flat = flat * scale
             ctx.sliced.collect(flat, a, a + len(flat), pulled)
         return pulled if new else None, slope, base, None, None, None, None
+
+
+def _versions(*tensors: torch.Tensor | None) -> list[int]:
+    return [-1 if t is None or t.is_inference() else t._version for t in tensors]
 
 
 def _plain_backward(

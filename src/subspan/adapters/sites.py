@@ -8,19 +8,46 @@ and `state_dict` treat them as ever.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import inspect
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+from subspan.adapters import calls
+from subspan.adapters.calls import ROOTS
+from subspan.adapters.guard import unguarded
+from subspan.adapters.plain import (
+    HIDDEN,
+    ROOT,
+    SITE,
+    Hidden,
+    PlainBuffers,
+    PlainParameters,
+    is_tie,
+    own_buffers,
+    taken,
+)
 from subspan.adapters.tables import one_pass
 from subspan.errors import InputError
 
-SITE = "_subspan_site"  # instance attribute: attribute name → (handle, number of the weight)
-ROOT = "_subspan_root"  # instance attribute of the module that `attach` was called on
+
+class Dress(NamedTuple):
+    """What of a module the subclass must serve.
+
+    Attributes:
+        names: its weights in a subspace.
+        is_root: whether `attach` was called on it.
+        hides: whether it owns hidden weights, or θ.
+    """
+
+    names: tuple[str, ...]
+    is_root: bool
+    hides: bool
 
 
 def plain_class(module: nn.Module) -> type[nn.Module]:
@@ -30,37 +57,55 @@ def plain_class(module: nn.Module) -> type[nn.Module]:
 
 def dress(module: nn.Module) -> None:
     """Give a module the subclass that fits its present state; its own class if it needs none."""
-    names = tuple(module.__dict__.get(SITE, ()))
-    is_root = ROOT in module.__dict__
+    state = module.__dict__
     plain = plain_class(module)
-    if names or is_root:
-        plain = subclass(plain, names, is_root)  # type: ignore[arg-type]
+    if ROOTS in state:
+        kind = Dress(tuple(state.get(SITE, ())), ROOT in state, HIDDEN in state)
+        plain = subclass(plain, kind)  # type: ignore[arg-type]
     module.__class__ = plain
 
 
 @functools.cache
-def subclass(plain: type[nn.Module], names: tuple[str, ...], is_root: bool) -> type[nn.Module]:
-    """Return the subclass of `plain` with properties for `names`; with a root's methods too."""
-    body: dict[str, Any] = {name: _property(name) for name in names}
+def subclass(plain: type[nn.Module], dress: Dress) -> type[nn.Module]:
+    """Return the subclass of `plain` for a module at or below one that was attached."""
+    body: dict[str, Any] = {name: _property(name) for name in dress.names}
     body |= {
         "__module__": plain.__module__,
         "__qualname__": plain.__qualname__,
         "__doc__": plain.__doc__,
         "_subspan_plain": plain,
-        "_subspan_key": (names, is_root),
-        "__setattr__": _setattr,
+        "_subspan_key": dress,
+        "__call__": _call_of(plain, dress.is_root),
         "__reduce_ex__": _reduce_ex,
+        "_apply": _apply_of(dress.is_root),
     }
-    if is_root:
+    if dress.hides:
         body |= {
-            "__call__": _call_of(plain),
-            "_apply": _apply,
+            "_parameters": property(_parameters, functools.partial(_put, "_parameters")),
+            "_buffers": property(_buffers, functools.partial(_put, "_buffers")),
+            "__setattr__": _setattr,
+            "__delattr__": _delattr,
+            "register_parameter": _register_parameter,
+        }
+        if plain.__getattr__ is nn.Module.__getattr__:
+            body["__getattr__"] = _getattr
+    if dress.is_root:
+        body |= {
             "_save_to_state_dict": _save_to_state_dict,
             "_load_from_state_dict": _load_from_state_dict,
         }
         if hasattr(plain, "save_pretrained"):
             body["save_pretrained"] = _save_pretrained
-    if issubclass(plain, nn.RNNBase):
+    for name in ("device", "dtype"):
+        own = inspect.getattr_static(plain, name, None)
+        if isinstance(own, property):
+            body[name] = _answer(own)
+    if hasattr(plain, "generate"):
+        body["generate"] = _generate_of(plain)
+    for name in ("resize_token_embeddings", "resize_position_embeddings"):
+        if hasattr(plain, name):
+            body[name] = _resize_of(plain, name)
+    if (dress.names or dress.is_root) and issubclass(plain, nn.RNNBase):
         body |= {
             "_flat_weights": property(_flat_weights, _ignore),
             "_flat_weight_refs": property(_no_references, _ignore),
@@ -70,76 +115,181 @@ def subclass(plain: type[nn.Module], names: tuple[str, ...], is_root: bool) -> t
 
 
 def _property(name: str) -> property:
-    def get(self: nn.Module) -> torch.Tensor:
+    def get(self: nn.Module) -> Any:
+        swapped = self.__dict__[HIDDEN].swapped
+        if name in swapped:
+            return swapped[name]
         handle, number = self.__dict__[SITE][name]
-        result: torch.Tensor = handle.weight(number, self._buffers[name])
-        return result
+        base = self.__dict__["_buffers"].get(name)
+        if base is None or name in self.__dict__["_parameters"]:
+            raise InputError(
+                f"{name}: expected the weight where attach put it, got another in its place. "
+                "Call handle.merge() or handle.detach() before replacing weights."
+            )
+        return handle.weight(number, base)
 
     return property(get)
 
 
-def _call_of(plain: type[nn.Module]) -> Callable[..., Any]:
+def _call_of(plain: type[nn.Module], is_root: bool) -> Callable[..., Any]:
     def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if not torch.compiler.is_compiling():
-            with one_pass():
-                return plain.__call__(self, *args, **kwargs)
-        root = self.__dict__.get(ROOT)
-        if root is None:  # a part built anew from this class, e.g. a slice of a Sequential
+        if torch.compiler.is_compiling():
+            return compiled_call(self, *args, **kwargs)
+        if calls.is_running(self):
             return plain.__call__(self, *args, **kwargs)
-        root.compiling(True)
+        with calls.call(self), one_pass() if is_root else contextlib.nullcontext():
+            return plain.__call__(self, *args, **kwargs)
+
+    def compiled_call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        new = [root for root in self.__dict__.get(ROOTS, ()) if not root.inside]
+        for root in new:
+            root.compiling(True)
         try:
             return plain.__call__(self, *args, **kwargs)
         finally:
-            root.compiling(False)
+            for root in new:
+                root.compiling(False)
 
     return call
 
 
+def _parameters(self: nn.Module) -> Any:
+    if HIDDEN in self.__dict__ and calls.within(self):
+        return PlainParameters(self)
+    return self.__dict__["_parameters"]
+
+
+def _buffers(self: nn.Module) -> Any:
+    if HIDDEN in self.__dict__ and calls.within(self):
+        return PlainBuffers(self)
+    return self.__dict__["_buffers"]
+
+
+def _put(key: str, self: nn.Module, value: Any) -> None:
+    self.__dict__[key] = value
+
+
+def _getattr(self: nn.Module, name: str) -> Any:
+    """Find what `nn.Module` finds, in words that a compiler follows past the properties above."""
+    state = self.__dict__
+    for key in ("_parameters", "_modules", "_buffers"):
+        if key in state and name in state[key]:
+            return state[key][name]
+    return nn.Module.__getattr__(self, name)
+
+
 def _setattr(self: nn.Module, name: str, value: Any) -> None:
-    site = self.__dict__.get(SITE, {})
-    if name not in site:
+    hidden: Hidden | None = self.__dict__.get(HIDDEN)
+    if hidden is None or name not in hidden.tensors or not isinstance(value, torch.Tensor | None):
         plain_class(self).__setattr__(self, name, value)
-    elif getattr(value, "_subspan_tie", None) != (id(site[name][0]), site[name][1]):
-        raise InputError(
-            f"{name}: expected no assignment to a weight that lies in a subspace. "
-            "Call handle.merge() or handle.detach() first."
-        )
+        return
+    site = self.__dict__.get(SITE, {}).get(name)
+    if value is own_buffers(self).get(name) or (site is not None and is_tie(value, site)):
+        return
+    where = "a weight that lies in a subspace" if site else "a weight frozen beside a subspace"
+    raise InputError(
+        f"{name}: expected no assignment to {where}. Call handle.merge() or handle.detach() first."
+    )
+
+
+def _delattr(self: nn.Module, name: str) -> None:
+    if name in self.__dict__.get(SITE, {}):
+        raise taken(name)
+    plain_class(self).__delattr__(self, name)
+
+
+def _register_parameter(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+    """Put a frozen weight that was taken out, to be parametrised in a forward pass, back in."""
+    hidden: Hidden | None = self.__dict__.get(HIDDEN)
+    if hidden is None or name not in hidden.tensors:
+        plain_class(self).register_parameter(self, name, param)
+    elif param is hidden.tensors[name] and name not in self.__dict__.get(SITE, {}):
+        own_buffers(self)[name] = param
+    else:
+        _setattr(self, name, param)
+
+
+def _answer(own: property) -> property:
+    """Return a property that says the device or dtype of the weights, of hidden ones too."""
+
+    def get(self: nn.Module) -> Any:
+        if torch.compiler.is_compiling():
+            return compiled_get(self)
+        with calls.question():
+            return own.__get__(self)
+
+    def compiled_get(self: nn.Module) -> Any:
+        roots = self.__dict__.get(ROOTS, ())
+        for root in roots:
+            root.asking = True
+        try:
+            return own.__get__(self)
+        finally:
+            for root in roots:
+                root.asking = False
+
+    return property(get, own.fset, own.fdel, own.__doc__)
+
+
+def _generate_of(plain: Any) -> Callable[..., Any]:
+    @functools.wraps(plain.generate)
+    def generate(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        with calls.call(self):
+            return plain.generate(self, *args, **kwargs)
+
+    return generate
+
+
+def _resize_of(plain: Any, name: str) -> Callable[..., Any]:
+    own = getattr(plain, name)
+
+    @functools.wraps(own)
+    def resize(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        asked = [v for v in (*args, *kwargs.values()) if v is not None]
+        if asked and any(HIDDEN in m.__dict__ for m in self.modules()):
+            raise InputError(
+                f"{name}: expected a model without a subspace, got one with a subspace attached. "
+                "Resize before attaching, or call handle.merge() or handle.detach() first."
+            )
+        return own(self, *args, **kwargs)
+
+    return resize
 
 
 def _reduce_ex(self: nn.Module, protocol: Any) -> Any:
     """Copy and send between processes by the module's own class and the names of its weights."""
     reduced: Any = object.__reduce_ex__(self, 2)
-    plain, (names, is_root) = plain_class(self), type(self)._subspan_key  # type: ignore[attr-defined]
-    return (_new, (plain, names, is_root, *reduced[1][1:]), *reduced[2:])
+    key = type(self)._subspan_key  # type: ignore[attr-defined]
+    return (_new, (plain_class(self), tuple(key), *reduced[1][1:]), *reduced[2:])
 
 
-def _new(plain: type[nn.Module], names: tuple[str, ...], is_root: bool, *rest: Any) -> nn.Module:
-    kind = subclass(plain, names, is_root)  # type: ignore[arg-type]
+def _new(plain: type[nn.Module], key: tuple[Any, ...], *rest: Any) -> nn.Module:
+    kind = subclass(plain, Dress(*key))  # type: ignore[arg-type]
     return kind.__new__(kind, *rest)
 
 
-def _apply(self: nn.Module, fn: Any, recurse: bool = True) -> nn.Module:
-    """Move the module; θ stays float32 where a lower precision is asked for."""
-    root = self.__dict__.get(ROOT)
-    if root is None:  # a part built anew from this class, e.g. a slice of a Sequential
-        return plain_class(self)._apply(self, fn, recurse)
-    own = {id(t) for p in root.numbers() for t in (p, p.grad) if t is not None}
+def _apply_of(is_root: bool) -> Callable[..., nn.Module]:
+    def apply(self: nn.Module, fn: Any, recurse: bool = True) -> nn.Module:
+        """Move the module; θ stays float32 where a lower precision is asked for."""
+        root = self.__dict__.get(ROOT) if is_root else None
+        with calls.outside():
+            plain_class(self)._apply(self, fn if root is None else root.careful(fn), recurse)
+        hidden: Hidden | None = self.__dict__.get(HIDDEN)
+        if hidden is not None:
+            own = own_buffers(self)
+            hidden.tensors = {n: own.get(n, t) for n, t in hidden.tensors.items()}
+        if root is not None:
+            root.moved()
+        return self
 
-    def careful(tensor: torch.Tensor) -> torch.Tensor:
-        moved = fn(tensor)
-        lower = id(tensor) in own and moved.dtype.itemsize < torch.float32.itemsize
-        return tensor.to(moved.device, torch.float32) if lower else moved
-
-    plain_class(self)._apply(self, careful, recurse)
-    root.moved()
-    return self
+    return apply
 
 
 def _save_to_state_dict(
     self: nn.Module, destination: dict[str, Any], prefix: str, keep_vars: bool
 ) -> None:
     plain_class(self)._save_to_state_dict(self, destination, prefix, keep_vars)
-    if ROOT in self.__dict__:
+    if ROOT in self.__dict__ and not calls.within(self):
         self.__dict__[ROOT].write_headers(destination, prefix)
 
 
@@ -171,7 +321,8 @@ def _save_pretrained(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
 
 
 def _flat_weights(self: nn.RNNBase) -> list[torch.Tensor | None]:
-    return [getattr(self, n, None) for n in self._flat_weights_names]
+    found = [getattr(self, n, None) for n in self._flat_weights_names]
+    return [None if w is None else unguarded(w) for w in found]
 
 
 def _no_references(self: nn.RNNBase) -> list[None]:

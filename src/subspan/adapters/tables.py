@@ -132,16 +132,17 @@ class TableKeeper:
         self._kept: _Kept | None = None
         self._compiling = False  # whether a compiler is within a call of the module
         self._compiled: tuple[torch.Tensor, torch.Tensor] | None = None  # θ and its table there
+        self.shared: dict[Any, Any] = {}  # tied weights that a call has shown as parameters
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_kept": None, "_compiling": False, "_compiled": None}
+        return {"_kept": None, "_compiling": False, "_compiled": None, "shared": {}}
 
     def compiling(self, within: bool) -> None:
         """Say to a compiler where a call of the module, for which a table is kept, begins or ends.
 
         In plain attributes, which it follows, as it does not `one_pass`.
         """
-        self._compiling, self._compiled = within, None
+        self._compiling, self._compiled, self.shared = within, None, {}
 
     def table(self, theta: torch.Tensor, sliced: SlicedMap) -> Table:
         """Return the table of θ (d,), differentiable if θ is, whatever the mode it is read in."""

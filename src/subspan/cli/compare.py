@@ -25,7 +25,12 @@ def command(
         ),
     ],
     dims: Annotated[str, typer.Option(help="Degrees of freedom, like 8,32,128.")],
-    repeats: Annotated[int, typer.Option(help="Trials of each method at each dim.")] = 5,
+    repeats: Annotated[
+        int | None,
+        typer.Option(
+            help="Trials of each method at each dim; by default, as many as a verdict needs."
+        ),
+    ] = None,
     goals: Annotated[
         str | None, typer.Option(help='Goals for d* of each method, like "accuracy>=0.9".')
     ] = None,
@@ -79,14 +84,20 @@ def print_comparison(table: ComparisonTable) -> None:
     print(f"{table.problem}, D = {table.ambient_dim:,}, best {table.metric.replace(':', ' ')}")
     print_table(
         (
-            *("method", "d", "D/d", "mean", "low", "high", "diverged"),
+            *("method", "d", "D/d", "mean", "low", "high", "diverged", "failed"),
             *("to the null", "from", "to", "pairs", "p (Holm)", "verdict"),
             *("search steps", "search bits", "all steps"),
         ),
         [
             (
                 *(row.method, row.dim, row.compression, row.value, row.low, row.high),
-                *(row.diverged, row.difference, row.difference_low, row.difference_high),
+                *(
+                    row.diverged,
+                    row.failed,
+                    row.difference,
+                    row.difference_low,
+                    row.difference_high,
+                ),
                 *(row.pairs or None, row.p_adjusted, row.verdict),
                 *(row.search_steps, row.search_bits, row.total_steps),
             )
@@ -101,6 +112,7 @@ def print_comparison(table: ComparisonTable) -> None:
                 print(f"{method}, {goal}: d* not estimated, which takes trials at two dims or more")
     for line in table.summary():
         print(line)
+    print(table.footer)
 
 
 def draw(table: ComparisonTable, stem: Path | None) -> list[Path]:

@@ -89,10 +89,16 @@ def command(
         *(("", f"  ({note})") for note in at.notes),
         ("cone", f"{_centre(cone)}  estimates the geometric lower bound; {cone.status}"),
         ("", f"  (by starting radius: {', '.join(f'{v:.4g}' for v in cone.by_radius)})"),
-        ("Gordon", _certified(certified["gordon"], "if the search found the width")),
-        ("sharp", _certified(certified["sharp"], "likewise, with sharper constants")),
-        ("polar", _certified(certified["polar"], "if the cone is convex and its angles found")),
+        *(
+            (name, _certified(certified[form], cone, condition))
+            for name, form, condition in (
+                ("Gordon", "gordon", "if the search found the width"),
+                ("sharp", "sharp", "likewise, with sharper constants"),
+                ("polar", "polar", "if the cone is convex and its angles found"),
+            )
+        ),
         ("measured", None if measured is None else f"{_band(measured)}  {_training(measured)}"),
+        ("", measured.remark or None if measured is not None else None),
         ("figure", ", ".join(map(str, drawn)) or None),
     )
 
@@ -164,7 +170,9 @@ def _band(estimate: Any) -> str:
     return f"d* ≈ {_whole(estimate.value)}  [{_whole(estimate.low)}, {_whole(estimate.high)}]"
 
 
-def _certified(dim: int | None, condition: str) -> str:
+def _certified(dim: int | None, cone: ConeEstimate, condition: str) -> str:
+    if dim is None and cone.ok:
+        return "no certificate: each direction has initial weights of its own"
     if dim is None:
         return "no certificate: the cone search is not to be trusted that far"
     return f"d ≤ {dim} misses, {condition}" if dim else "certifies no miss"

@@ -89,7 +89,8 @@ def print_estimate(estimate: ThresholdEstimate) -> None:
         ("D", cell(estimate.ambient_dim)),
         ("D/d*", cell(estimate.compression)),
         ("status", f"{estimate.status}, {estimate.trials} trials"),
-        ("", "the offset alone meets the goal" if estimate.value == 0 else None),
+        ("seen", estimate.seen or None),
+        ("what to do", estimate.remedy or None),
     )
 
 

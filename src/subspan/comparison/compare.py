@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from subspan.comparison.rows import METRICS, first_metric, rows_of
+from subspan.comparison.paired import repeats_needed
+from subspan.comparison.rows import METRICS, first_metric, rows_of, same_start
 from subspan.comparison.table import ComparisonTable
 from subspan.errors import InputError, check_confidence, invalid, unknown, whole
 from subspan.goals import Goal, parse_goal
@@ -21,6 +23,7 @@ from subspan.trials.runner import Progress, TrialRunner, check_problem
 from subspan.trials.store import Store
 from subspan.trials.trial import TrialRecord
 
+_LOGGER = logging.getLogger(__name__)
 _STRONG = ("exact", "lbfgs", "levenberg_marquardt")  # end when nothing is left to gain
 
 
@@ -28,7 +31,7 @@ def compare(
     problem: AbstractProblem,
     methods: Sequence[Method | str],
     dims: Sequence[int],
-    repeats: int = 5,
+    repeats: int | None = None,
     spec: TrainSpec | None = None,
     seed: int = 0,
     store: Store | str | Path | None = None,
@@ -43,10 +46,12 @@ def compare(
     """Train every method at every dim, and hold each against the random-subspace null.
 
     Repeat r has the same initial weights and order of batches for every method and dim, so the
-    differences to the null are paired. Each is tested by `paired_test`, given three repeats or
-    more; Holm's correction over the whole table keeps the chance of any false "better" or "worse"
-    at 1 − confidence. A method that refuses the problem or a dim is left out there and told, with
-    its reason, in `skipped`; the others are compared.
+    differences to the null are paired. Each is tested by `paired_test`, and Holm's correction over
+    the whole table keeps the chance of any false "better" or "worse" at 1 − confidence. That takes
+    `repeats_needed(cells)` repeats, 6 for one cell and 11 for 40; with fewer there is no verdict,
+    which is said in the log, as a warning, before anything is trained. A method that refuses the
+    problem or a dim is left out there and told, with its reason, in `skipped`; the others are
+    compared.
 
     Args:
         problem: what to train.
@@ -54,7 +59,8 @@ def compare(
             there is none, `RandomAffine()` is put in front.
         dims: training dimensions; what a method cannot make (more dims than the last layer has
             weights, say) is left out and told in `skipped`.
-        repeats: trials of each method at each dim; at least 3 for a test.
+        repeats: trials of each method at each dim. None: as many as verdicts need, the fewest that
+            can show a difference of one sign throughout; more show smaller ones.
         spec: how to train; None takes `problem.default_spec`.
         seed: any integer; all randomness derives from it.
         store: a path, a `Store`, or None for memory. The same call continues where it was cut.
@@ -74,7 +80,8 @@ def compare(
     """
     check_problem(problem)
     check_confidence(confidence)
-    repeats = whole("repeats", repeats, low=1)
+    if repeats is not None:
+        repeats = whole("repeats", repeats, low=1)
     sizes = _sizes(problem, dims)
     if metric is not None and metric not in METRICS:
         raise unknown("metric", str(metric), list(METRICS))
@@ -86,6 +93,7 @@ def compare(
         for label, method in chosen.items()
     }
     specs = _specs(problem, chosen, plans, training, matched)
+    repeats = _repeats(repeats, chosen, plans, null, confidence)
     records: dict[str, list[TrialRecord]] = {label: [] for label in chosen}
     with TrialRunner(problem, store=store, workers=workers, progress=progress) as runner:
         for label in sorted(chosen, key=lambda name: name != null):  # what it refuses ends the call
@@ -159,6 +167,28 @@ class _Plan(NamedTuple):
 
     possible: list[int]
     gaps: dict[int, str]
+
+
+def _repeats(
+    asked: int | None,
+    methods: Mapping[str, Method],
+    plans: Mapping[str, _Plan],
+    null: str,
+    confidence: float,
+) -> int:
+    """Return how many repeats to run; say so where they are too few for a verdict."""
+    cells = sum(
+        len(plans[label].possible)
+        for label, method in methods.items()
+        if label != null and not same_start(method.config())
+    )
+    needed = repeats_needed(max(1, cells), confidence)
+    if asked is not None and cells and asked < needed:
+        _LOGGER.warning(
+            "compare: repeats=%d cannot give a verdict on %d cells; %d are needed, or fewer cells.",
+            *(asked, cells, needed),
+        )
+    return asked or needed
 
 
 def _sizes(problem: AbstractProblem, dims: Iterable[int]) -> list[int]:

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from subspan.comparison import table as tables
-from subspan.comparison.paired import FEWEST_PAIRS, PairedTest, holm, mean_interval, paired_test
+from subspan.comparison.paired import (
+    FEWEST_PAIRS,
+    PairedTest,
+    bounded,
+    can_tell,
+    holm,
+    mean_interval,
+    paired_test,
+    repeats_needed,
+)
 from subspan.comparison.table import ComparisonRow
+from subspan.problems import structure
 from subspan.problems.base import AbstractProblem
 from subspan.training.outcome import Outcome
 from subspan.trials.trial import TrialRecord
 
 METRICS = ("test:accuracy", "train:accuracy", "test:loss", "train:loss")
+
+SAME_WEIGHTS = "every repeat starts from the same weights"
 
 Records = Mapping[str, Sequence[TrialRecord]]
 
@@ -33,31 +46,34 @@ def rows_of(
     split, _, kind = metric.partition(":")
     step = _resolution(problem, split) if kind == "accuracy" else 0.0
     top = 1.0 if kind == "accuracy" else math.inf  # and −top is the least that a difference can be
-    best = {
-        label: {(r.dim, r.trial.repeat): r.best(kind, split) for r in own}
-        for label, own in records.items()
-    }
+    better = 1 if kind == "accuracy" else -1
     cells = [
         (label, [r for r in own if r.dim == dim])
         for label, own in records.items()
         for dim in sorted({r.dim for r in own})
     ]
-    tests, notes = [], []
+    exists = any(math.isfinite(r.best(kind, split)) for _, own in cells for r in own)
+    worst = math.nan if not exists else 0.0 if kind == "accuracy" else math.inf
+    best = {_of(label, r): _or(r.best(kind, split), worst) for label, own in cells for r in own}
+    tests, gains, notes = [], [], []
     for label, own in cells:
-        ours, theirs = best[label], {} if label == null else best[null]
-        pairs = [(r.dim, r.trial.repeat) for r in own]
-        differences = _finite([ours[pair] - theirs.get(pair, math.nan) for pair in pairs])
-        test = paired_test(differences, confidence, step)
-        note = "" if label == null else _untestable(own, test.pairs)
-        tests.append(_untested(test) if note else test)
-        notes.append(note)
-    adjusted = holm([test.p for test in tests])
+        pairs = [(best[_of(label, r)], best[_of(null, r)]) for r in own if _of(null, r) in best]
+        if label == null or not exists:
+            pairs = []
+        # Two that failed are alike, though ∞ − ∞ is not 0.
+        differences = [0.0 if ours == theirs else ours - theirs for ours, theirs in pairs]
+        tests.append(paired_test(differences, confidence, step))
+        gains.append(better * float(bounded(differences).sum()))
+        notes.append("" if label == null else _untestable(own, len(pairs)))
+    adjusted, notes = adjust(tests, notes, [label == null for label, _ in cells], confidence)
     rows = []
-    for (label, own), test, p, note in zip(cells, tests, adjusted, notes, strict=True):
-        values = tuple(best[label][r.dim, r.trial.repeat] for r in own)
-        mean, low, high = mean_interval(_finite(values), confidence, step)
+    for (label, own), test, gain, p, note in zip(cells, tests, gains, adjusted, notes, strict=True):
+        values = tuple(best[_of(label, r)] for r in own)
+        finite = _finite([r.best(kind, split) for r in own])
+        mean, low, high = mean_interval(values, confidence, step) if exists else (math.nan,) * 3
         train_steps = sum(r.steps for r in own) / len(own)
-        gain = test.mean if kind == "accuracy" else -test.mean
+        if note == SAME_WEIGHTS:
+            test = test._replace(low=math.nan, high=math.nan, p=math.nan)
         rows.append(
             ComparisonRow(
                 label,
@@ -68,13 +84,13 @@ def rows_of(
                 mean,
                 _clip(low, 1 - top, top),
                 _clip(high, 1 - top, top),
-                *mean_interval(_finite([r.best_train_loss for r in own]), confidence),
+                *mean_interval([_or(r.best_train_loss, math.inf) for r in own], confidence),
                 test.mean,
                 _clip(test.low, -top, top),
                 _clip(test.high, -top, top),
                 test.p,
                 p,
-                _verdict(label == null, gain, p, 1 - confidence),
+                verdict_of(label == null, gain, p, 1 - confidence),
                 own[0].search_steps,
                 own[0].search_bits,
                 train_steps,
@@ -82,29 +98,59 @@ def rows_of(
                 values,
                 test.pairs,
                 note,
+                len(own) - len(finite) if exists else 0,
+                math.fsum(finite) / len(finite) if finite else math.nan,
             )
         )
     return rows
 
 
+def _or(value: float, worst: float) -> float:
+    return value if math.isfinite(value) else worst
+
+
+def _of(label: str, record: TrialRecord) -> tuple[str, int, int]:
+    return label, record.dim, record.trial.repeat
+
+
+def adjust(
+    tests: Sequence[PairedTest], notes: Sequence[str], nulls: Sequence[bool], confidence: float
+) -> tuple[list[float], list[str]]:
+    """Return Holm's p-values over the cells that can be told from the null, and why others not."""
+    asked = [i for i, note in enumerate(notes) if not (note or nulls[i])]
+    told = can_tell([tests[i].pairs for i in asked], confidence)
+    family = {i for i, enough in zip(asked, told, strict=True) if enough}
+    needed = repeats_needed(max(1, len(asked)), confidence)
+    reason = f"{{}} paired repeats; {needed} are needed for verdicts on {len(asked)} cells"
+    said = [
+        reason.format(tests[i].pairs) if i in asked and i not in family else note
+        for i, note in enumerate(notes)
+    ]
+    return holm([t.p if i in family else math.nan for i, t in enumerate(tests)]), said
+
+
 def _resolution(problem: AbstractProblem, split: str) -> float:
-    """Return the step of accuracies on a split: one over its rows; 0 where it has none."""
+    """Return the step of accuracies on a split: one over its labels; 0 where it has none."""
     batch = problem.batch(split=split)
-    return 0.0 if batch is None else 1 / len(batch[1])
+    if batch is None:
+        return 0.0
+    labels = structure.leaves(batch[1])[0]
+    counted = int((labels >= 0).sum()) if labels.ndim > 1 else len(labels)
+    return 1 / max(1, counted)
 
 
 def _untestable(records: Sequence[TrialRecord], pairs: int) -> str:
-    """Say why a cell cannot be tested against the null; nothing if it can."""
-    method = records[0].trial.method
-    if method["name"] == "saved" and not method["transfer"]:
-        return "every repeat starts from the same weights"
+    """Say why a cell cannot be tested against the null at any size of family; nothing if it can."""
+    if same_start(records[0].trial.method):
+        return SAME_WEIGHTS
     if pairs < FEWEST_PAIRS:
         return f"repeats in common with the null: {pairs}; {FEWEST_PAIRS} are needed"
     return ""
 
 
-def _untested(test: PairedTest) -> PairedTest:
-    return test._replace(low=math.nan, high=math.nan, p=math.nan)
+def same_start(method: Mapping[str, Any]) -> bool:
+    """Whether every repeat of a method, of this configuration, starts from the same weights."""
+    return method["name"] == "saved" and not method["transfer"]
 
 
 def _clip(value: float, low: float, high: float) -> float:
@@ -115,7 +161,8 @@ def _finite(values: Sequence[float]) -> list[float]:
     return [v for v in values if math.isfinite(v)]
 
 
-def _verdict(is_null: bool, gain: float, p: float, level: float) -> str:
+def verdict_of(is_null: bool, gain: float, p: float, level: float) -> str:
+    """Return the verdict of a cell from how far it is ahead and its adjusted p-value."""
     if is_null:
         return tables.NULL
     if math.isnan(p):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -33,26 +34,30 @@ class ComparisonRow:
         compression: D/d.
         repeats: trials.
         diverged: how many of them diverged; their best value before that counts.
-        value: mean over repeats of the best value of the metric.
+        value: mean over repeats of the best value of the metric; a trial without a finite one
+            counts as the worst, accuracy 0 or loss ∞ (then the mean is ∞, without an interval).
         low: lower end of Student's interval of that mean, which stays within the metric's range;
             NaN with one repeat.
         high: upper end.
-        loss: mean over repeats of the best training loss, with its interval `loss_low`,
-            `loss_high`.
+        loss: mean over repeats of the best training loss (∞ with one that has none), with its
+            interval `loss_low`, `loss_high`.
         difference: mean paired difference to the null in the metric, same repeats; NaN for the
             null itself.
-        difference_low: lower end of its (unadjusted) interval; NaN where it is not tested.
+        difference_low: lower end of its (unadjusted, Student's) interval; NaN below three pairs.
         difference_high: upper end.
-        p: two-sided p-value of `paired_test`; NaN where it is not tested.
-        p_adjusted: the same after Holm's correction over the whole table.
+        p: two-sided p-value of `paired_test`, at least 2^(1−pairs); NaN below three pairs.
+        p_adjusted: the same after Holm's correction over the cells tested; NaN where there are too
+            few pairs for a verdict.
         verdict: `"better"`, `"worse"`, `"not distinguishable"`, `"null"` or `"not tested"`.
         search_steps: full-space steps spent to find the subspace, per trial.
         search_bits: bits to store it beyond a seed.
         train_steps: steps in the subspace (mean over repeats).
         total_steps: both together.
-        values: the best value of each repeat, in order.
-        pairs: repeats that the null has too, both with a finite value; 0 for the null.
+        values: the best value of each repeat, in order; the worst there is where it has none.
+        pairs: repeats that the null has too; 0 for the null.
         note: why it is not tested; empty where it is.
+        failed: repeats without a finite value.
+        value_finished: mean over the others; NaN where all failed.
     """
 
     method: str
@@ -79,6 +84,8 @@ class ComparisonRow:
     values: tuple[float, ...] = ()
     pairs: int = 0
     note: str = ""
+    failed: int = 0
+    value_finished: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,8 @@ class ComparisonTable:
         problem: its name.
         ambient_dim: D.
         null: label of the random-subspace null.
-        metric: what `value` is, e.g. `"test:accuracy"`; the best over each trial's evaluations.
+        metric: what `value` is, e.g. `"test:accuracy"`; the best over each trial's evaluations,
+            which is optimistic on test data, unequally so between methods.
         matched: whether all methods were given the same total steps, search included.
         confidence: of all intervals; verdicts err with a chance of at most 1 − confidence in the
             whole table.
@@ -151,6 +159,20 @@ class ComparisonTable:
         """Return one line per method: its label and its verdict, with what it could not make."""
         return [f"{m}: {self.verdict(m)}" for m in self.methods if m != self.null]
 
+    @property
+    def footer(self) -> str:
+        """What the verdicts rest on, in one sentence or two."""
+        tested = [row for row in self.rows if not math.isnan(row.p_adjusted)]
+        if not tested:
+            return "No verdicts: no cell has enough paired repeats."
+        fewest = min(row.pairs for row in tested)
+        return (
+            f"Verdicts: sign-flip tests of {fewest} or more pairs, Holm over {len(tested)} cells: "
+            f"at most {100 * (1 - self.confidence):.3g} % chance of any false one, if repeats are "
+            "independent and a method like the null is as likely to be ahead of it by an amount as "
+            "behind. A failed trial counts as the worst. Intervals: Student's, each by itself."
+        )
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row per method and dim, tidy."""
         import pandas as pd
@@ -176,4 +198,5 @@ class ComparisonTable:
                 for (name, goal), estimate in self.thresholds.items()
             ],
             "verdicts": {name: self.verdict(name) for name in self.methods},
+            "footer": self.footer,
         }

@@ -49,7 +49,8 @@ def make(
 
     Args:
         name: `"gaussian"` (unit-norm columns, the paper's), `"orthonormal"` (Haar), `"sparse"`
-            (option `nnz`), `"partition"` or `"hadamard"` (both exactly orthonormal and O(D)).
+            (option `nnz`), `"partition"` or `"hadamard"` (both exactly orthonormal and O(D);
+            neither uniform about single weights, see `maps/hadamard.py`).
         dim: d, in 1 … D.
         ambient_dim: D.
         seed: any integer. The same seed gives the same bits on every device and release.

@@ -11,6 +11,15 @@ cases:
   permutation. O(D log D).
 - otherwise H E is `Strips`, and n is 32 d, or D where 128 d > D; there is no P then. O(D).
 
+What it is not: uniform about *single weights*. All entries of a transform have one magnitude, so in
+the first case the subspace holds almost the same share of every weight e, ‖Aᵀe‖² = d / (n m), m
+weights to a place of R^n, where the share of a uniformly random subspace scatters (Beta(d/2, (D −
+d)/2)). A cone about one weight is then hit or missed at once, in no transition. In the second case
+the shares scatter too little by what one transform alone reaches, most where D is just below a
+power of two and the two share few places: by a third at D = 511. Directions of many weights have
+the uniform law (`tests/maps/test_hadamard_law.py`). Take `"orthonormal"` or `"gaussian"` where
+single weights decide.
+
 The factor of eight keeps the subspace from showing much of how P deals weights out in groups: of m
 weights about m² / 2n pairs are tied to one number. With n = d it would be a partition's own, which
 on an ill-conditioned well in the axes of the weights needs up to twice the dimensions of a

@@ -9,7 +9,8 @@ import torch
 
 from subspan.training.spec import TrainSpec
 
-Batch = tuple[torch.Tensor, torch.Tensor] | None
+Batch = tuple[Any, Any] | None
+"""Inputs and targets, each a tensor or a tuple or dict of tensors; None for analytic problems."""
 
 
 class Evaluation(NamedTuple):

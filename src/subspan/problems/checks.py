@@ -2,51 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 
 from subspan.errors import InputError, invalid
-from subspan.problems.losses import REGRESSION, OutputLoss
+from subspan.problems import structure
+from subspan.problems.labels import Labels, labels_of
+from subspan.problems.losses import OutputLoss, is_regression, loss_name
+from subspan.problems.rows import Data, first_rows, said, whole_numbers
+from subspan.problems.structure import Tensors
 from subspan.streams import scoped_torch_rng
 
-Data = tuple[torch.Tensor, torch.Tensor]
 # What a module or a loss raises on data that it was not made for.
 _FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
-_ROWS = 2  # of every split run through the module and the loss: BatchNorm needs two
-
-
-def checked_split(data: Data, name: str, dtype: torch.dtype) -> Data:
-    """Return a split's inputs and targets as tensors, images with their channels last in memory.
-
-    Raises:
-        InputError: they are no pair of tensors of equal length, empty, or not finite.
-    """
-    try:
-        x, y = (torch.as_tensor(t) for t in data)
-    except (TypeError, ValueError) as error:
-        raise invalid(name, expected="a pair (inputs, targets)", got=type(data).__name__) from error
-    if x.ndim < 2 or y.ndim < 1 or len(x) != len(y) or not len(x):
-        raise invalid(
-            name,
-            expected="inputs (n, ...) and as many targets, n ≥ 1",
-            got=f"shapes {tuple(x.shape)} and {tuple(y.shape)}",
-            remedy="Give each row of inputs its target.",
-        )
-    for what, tensor in (("inputs", x), ("targets", y)):
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            bad = int((~torch.isfinite(tensor)).reshape(len(tensor), -1).any(1).sum())
-            raise invalid(
-                f"{name} {what}",
-                expected="finite numbers",
-                got=f"NaN or infinity in {bad} of {len(tensor)} rows",
-                remedy="Clean or drop those rows.",
-            )
-    x = x.to(dtype) if x.is_floating_point() else x
-    y = y.to(dtype) if y.is_floating_point() else y.to(torch.int64)
-    return (x.movedim(-3, -1).contiguous() if x.ndim == 4 else x), y
+_PAIRS = 64  # rows on which a loss is tried with outputs and targets of other shapes
 
 
 def check_targets(splits: Mapping[str, Data], loss: str | OutputLoss) -> None:
@@ -55,35 +29,48 @@ def check_targets(splits: Mapping[str, Data], loss: str | OutputLoss) -> None:
     Raises:
         InputError: as said.
     """
-    kinds = {True: "floating-point numbers", False: "integers"}
-    first = splits["train"][1].is_floating_point()
-    for split, (_, targets) in splits.items():
-        floating = targets.is_floating_point()
-        if loss == "cross_entropy" and floating and targets.ndim == 1:
+    first = [_kind(t) for t in structure.leaves(splits["train"][1])]
+    for split, (inputs, targets) in splits.items():
+        if structure.names(inputs) != structure.names(splits["train"][0]):
+            raise invalid(
+                f"{split} inputs",
+                expected=f"{structure.names(splits['train'][0])}, as in train",
+                got=structure.names(inputs),
+            )
+        if isinstance(loss, str) and not isinstance(targets, torch.Tensor):
+            raise invalid(
+                f"{split} targets",
+                expected=f"one tensor for {loss}",
+                got=f"several: {structure.names(targets)}",
+                remedy="Give a function of (outputs, targets) as loss.",
+            )
+        kinds = [_kind(t) for t in structure.leaves(targets)]
+        if loss == "cross_entropy" and kinds != ["integers"] and targets.ndim == 1:
             raise invalid(
                 f"{split} labels",
                 expected="integers for cross_entropy",
-                got="floating-point numbers",
+                got=kinds[0],
                 remedy="Use labels.long().",
             )
-        if loss in REGRESSION and not floating:
+        if is_regression(loss) and "integers" in kinds:
             raise invalid(
                 f"{split} targets",
-                expected=f"floating-point numbers for {loss}",
+                expected=f"floating-point numbers for {loss_name(loss)}",
                 got="integers",
                 remedy="Use targets.float(), or loss='cross_entropy' for class labels.",
             )
-        if floating != first:
+        if kinds != first:
             raise invalid(
-                f"{split} targets", expected=f"{kinds[first]}, as in train", got=kinds[floating]
+                f"{split} targets",
+                expected=f"{', '.join(first)}, as in train",
+                got=", ".join(kinds),
             )
-        if not floating and targets.ndim != 1:
-            raise invalid(
-                f"{split} labels",
-                expected="shape (n,) for integers, which are class labels",
-                got=f"shape {tuple(targets.shape)}",
-                remedy="Use labels.squeeze(1) on one column; other targets are floats.",
-            )
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    if whole_numbers(tensor):
+        return "integers"
+    return "complex numbers" if tensor.is_complex() else "floating-point numbers"
 
 
 def refuse_dropout(module: nn.Module, policy: str) -> None:
@@ -109,31 +96,47 @@ def _dropout(module: nn.Module) -> float:
 
 
 def check_fit(
-    module: nn.Module, loss: str | OutputLoss, function: OutputLoss, splits: Mapping[str, Data]
-) -> int:
+    module: nn.Module,
+    select: Callable[[Any], Any],
+    loss: str | OutputLoss,
+    function: OutputLoss,
+    splits: Mapping[str, Data],
+) -> Labels:
     """Run two rows of every split through the module and the loss.
 
     Args:
-        module: with BatchNorm on batch statistics; left in evaluation mode.
+        module: owned; left in evaluation mode.
+        select: what of the module's output counts.
         loss: as the user gave it.
         function: the loss as a function of (outputs, targets).
         splits: inputs, as the module takes them, and targets.
 
     Returns:
-        The number of classes, 0 where the targets are no class labels.
+        How the labels stand to the outputs.
 
     Raises:
         InputError: they do not fit, or two evaluations of the same rows differ.
     """
     with torch.no_grad(), scoped_torch_rng(0, "module"):
-        _check_buffers(module.train(), splits["train"][0][:_ROWS])
+        _check_buffers(module, first_rows(splits["train"])[0])
         module.eval()
-        classes = [_check_split(name, module, loss, function, splits[name]) for name in splits]
-    return classes[0]
+        found = [
+            _check_split(name, module, select, loss, function, split)
+            for name, split in splits.items()
+        ]
+    if any(labels.axis != found[0].axis for labels in found):
+        raise invalid(
+            "test labels", expected="outputs with the classes where train has them", got="others"
+        )
+    return found[0]
 
 
-def _check_buffers(module: nn.Module, x: torch.Tensor) -> None:
+def _check_buffers(module: nn.Module, x: Tensors) -> None:
     before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    module.train()
+    for part in module.modules():  # running statistics that stand do not change in training
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.track_running_stats:
+            part.eval()
     _outputs(module, x, "train")
     for name, buffer in module.named_buffers():
         if name not in before or not torch.equal(buffer, before[name]):
@@ -146,20 +149,28 @@ def _check_buffers(module: nn.Module, x: torch.Tensor) -> None:
 
 
 def _check_split(
-    name: str, module: nn.Module, loss: str | OutputLoss, function: OutputLoss, split: Data
-) -> int:
-    x, y = (t[:_ROWS] for t in split)
-    out = _outputs(module, x, name)
-    classes = 0 if y.is_floating_point() else _check_labels(name, out, split[1])
-    if loss in REGRESSION and out.shape != y.shape:
+    name: str,
+    module: nn.Module,
+    select: Callable[[Any], Any],
+    loss: str | OutputLoss,
+    function: OutputLoss,
+    split: Data,
+) -> Labels:
+    (x, y), labels = first_rows(split), Labels()
+    out = _selected(module, select, loss, x, name)
+    if isinstance(y, torch.Tensor) and whole_numbers(y):
+        labels = labels_of(name, out, y, split[1], loss)
+        function = labels.loss(function)
+    if is_regression(loss) and isinstance(out, torch.Tensor) and out.shape != y.shape:
         raise invalid(
             f"{name} targets",
             expected=f"shape {tuple(out.shape)} in {len(x)} rows, as the module's outputs",
             got=f"shape {tuple(y.shape)}",
             remedy="Reshape the targets, or give the module as many outputs.",
         )
+    _refuse_broadcast(name, function, out, split[1])
     value = _loss(function, out, y)
-    again = _outputs(module, x, name)
+    again = _selected(module, select, loss, first_rows(split)[0], name)
     if not (_same(out, again) and _same(value, _loss(function, again, y))):
         raise invalid(
             "make_module",
@@ -168,43 +179,73 @@ def _check_split(
             remedy="The loss must be a function of the weights: switch off dropout and other "
             "randomness.",
         )
-    return classes
+    return labels
 
 
-def _outputs(module: nn.Module, x: torch.Tensor, split: str) -> torch.Tensor:
-    shape = f"rows of shape {tuple(x.shape[1:])}"
-    with refused(split, "inputs that the module takes", shape, "The module"):
-        out = module(x)
-    if not isinstance(out, torch.Tensor):
+def _outputs(module: nn.Module, x: Tensors, split: str) -> Any:
+    with refused(
+        split, "inputs that the module takes", f"rows of shape {structure.shown(x)}", "The module"
+    ):
+        return structure.call(module, x)
+
+
+def _selected(
+    module: nn.Module, select: Callable[[Any], Any], loss: Any, x: Tensors, split: str
+) -> Any:
+    raw = _outputs(module, x, split)
+    with refused("outputs", "a function of what the module returns", type(raw).__name__, "It"):
+        out = select(raw)
+    if isinstance(out, torch.Tensor) or not isinstance(loss, str):
+        return out
+    raise invalid(
+        "make_module",
+        expected="a module that returns a tensor, or something with logits",
+        got=type(out).__name__,
+        remedy="Say what counts, e.g. outputs=lambda out: out[0], or give a loss of your own, "
+        "which gets all of it.",
+    )
+
+
+def logits(output: Any) -> Any:
+    """Return the `logits` of a module's output where it has them, else the output itself."""
+    if isinstance(output, Mapping):
+        found = output.get("logits")
+    else:
+        found = None if isinstance(output, torch.Tensor) else getattr(output, "logits", None)
+    return found if isinstance(found, torch.Tensor) else output
+
+
+def _refuse_broadcast(name: str, function: OutputLoss, out: Any, targets: Any) -> None:
+    """Refuse a loss that holds each output against the target of every row: (n, 1) and (n,).
+
+    It is one if it takes both as (n,) too and then gives another value.
+    """
+    if not (isinstance(out, torch.Tensor) and isinstance(targets, torch.Tensor)):
+        return
+    if {out.ndim, targets.ndim} != {1, 2} or 1 not in (*out.shape[1:], *targets.shape[1:]):
+        return
+    y = targets[:_PAIRS]
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn((len(y), *out.shape[1:]), generator=generator).to(out.dtype)
+    try:
+        given, row_by_row = float(function(z, y)), float(function(z.flatten(), y.flatten()))
+    except Exception:  # it tells the shapes apart
+        return
+    if not math.isclose(given, row_by_row, rel_tol=1e-3, abs_tol=1e-6):
         raise invalid(
-            "make_module",
-            expected="a module that returns a tensor",
-            got=type(out).__name__,
-            remedy="Wrap it in a module that returns its outputs alone.",
+            f"{name} targets",
+            expected=f"shape (n{', 1' if out.ndim == 2 else ','}), as the module's outputs",
+            got=f"shape (n{', 1' if targets.ndim == 2 else ','}), which the loss holds against the "
+            "outputs of all rows",
+            remedy="Reshape the targets, or give the module as many outputs.",
         )
-    return out
 
 
-def _check_labels(name: str, out: torch.Tensor, labels: torch.Tensor) -> int:
-    if out.ndim != 2:
-        raise invalid(
-            "make_module",
-            expected="outputs (n, classes) for integer labels",
-            got=f"outputs of shape {tuple(out.shape)}",
-        )
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= out.shape[1]:
-        raise invalid(
-            f"{name} labels",
-            expected=f"integers in 0 … {out.shape[1] - 1}, the module's outputs",
-            got=f"{low} … {high}",
-            remedy="Relabel from 0, or give the module more outputs.",
-        )
-    return out.shape[1]
-
-
-def _loss(function: OutputLoss, out: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    shapes = f"outputs {tuple(out.shape)} and targets {tuple(y.shape)}"
+def _loss(function: OutputLoss, out: Any, y: Any) -> torch.Tensor:
+    shapes = " and ".join(
+        f"{what} {tuple(t.shape) if isinstance(t, torch.Tensor) else type(t).__name__}"
+        for what, t in (("outputs", out), ("targets", y))
+    )
     with refused("loss", "a function of (outputs, targets)", f"an error on {shapes}", "It"):
         value = function(out, y)
     if not isinstance(value, torch.Tensor) or value.ndim:
@@ -217,8 +258,13 @@ def _loss(function: OutputLoss, out: torch.Tensor, y: torch.Tensor) -> torch.Ten
     return value
 
 
-def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one.shape == other.shape and torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
+def _same(one: Any, other: Any) -> bool:
+    pairs = [torch.utils._pytree.tree_leaves(side) for side in (one, other)]
+    return all(
+        a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
+        for a, b in zip(*pairs, strict=True)
+        if isinstance(a, torch.Tensor)
+    )
 
 
 @contextmanager
@@ -229,7 +275,7 @@ def refused(argument: str, expected: str, got: str, who: str) -> Iterator[None]:
     except InputError:
         raise
     except _FAILURES as error:
-        remedy = f"{who} said: {_said(error)}"
+        remedy = f"{who} said: {said(error)}"
         raise invalid(argument, expected=expected, got=got, remedy=remedy) from error
 
 
@@ -245,13 +291,14 @@ def batched(alone: Callable[[], object]) -> Iterator[None]:
             alone()
         except _FAILURES:
             raise error from None
-        raise invalid(
-            "make_module",
-            expected="a module that torch.func.vmap runs on many weights at once",
-            got="one that it cannot run",
-            remedy="Pass vectorize=False to run it trial by trial.",
-        ) from error
+        raise not_batchable() from error
 
 
-def _said(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def not_batchable() -> InputError:
+    """Return the error where many weights were to run as one program and cannot."""
+    return invalid(
+        "make_module",
+        expected="a module that torch.func.vmap runs on many weights at once",
+        got="one that it cannot run",
+        remedy="Pass vectorize=False to run it trial by trial.",
+    )

@@ -46,7 +46,7 @@ class Layout:
         lead = weights.shape[:-1]
         parts = weights.split(self.sizes, dim=-1)
         return {
-            name: part.reshape(*lead, *shape)
+            name: part.reshape((*lead, *shape))
             for name, part, shape in zip(self.names, parts, self.shapes, strict=True)
         }
 

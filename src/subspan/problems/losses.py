@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import re
 from collections.abc import Callable
@@ -25,10 +26,34 @@ LOSSES: dict[str, OutputLoss] = {
     "cross_entropy": _cross_entropy,
     "mse": nn.functional.mse_loss,
 }
-REGRESSION = ("mse",)  # those that compare each output with a target of its own
+_F = nn.functional
+# Those that compare each output with a target of its own, and take (n,) with (n, 1) as n² pairs.
+_REGRESSION = ("mse", _F.mse_loss, _F.l1_loss, _F.smooth_l1_loss, _F.huber_loss)
+_REGRESSION_MODULES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 
 
-def loss_name(loss: str | OutputLoss) -> str:
+def is_regression(loss: str | OutputLoss) -> bool:
+    """Return whether a loss compares each output with a target of its own."""
+    if isinstance(loss, functools.partial):
+        return is_regression(loss.func)
+    return loss in _REGRESSION or isinstance(loss, _REGRESSION_MODULES)
+
+
+def loss_on(loss: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """Return a loss whose tensors (class weights) are on a device and in a dtype: a module's, and
+    those that a `functools.partial` keeps. Any other loss is returned as it is."""
+    if isinstance(loss, nn.Module):
+        return copy.deepcopy(loss).to(device, dtype)
+    if isinstance(loss, torch.Tensor):
+        return loss.to(device, dtype) if loss.is_floating_point() else loss.to(device)
+    if isinstance(loss, functools.partial):
+        held = {name: loss_on(value, device, dtype) for name, value in loss.keywords.items()}
+        arguments = [loss_on(value, device, dtype) for value in loss.args]
+        return functools.partial(loss_on(loss.func, device, dtype), *arguments, **held)
+    return loss
+
+
+def loss_name(loss: str | Callable[..., Any]) -> str:
     """Return a name of a loss that is the same in every run: a function's qualified name, that of
     the function in a `functools.partial`, else the type's, with the `repr` of a module."""
     if isinstance(loss, str):

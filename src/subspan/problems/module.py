@@ -1,32 +1,43 @@
-"""`Problem`: any `nn.Module` with data and a loss, as a function of one flat weight vector."""
+"""`Problem`: any `nn.Module` with data and a loss, as a function of one flat weight vector.
+
+Length: the class's arguments are its documentation, a third of the file.
+"""
 
 from __future__ import annotations
 
-import copy
+import dataclasses
+import functools
 import itertools
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from torch import nn
-from torch.func import functional_call
 
 from subspan.canonical import digest, tensor_digest
-from subspan.errors import invalid, unknown
+from subspan.errors import InputError, invalid, unknown
+from subspan.problems import structure
 from subspan.problems.base import AbstractProblem, Batch, Evaluation
 from subspan.problems.checks import (
-    Data,
     batched,
     check_fit,
     check_targets,
-    checked_split,
-    refuse_dropout,
+    logits,
+    not_batchable,
     refused,
 )
-from subspan.problems.layout import Layout
-from subspan.problems.losses import LOSSES, OutputLoss, loss_name, without_addresses
+from subspan.problems.identity import identity_of
+from subspan.problems.losses import LOSSES, OutputLoss, loss_name, loss_on
+from subspan.problems.own import OwnModules, parameters_of, trained
+from subspan.problems.padding import check_held, held_rows, padding_rows
+from subspan.problems.reduction import Reduction, find, joined
+from subspan.problems.rows import Data, checked_split, first_rows, telling_rows
+from subspan.problems.selfcheck import batchable, choose, writes_into
+from subspan.problems.stateless import Stateless
+from subspan.problems.structure import Tensors
 from subspan.problems.traced import TracedGrads
 from subspan.streams import scoped_torch_rng
 from subspan.training.spec import TrainSpec
@@ -43,20 +54,30 @@ class Problem(AbstractProblem):
     in training the minibatch, in evaluation the evaluation batch, which is the whole split unless
     `eval_rows` says otherwise.
 
+    When it is made, its outputs, loss and gradient on a few rows are compared with plain PyTorch's
+    on the same weights. A module that reads weights late or by unusual ways (checkpointing, hooks
+    on saved tensors, lists of parameters) runs in a slower way that agrees, and is refused if there
+    is none. Rows that training does not move (`padding_idx`) count in D and stay as they are.
+
     Args:
         make_module: returns a fresh module. Its own random initialisation is used, drawn
             reproducibly from the seed that `init` is given. Parameters with `requires_grad=False`
             are constants, no part of w: they keep the values that `make_module` gives them when
-            the problem is made, drawn from a fixed seed.
-        train: inputs (n, ...) and targets (n, ...). Class labels are integers.
+            the problem is made, drawn from a fixed seed. `dtype` is that of its parameters; the
+            data follow. A run has the dtype of its `TrainSpec`.
+        train: inputs (n, ...) and targets (n, ...). Inputs that are a tuple are the module's
+            arguments in order, those that are a mapping its arguments by name. Class labels are
+            integers (n,), or (n, ...) for outputs (n, ..., classes) or (n, classes, ...); -100, or
+            the `ignore_index` of the loss, does not count.
         test: the same for the test split; None: the problem has none.
         loss: `"cross_entropy"`, `"mse"`, or a function of (outputs, targets) that returns the
-            mean over rows. Accuracy is reported where the targets are class labels, which are
-            integers (n,).
-        name: for records and files. Trials are told apart by it, by the loss's name, the module's
-            structure and constants, the initial weights of seed 0, the loss of the first 16 rows
-            there to four digits, and a digest of the data. Give another name where problems
-            differ in code that none of these shows.
+            mean over rows, which may be negative. Accuracy is reported where the targets are class
+            labels. Targets may be a tuple or a mapping of tensors where it takes them. Evaluation
+            in parts follows the loss: a weighted mean (class weights, ignored labels) or a sum is
+            put together as such, and one that couples rows is taken of the whole split at once.
+        name: for records and files. Trials are told apart by it and by all that makes the problem:
+            what the loss, `init` and the module hold and the code that they run
+            (`subspan.problems.identity`), constants, initial weights, and a digest of the data.
         default_spec: a `TrainSpec` that trains the problem well.
         init: returns initial weights as named tensors from a seed, in place of `make_module`'s
             own initialisation.
@@ -64,10 +85,18 @@ class Problem(AbstractProblem):
         eval_rows: rows per evaluation batch; None: 512, or the whole split with BatchNorm.
         vectorize: whether many weights run as one batched program, which asks of the module that
             `torch.func.vmap` takes it; None: as `vectorized` says.
+        identity: plain JSON data by which trials know the problem, in place of all that; another
+            one whenever the problem changes. Needed where the loss or the module holds what cannot
+            be told from others, such as a generator.
+        outputs: returns what counts of the module's output; None: its `logits` where it has them,
+            else all of it, which must be a tensor unless the loss is a function.
+        batch_statistics: False: BatchNorm's running statistics stand, as in `fine_tuning`.
 
     Raises:
         InputError: data are NaN, of unequal length, or do not fit the module; labels are out of
-            range; the module has mutable buffers other than BatchNorm's, or active dropout.
+            range; the module has complex parameters, mutable buffers other than BatchNorm's, or
+            active dropout, writes into its weights, or is the same object at each call; no
+            identity is given and the problem cannot be told from others.
     """
 
     def __init__(
@@ -84,6 +113,8 @@ class Problem(AbstractProblem):
         eval_rows: int | None = None,
         vectorize: bool | None = None,
         identity: dict[str, Any] | None = None,
+        outputs: Callable[[Any], Any] | None = None,
+        batch_statistics: bool = True,
     ) -> None:
         if isinstance(make_module, nn.Module):
             raise invalid(
@@ -94,38 +125,66 @@ class Problem(AbstractProblem):
             )
         if not isinstance(name, str) or not name:
             raise invalid("name", expected="a name", got=repr(name))
-        self.name, self._make_module, self._init = name, make_module, init
-        self.device, self.dtype = torch.device("cpu"), torch.float32
         if isinstance(loss, str) and loss not in LOSSES:
             raise unknown("loss", loss, list(LOSSES))
-        self._loss_of_outputs = LOSSES[loss] if isinstance(loss, str) else loss
+        self.name, self._init = name, init
+        made = OwnModules(make_module, batch_statistics, dropout)
+        self._made, self.device, self.dtype = made, torch.device("cpu"), made.dtype
         self._splits = {"train": checked_split(train, "train", self.dtype)}
         if test is not None:
             self._splits["test"] = checked_split(test, "test", self.dtype)
         check_targets(self._splits, loss)
-        with scoped_torch_rng(0, "module"):
-            module = make_module()
-        self.batch_norm = _use_batch_statistics(module)
-        refuse_dropout(module, dropout)
-        parameters = dict(module.named_parameters())
-        self.layout = Layout.of({n: p for n, p in parameters.items() if p.requires_grad})
-        self.ambient_dim = self.layout.ambient_dim
-        if not self.ambient_dim:
-            raise invalid(
-                "make_module",
-                expected="a module with parameters to train",
-                got="frozen ones alone (requires_grad=False)" if parameters else "none",
-            )
+        known = None if identity else made.identity()  # before a pass leaves traces in it
         whole = {split: self.batch(None, split) for split in self._splits}
-        self._classes = check_fit(module, loss, self._loss_of_outputs, whole)
-        self.module = module
-        self.train_size = len(self._splits["train"][0])
-        self.default_spec = default_spec or TrainSpec(epochs=5, schedule="cosine")
+        module, reference = made.two(first_rows(whole["train"])[0], fresh=init is None)
+        self.batch_norm = made.batch_norm
+        self.module, self.layout = module, trained(module)
+        self.ambient_dim = self.layout.ambient_dim
+        select, function = outputs or logits, LOSSES[loss] if isinstance(loss, str) else loss
+        self._labels = check_fit(module, select, loss, function, whole)
+        self._loss, self._function = loss, function
+        self._loss_of_outputs = self._labels.loss(function)
+        self.train_size = structure.row_count(self._splits["train"][1])
+        self.default_spec = default_spec or TrainSpec(
+            epochs=5,
+            schedule="cosine",
+            dtype="float64" if self.dtype == torch.float64 else "float32",
+        )
         self._eval_rows = eval_rows or (None if self.batch_norm else _EVAL_ROWS)
         self._convolutional = any(isinstance(m, nn.modules.conv._ConvNd) for m in module.modules())
-        self._vectorize = vectorize
-        self._traced = TracedGrads(self.loss)
-        self.identity = identity or self._own_identity(loss, eval_rows)
+        self._stateless = Stateless(module, self.layout, select, bystanders=parameters_of(loss))
+        rows = padding_rows(module, self.layout)
+        if rows:
+            self._stateless.held = held_rows(rows, self.layout, self.init(0))
+        self._trial = self._self_check(reference)
+        self._batchable: bool | None = None
+        self._vectorize, self._traced = vectorize, TracedGrads(self.loss)
+        if vectorize and not self._runs_batched():
+            raise not_batchable()
+        self.identity = identity or self._own_identity(loss, eval_rows, known)
+        if identity is None:
+            self.identity |= self._later_identity(outputs)
+
+    def _self_check(self, reference: nn.Module) -> torch.Tensor:
+        """Choose how the module gets its weights; return those at which that was tried."""
+        x, y = telling_rows(self.batch(), 8 if self.batch_norm else 2)
+        one = self._stateless
+        with scoped_torch_rng(0, "module"):
+            with torch.no_grad():
+                one.clone_inputs = writes_into(lambda rows: structure.call(one.module, rows), x)
+            plain = dataclasses.replace(one, module=reference, way="written")
+            return choose(one, plain, x, lambda out: self._loss_of_outputs(out, y))
+
+    def _runs_batched(self) -> bool:
+        """Return whether many weights run as one program, as tried on a few rows."""
+        if self._batchable is None:
+            rows = telling_rows(self.batch(), 8 if self.batch_norm else 2)
+            weights = self._trial.to(self.device, self.dtype)
+            with torch.enable_grad(), scoped_torch_rng(0, "module"):
+                self._batchable = batchable(
+                    self._stateless, weights, rows, self.loss, lambda w, b: self._as_one(w, *b)
+                )
+        return self._batchable
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{len(x):,} {name}" for name, (x, _) in self._splits.items())
@@ -133,72 +192,93 @@ class Problem(AbstractProblem):
 
     @property
     def vectorized(self) -> bool:
-        """Whether many weights run as one batched program: always on a GPU; on a CPU unless the
-        module convolves, where a grouped convolution is slower than a loop."""
+        """Whether many weights run as one batched program: where that gives what a loop gives, and
+        on a CPU unless the module convolves, where a grouped convolution is slower than a loop."""
         if self._vectorize is not None:
             return self._vectorize
-        return self.device.type != "cpu" or not self._convolutional
+        return (self.device.type != "cpu" or not self._convolutional) and self._runs_batched()
+
+    @functools.cached_property
+    def reduction(self) -> Reduction:
+        """How losses of parts of the data make the loss of the whole."""
+
+        def outputs(x: Tensors) -> Any:
+            weights = self._trial.to(self.device, self.dtype)  # where no two rows are alike
+            return self.outputs(weights, x)
+
+        return find(self._loss, self._loss_of_outputs, outputs, self.batch())
 
     def init(self, seed: int) -> torch.Tensor:
         """Return initial weights, shape (D,), drawn from the stream of `seed`."""
         if self._init is not None:
             tensors = self._init(seed)
         else:
-            with scoped_torch_rng(seed, "init"):
-                tensors = dict(self._make_module().named_parameters())
-        return self.layout.flatten(tensors).detach().to(self.device, self.dtype)
+            tensors = dict(self._made.fresh(seed, "init").named_parameters())
+        flat = self.layout.flatten(tensors).detach().to(self.device, self.dtype)
+        check_held(self._stateless.held, self.layout, flat)
+        return flat
 
     def batch(self, indices: torch.Tensor | None = None, split: str = "train") -> Data:
         """Return rows `indices` (shape (B,) or (K, B)) of a split; None means all rows."""
         x, y = self._split(split)
         if indices is not None:
-            x, y = _rows(x, indices), _rows(y, indices)
+            x, y = (structure.mapped(lambda t: _rows(t, indices), part) for part in (x, y))
         # Images lie in memory as (..., height, width, channels), the layout convolutions like.
         return (x.movedim(-1, -3) if self._is_image(split) else x), y
 
-    def outputs(self, weights: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    def outputs(self, weights: torch.Tensor, x: Tensors) -> Any:
         """Return the module's outputs with weights (D,) on inputs (n, ...)."""
-        if weights.shape[-1] != self.ambient_dim:
-            raise invalid(
-                "weights",
-                expected=f"shape (..., {self.ambient_dim})",
-                got=f"shape {tuple(weights.shape)}",
-            )
+        self._check_weights(weights)
         try:
-            result: torch.Tensor = functional_call(self.module, self.layout.split(weights), (x,))
+            return self._stateless.outputs(weights, x)
         except ValueError as error:
-            if not self.batch_norm or len(x) > 1:
-                raise
-            raise invalid(
-                "batch_size",
-                expected="two rows or more in every batch, over which BatchNorm normalises",
-                got="one",
-                remedy="Raise batch_size, or eval_rows if it leaves the last row alone.",
-            ) from error
-        return result
+            raise self._explained(error, x) from error
 
-    def loss_of_outputs(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def loss_of_outputs(self, outputs: Any, targets: Tensors) -> torch.Tensor:
         """Return the mean loss of outputs (n, ...) against targets, shape ()."""
         return self._loss_of_outputs(outputs, targets)
 
     def loss(self, weights: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the mean loss of weights (D,) on a batch, shape (); differentiable."""
         assert batch is not None
-        return self._loss_of_outputs(self.outputs(weights, batch[0]), batch[1])
+        x, y = batch
+        self._check_weights(weights)
+        try:
+            return self._stateless.loss(weights, x, lambda out: self._loss_of_outputs(out, y))
+        except ValueError as error:
+            raise self._explained(error, x) from error
+
+    def _check_weights(self, weights: torch.Tensor) -> None:
+        if weights.shape[-1] != self.ambient_dim:
+            raise invalid(
+                "weights",
+                expected=f"shape (..., {self.ambient_dim})",
+                got=f"shape {tuple(weights.shape)}",
+            )
+
+    def _explained(self, error: ValueError, x: Tensors) -> ValueError:
+        if not self.batch_norm or structure.row_count(x) > 1 or isinstance(error, InputError):
+            return error
+        return invalid(
+            "batch_size",
+            expected="two rows or more in every batch, over which BatchNorm normalises",
+            got="one",
+            remedy="Raise batch_size, or eval_rows if it leaves the last row alone.",
+        )
 
     def grads(self, weights: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return losses (K,) and gradients (K, D) of weights (K, D), a batch for each row."""
         assert batch is not None
         if not self.vectorized:
             return self._one_by_one(weights, batch)
-        with batched(lambda: self._one_by_one(weights[:1], (batch[0][:1], batch[1][:1]))):
+        with batched(lambda: self._one_by_one(weights[:1], batch)):
             return self._traced(weights, batch)
 
     def _one_by_one(self, weights: torch.Tensor, batch: Data) -> tuple[torch.Tensor, torch.Tensor]:
         losses, gradients = [], []
-        for row, x, y in zip(weights, *batch, strict=True):
+        for k, row in enumerate(weights):
             leaf = row.detach().requires_grad_()
-            value = self.loss(leaf, (x, y))
+            value = self.loss(leaf, structure.row(batch, k))
             gradients.append(torch.autograd.grad(value, leaf)[0])
             losses.append(value.detach())
         return torch.stack(losses), torch.stack(gradients)
@@ -222,31 +302,61 @@ class Problem(AbstractProblem):
         x, y = self.batch(None, split)
         losses = torch.zeros(len(weights), dtype=torch.float64)
         hits = torch.zeros(len(weights), dtype=torch.float64)
-        for xs, ys in zip(*(t.split(self._eval_rows or len(y)) for t in (x, y)), strict=True):
-            loss, hit = self._evaluate_rows(weights, xs, ys)
-            losses += loss.double().cpu() * len(ys)
-            hits += hit.double().cpu()
-        accuracy = hits / len(y) if self._classes else torch.full_like(hits, math.nan)
+        count = structure.row_count(y)
+        parts = list(structure.chunks((x, y), self._eval_rows or count))
+        if len(parts) > 1 and not self.reduction.adds_up:
+            out = joined([self._outputs_of_many(weights, xs) for xs, _ in parts])
+            for k, row in enumerate(structure.row(out, k) for k in range(len(weights))):
+                losses[k], hits[k] = self._loss_of_outputs(row, y), self._labels.hits(row, y)
+            total = 1.0
+        else:
+            sizes = [1.0] if len(parts) == 1 else [self.reduction.weight(ys) for _, ys in parts]
+            total = 1.0 if len(parts) == 1 else self.reduction.total(sizes)
+            for (xs, ys), size in zip(parts, sizes, strict=True):
+                loss, hit = self._evaluate_rows(weights, xs, ys)
+                losses += loss.double().cpu() * size if size else 0.0  # NaN where nothing counts
+                hits += hit.double().cpu()
+        labels = self._labels
+        accuracy = hits / labels.counted(y) if labels.classes else torch.full_like(hits, math.nan)
         return [
             Evaluation(float(loss), float(acc))
-            for loss, acc in zip(losses / len(y), accuracy, strict=True)
+            for loss, acc in zip(losses / total, accuracy, strict=True)
         ]
 
-    def _evaluate_rows(
-        self, weights: torch.Tensor, x: torch.Tensor, y: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        def one(row: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            out = self.outputs(row, x)
-            hits = (out.argmax(1) == y).sum() if self._classes else out.new_zeros(())
-            return self._loss_of_outputs(out, y), hits
-
+    def _outputs_of_many(self, weights: torch.Tensor, x: Tensors) -> Any:
+        """Return outputs (K, n, ...) of weights (K, D)."""
         if not self.vectorized:
-            loss, hits = one(weights[0], x)
+            return structure.mapped(lambda t: t[None], self.outputs(weights[0], x))
+        with batched(lambda: self.outputs(weights[0], x)):
+            return torch.func.vmap(self.outputs)(weights, structure.expanded(x, len(weights)))
+
+    def _evaluate_rows(
+        self, weights: torch.Tensor, x: Tensors, y: Tensors
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.vectorized:
+            loss, hits = self._evaluate_one(weights[0], x, y)
             return loss[None], hits[None]
+        with batched(lambda: self._evaluate_one(weights[0], x, y)):
+            return self._as_one(weights, x, y)
+
+    def _evaluate_one(
+        self, weights: torch.Tensor, x: Tensors, y: Tensors
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        out = self.outputs(weights, x)
+        return self._loss_of_outputs(out, y), self._labels.hits(out, y)
+
+    def _as_one(
+        self, weights: torch.Tensor, x: Tensors, y: Tensors
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         # Each trial gets its own view of x: a shared one would join the trials' products into
         # one, whose last bits depend on how many trials there are.
-        with batched(lambda: one(weights[0], x)):
-            return torch.func.vmap(one)(weights, x.expand(len(weights), *x.shape))
+        many = torch.func.vmap(lambda row, x: self._evaluate_one(row, x, y))
+        with warnings.catch_warnings():  # what vmap runs row by row is right all the same
+            warnings.filterwarnings("ignore", "There is a performance drop")
+            result: tuple[torch.Tensor, torch.Tensor] = many(
+                weights, structure.expanded(x, len(weights))
+            )
+        return result
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -258,42 +368,62 @@ class Problem(AbstractProblem):
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
         new.device, new.dtype = target, dtype
-        new.module = copy.deepcopy(self.module).to(target, dtype)
+        new._stateless = self._stateless.to(target, dtype, self._made.again(self.module))
+        new.module = new._stateless.module
         new._splits = {
-            name: (_moved(x, target, dtype), _moved(y, target, dtype))
-            for name, (x, y) in self._splits.items()
+            name: structure.mapped(lambda t: structure.moved(t, target, dtype), split)
+            for name, split in self._splits.items()
         }
+        new._function = loss_on(self._function, target, dtype)
+        new._loss_of_outputs = self._labels.loss(new._function)
         new._traced = TracedGrads(new.loss)
         return new
 
     @torch.no_grad()
-    def _own_identity(self, loss: str | OutputLoss, eval_rows: int | None) -> dict[str, Any]:
+    def _own_identity(
+        self, loss: str | OutputLoss, eval_rows: int | None, module: Any
+    ) -> dict[str, Any]:
         """Return what trials know the problem by where no identity is given.
 
-        Code cannot be hashed: a loss or a `forward` shows by the loss of the first rows at the
-        initial weights of seed 0, to the four digits that machines agree on.
+        The loss of the first rows at the initial weights of seed 0, to the four digits that
+        machines agree on, is there besides all that the loss, the initialisation and the module
+        (its identity) hold.
         """
         named = itertools.chain(self.module.named_parameters(), self.module.named_buffers())
         constants = {name: t for name, t in named if name not in self.layout.names}
         start = self.init(0)
         rows = self.batch(torch.arange(min(_IDENTITY_ROWS, self.train_size)))
-        shape = f"rows of shape {tuple(rows[0].shape[1:])}"
+        shape = f"rows of shape {structure.shown(rows[0])}"
         with refused("train", "inputs that the module and the loss take", shape, "They"):
             value = float(self.loss(start, rows))
         own: dict[str, Any] = {
             "name": self.name,
             "kind": "module",
             "loss": loss_name(loss),
-            "module": digest(
-                [without_addresses(self.module), self.layout.names, self.layout.shapes]
-            ),
+            "module": digest([module, self.layout.names, self.layout.shapes]),
             "constants": digest([[n, str(t.dtype), _bits(t)] for n, t in constants.items()]),
-            "init": tensor_digest(start),
+            "init": tensor_digest(start, self.init(1)),
             "loss_at_init": f"{value:.3e}",
-            "data": tensor_digest(*(t for split in self._splits.values() for t in split)),
+            "data": tensor_digest(*structure.leaves(tuple(self._splits.values()))),
         }
+        if not isinstance(loss, str):
+            own["loss_holds"] = digest(identity_of(loss, "loss"))
+        if self._init is not None:
+            own["init_holds"] = digest(identity_of(self._init, "init"))
         if eval_rows and self.batch_norm:
             own["eval_rows"] = eval_rows
+        return own
+
+    def _later_identity(self, outputs: Callable[[Any], Any] | None) -> dict[str, Any]:
+        """Return what problems have that came later: inputs by name, outputs, statistics."""
+        own: dict[str, Any] = {}
+        shape = structure.names(self._splits["train"])
+        if shape != ["", ""]:
+            own["fields"] = shape
+        if outputs is not None:
+            own["outputs"] = [loss_name(outputs), digest(identity_of(outputs, "outputs"))]
+        if self._made.running_statistics:
+            own["batch_norm"] = "running statistics"
         return own
 
     def _split(self, split: str) -> Data:
@@ -310,7 +440,8 @@ class Problem(AbstractProblem):
             raise invalid("split", expected="'train' or 'test'", got=repr(split))
 
     def _is_image(self, split: str) -> bool:
-        return self._splits[split][0].ndim == 4
+        x = self._splits[split][0]
+        return isinstance(x, torch.Tensor) and x.ndim == 4
 
 
 def _rows(tensor: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
@@ -321,16 +452,3 @@ def _rows(tensor: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
 def _bits(tensor: torch.Tensor) -> str:
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     return tensor_digest(np.array(tensor.shape), flat.view(torch.uint8))
-
-
-def _moved(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    return tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
-
-
-def _use_batch_statistics(module: nn.Module) -> bool:
-    """Make every BatchNorm normalise by its current batch; say whether there is one."""
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.track_running_stats = False
-        norm.running_mean = norm.running_var = norm.num_batches_tracked = None
-    return bool(norms)

@@ -12,39 +12,42 @@ from collections.abc import Callable
 import torch
 from torch.func import grad_and_value, vmap
 
-Grads = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-Loss = Callable[[torch.Tensor, tuple[torch.Tensor, torch.Tensor]], torch.Tensor]
+from subspan.problems import structure
+from subspan.problems.base import Batch
+from subspan.problems.structure import Tensors
+
+Grads = Callable[..., tuple[torch.Tensor, torch.Tensor]]
+Loss = Callable[[torch.Tensor, Batch], torch.Tensor]
 
 
 class TracedGrads:
     """(weights (K, D), batch with leading K) → losses (K,), gradients (K, D)."""
 
     def __init__(self, loss: Loss) -> None:
-        def one(w: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-            return loss(w, (x, y))
-
-        self._eager: Grads = vmap(grad_and_value(one))
+        self._loss = loss
         self._graphs: dict[tuple[object, ...], Grads] = {}
 
-    def __call__(
-        self, weights: torch.Tensor, batch: tuple[torch.Tensor, torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, weights: torch.Tensor, batch: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
         """Return losses (K,) and gradients (K, D)."""
-        x, y = batch
-        shape = (weights.shape, x.shape, x.stride(), y.shape, weights.dtype)
+        leaves = structure.leaves(batch)
+        shape = (weights.shape, weights.dtype, *((t.shape, t.stride()) for t in leaves))
         if shape not in self._graphs:
-            self._graphs[shape] = self._trace(weights, x, y)
+            self._graphs[shape] = self._trace(weights, batch, leaves)
         with torch.no_grad():
-            gradients, losses = self._graphs[shape](weights.detach(), x, y)
+            gradients, losses = self._graphs[shape](weights.detach(), *leaves)
         return losses, gradients
 
-    def _trace(self, weights: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> Grads:
+    def _trace(self, weights: torch.Tensor, batch: Tensors, leaves: list[torch.Tensor]) -> Grads:
         from torch.fx.experimental.proxy_tensor import make_fx
 
+        def one(w: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
+            return self._loss(w, structure.rebuilt(batch, iter(tensors)))
+
+        eager: Grads = vmap(grad_and_value(one))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                graph: Grads = make_fx(self._eager)(weights.detach(), x, y)
+                graph: Grads = make_fx(eager)(weights.detach(), *leaves)
         except Exception:  # what cannot be traced still runs, slower
-            return self._eager
+            return eager
         return graph

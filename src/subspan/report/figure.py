@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Okabe and Ito (2008), told apart by colour-blind readers.
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 INK, GREY, PALE = "#222222", "#6B6B6B", "#DDDDDD"
-_LINE = 105  # characters that fit under a figure
+LINE = 105  # characters that fit under a figure
 FORMATS = ("png", "svg", "pdf")
 _STYLE: Any = {
     "axes.edgecolor": GREY,
@@ -106,7 +106,7 @@ def provenance(experiment: Experiment | None, ambient_dim: int, samples: str) ->
             samples,
         ]
     line = "  ·  ".join(parts)
-    return line if len(line) < _LINE else "  ·  ".join(parts[:-1]) + "\n" + parts[-1]
+    return line if len(line) < LINE else "  ·  ".join(parts[:-1]) + "\n" + parts[-1]
 
 
 def add_provenance(figure: Figure, line: str) -> None:

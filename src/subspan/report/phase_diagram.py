@@ -6,6 +6,7 @@ reaches the goal, above it nearly always.
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +15,10 @@ from matplotlib.figure import Figure
 from subspan.errors import invalid
 from subspan.goals import Goal
 from subspan.report import figure as base
+from subspan.report.success_curve import IN_RANGE
 from subspan.success.estimate import ThresholdEstimate, estimate_from_counts
 from subspan.success.posterior import Range
 from subspan.success.surface import SuccessSurface
-
-_DRAWN = ("ok", "not converged")
 
 
 @dataclass(frozen=True)
@@ -139,21 +139,25 @@ def draw_phase_diagram(data: PhaseDiagramData) -> Figure:
         bar.outline.set_visible(False)
         axes.set_title("How many degrees of freedom reach the goal?", pad=8, fontweight="bold")
         told = data.trials[data.trials > 0]
+        doubted = [
+            f"{t.goal} {t.status}" for t in data.thresholds if t is not None and not t.estimate.ok
+        ]
         counts = "no trials"
         if told.size:
             least, most = int(told.min()), int(told.max())
             counts = f"{least if least == most else f'{least}–{most}'} trials per dim"
-        base.add_provenance(
-            figure,
-            base.provenance(data.surface.experiment, data.surface.ambient_dim, counts),
-        )
+        line = base.provenance(data.surface.experiment, data.surface.ambient_dim, counts)
+        if doubted:
+            note = f"d* hollow or missing where it is not ok: {', '.join(doubted)}"
+            line = f"{textwrap.fill(note, base.LINE)}\n{line}"
+        base.add_provenance(figure, line)
     return figure
 
 
 def _draw_thresholds(axes: base.Axes, data: PhaseDiagramData) -> None:
-    """Draw d* of each goal with its interval, broken where there is none."""
+    """Draw d* of each goal with its interval, broken where there is none, hollow if not "ok"."""
     values = [
-        t.value if t is not None and t.value and t.status in _DRAWN else np.nan
+        t.value if t is not None and t.value and t.status in IN_RANGE else np.nan
         for t in data.thresholds
     ]
     if not np.isfinite(values).any():
@@ -174,8 +178,19 @@ def _draw_thresholds(axes: base.Axes, data: PhaseDiagramData) -> None:
     )
     last = float(data.dims[-1])
     for threshold, level in zip(data.thresholds, data.levels, strict=True):
-        if threshold is None or not threshold.value or threshold.status not in _DRAWN:
+        if threshold is None or not threshold.value or threshold.status not in IN_RANGE:
             continue
+        if not threshold.estimate.ok:
+            axes.plot(
+                threshold.value,
+                level,
+                color="white",
+                linewidth=0,
+                zorder=2.4,
+                marker="o",
+                markersize=4.5,
+                markeredgecolor=base.VERMILION,
+            )
         low = threshold.low or 1
         high = last if threshold.high is None else threshold.high
         axes.plot([low, high], [level, level], color="white", linewidth=2.4, zorder=2.0)

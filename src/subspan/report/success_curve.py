@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _POOL_RATIO, _POOL_TRIALS = 1.08, 12
 _GRID = 240
 _ZOOM = 8.0
+IN_RANGE = ("ok", "edge of the model", "not converged")  # statuses that have an interval of d*
 _FEW = 4  # pools of fewer trials have intervals that say little, and are drawn faintly
 
 
@@ -105,7 +107,7 @@ def success_curve_data(estimate: ThresholdEstimate) -> SuccessCurveData:
 def _view(estimate: ThresholdEstimate) -> tuple[float, float]:
     """Return the dims to show: those tried, but no further than `_ZOOM` from the interval."""
     left, right = estimate.counts[0].dim / 1.3, estimate.counts[-1].dim * 1.3
-    if estimate.status in ("ok", "not converged"):
+    if estimate.status in IN_RANGE:
         left = max(left, (estimate.low or 1) / _ZOOM)
         right = min(right, right if estimate.high is None else estimate.high * _ZOOM)
     return max(left, 0.9), min(right, estimate.ambient_dim * 1.1)
@@ -118,6 +120,10 @@ def headline(estimate: ThresholdEstimate) -> str:
         return f"d* ≤ {estimate.high:,}"
     if estimate.status == "above range":
         return f"d* > {estimate.low:,}"
+    if estimate.status == "not monotone":
+        return "no d*: success falls with d"
+    if estimate.status == "never reaches":
+        return f"d* > {estimate.low:,}: never reaches {100 * (1 - estimate.delta):g} %"
     high = "∞" if estimate.high is None else f"{estimate.high:,}"
     value = "?" if estimate.value is None else f"{estimate.value:,}"
     note = "" if estimate.status == "ok" else f", {estimate.status}"
@@ -149,7 +155,7 @@ def draw_success_curve(data: SuccessCurveData) -> Figure:
         )
         low = data.grid[0] if not estimate.low else estimate.low
         high = data.grid[-1] if estimate.high is None else estimate.high
-        if estimate.status in ("ok", "not converged"):
+        if estimate.status in IN_RANGE:
             axes.axvspan(low, high, color=base.VERMILION, alpha=0.14, linewidth=0)
         if estimate.value and estimate.status != "below range":
             axes.axvline(
@@ -173,6 +179,15 @@ def draw_success_curve(data: SuccessCurveData) -> Figure:
                         markersize=6,
                         markeredgewidth=0.9,
                     )
+        if estimate.level is not None:
+            axes.axhspan(
+                estimate.level.low or 0.0,
+                estimate.level.high or 1.0,
+                color=base.ORANGE,
+                alpha=0.2,
+                linewidth=0,
+                label="the level that is reached",
+            )
         draw_rates(axes, data)
         axes.set_title(headline(estimate), pad=8, fontweight="bold")
         middle = estimate.value or data.grid[len(data.grid) // 2]
@@ -191,9 +206,9 @@ def draw_success_curve(data: SuccessCurveData) -> Figure:
         )
         hidden = estimate.trials - sum(count.total for count in seen)
         note += f", {hidden} beyond the axis" if hidden else ""
-        base.add_provenance(
-            figure, base.provenance(estimate.experiment, estimate.ambient_dim, note)
-        )
+        line = base.provenance(estimate.experiment, estimate.ambient_dim, note)
+        remark = textwrap.fill(estimate.remark, base.LINE)
+        base.add_provenance(figure, f"{remark}\n{line}" if remark else line)
     return figure
 
 

@@ -43,9 +43,10 @@ class PredictionData:
         curvature_curve: success probability that curvature predicts, (m,), or None likewise.
         at_90: d of 90 % success from cone and curvature: what a measured threshold is.
         gordon: largest d that Gordon's theorem certifies to miss (0: none); None where the cone
-            search is not one to certify from.
+            gives no certificate.
         polar: largest d certified by its polar form, which assumes a convex cone.
         measured: the measured success curve, or None.
+        uncertified: why there is no certificate, where there is none.
     """
 
     ambient_dim: int
@@ -59,6 +60,7 @@ class PredictionData:
     gordon: int | None
     polar: int | None
     measured: SuccessCurveData | None
+    uncertified: str = ""
 
 
 def prediction_data(
@@ -86,6 +88,7 @@ def prediction_data(
         cone.certified_miss_dim("gordon"),
         cone.certified_miss_dim("polar"),
         curve,
+        "w₀ is random" if cone.ok else "cone not converged",
     )
 
 
@@ -105,7 +108,7 @@ def draw_prediction(data: PredictionData) -> Figure:
             (data.polar, "polar Gordon, if convex", 0.18),
         ):
             if miss is None:
-                label = f"{name}: no certificate, cone not converged"
+                label = f"{name}: no certificate, {data.uncertified}"
             else:
                 label = f"{name}: " + (f"misses for d ≤ {miss:,}" if miss else "certifies no miss")
             if miss is not None and miss >= left:

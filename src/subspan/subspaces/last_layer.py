@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from subspan import maps
 from subspan.errors import InputError, invalid, unknown
 from subspan.problems.base import AbstractProblem
 from subspan.problems.layout import Layout
+from subspan.problems.module import Problem
 from subspan.subspaces.base import Draw, Method, Subspace
 from subspan.subspaces.pruning import layout_of, mask_map
 from subspan.subspaces.random_affine import check_map
@@ -21,7 +23,8 @@ class LastLayer(Method):
 
     The last layer is the last tensor of two or more axes and all after it, in the order in which
     the module registers its tensors. Where that is not the order of the forward pass, e.g. because
-    the head is made first, name the layer.
+    the head is made first, name the layer. A last layer that is tied to another, or frozen, is
+    refused. A tied layer that is named is trained, and so is what it is tied to.
 
     Args:
         map: the random map inside the layer where d is smaller than the layer.
@@ -46,7 +49,7 @@ class LastLayer(Method):
         """Return the number of weights in the layer.
 
         Raises:
-            InputError: the network has no layer of that name.
+            InputError: the network has no layer of that name, or no last layer of its own.
         """
         return len(self._positions(problem))
 
@@ -54,7 +57,8 @@ class LastLayer(Method):
         """Return one subspace per draw.
 
         Raises:
-            InputError: more dims than the layer has weights, or no layer of that name.
+            InputError: more dims than the layer has weights, no layer of that name, or no last
+                layer of its own.
         """
         positions = self._positions(problem)
         what = f"weights of {'the last layer' if self.layer is None else repr(self.layer)}"
@@ -62,9 +66,12 @@ class LastLayer(Method):
 
     def _positions(self, problem: AbstractProblem) -> torch.Tensor:
         layout = layout_of(problem, "last-layer")
-        if self.layer is None:
-            return last_layer_positions(layout)
-        return layer_positions(layout, self.layer)
+        assert isinstance(problem, Problem)
+        first_names = _first_names(problem.module)
+        if self.layer is not None:
+            return layer_positions(layout, self.layer, first_names)
+        _refuse_shared(problem.module, layout, first_names)
+        return last_layer_positions(layout)
 
     def __repr__(self) -> str:
         named = "" if self.layer is None else f", layer={self.layer!r}"
@@ -78,17 +85,50 @@ def last_layer_positions(layout: Layout) -> torch.Tensor:
     return torch.arange(layout.slices[layout.names[first]].start, layout.ambient_dim)
 
 
-def layer_positions(layout: Layout, name: str) -> torch.Tensor:
+def layer_positions(layout: Layout, name: str, first_names: Mapping[str, str]) -> torch.Tensor:
     """Return the positions of the tensors of a submodule, or of the one tensor of that name.
+
+    Args:
+        layout: of the weights.
+        name: of the submodule or tensor.
+        first_names: for each name of a parameter, the first name of the same tensor, which is the
+            layout's.
 
     Raises:
         InputError: the network has neither.
     """
-    inside = [n for n in layout.names if n == name or n.startswith(f"{name}.")]
+    under = [n for n in first_names if n == name or n.startswith(f"{name}.")]
+    inside = {first_names[n] for n in under} & set(layout.names)
     if not inside:
-        raise unknown("layer", name, sorted({n.rpartition(".")[0] or n for n in layout.names}))
-    parts = [torch.arange(layout.slices[n].start, layout.slices[n].stop) for n in inside]
-    return torch.cat(parts)
+        known = [n for n, first in first_names.items() if first in layout.names]
+        raise unknown("layer", name, sorted({n.rpartition(".")[0] or n for n in known}))
+    spans = [layout.slices[n] for n in layout.names if n in inside]
+    return torch.cat([torch.arange(span.start, span.stop) for span in spans])
+
+
+def _first_names(module: nn.Module) -> dict[str, str]:
+    first: dict[int, str] = {}
+    every = module.named_parameters(remove_duplicate=False)
+    return {name: first.setdefault(id(tensor), name) for name, tensor in every}
+
+
+def _refuse_shared(module: nn.Module, layout: Layout, first_names: Mapping[str, str]) -> None:
+    """Refuse a last matrix that is another layer's too, or that is not trained."""
+    every = module.named_parameters(remove_duplicate=False)
+    matrices = getattr(module, "matrices", [n for n, tensor in every if tensor.ndim > 1])
+    if not matrices:
+        return
+    last: str = matrices[-1]
+    first = first_names.get(last, last)
+    if first in layout.names and first == last:
+        return
+    tied = f"; {first!r} is trained with {last.rpartition('.')[0] or last!r}"
+    raise invalid(
+        "layer",
+        expected="a last layer of its own that is trained",
+        got=f"{last!r}, which is {'frozen' if first == last else f'also {first!r}'}",
+        remedy=f"Name the layer to train, LastLayer(layer=...){'' if first == last else tied}.",
+    )
 
 
 def within(

@@ -9,11 +9,13 @@ symmetric in log d.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 SHAPES = ("logistic", "gumbel_min", "gumbel_max")
+_SHARP = 0.3
 _FLOOR = 1e-3  # no hypothesis calls an outcome impossible: one freak trial must not rule it out
 
 
@@ -42,6 +44,17 @@ def slope_of_width(shape: str, width: np.ndarray) -> np.ndarray:
     return span / width
 
 
+def width_mass(log_width: np.ndarray) -> np.ndarray:
+    """Return the prior mass of transition widths up to one, up to a constant factor and term.
+
+    The density on the log axis is flat from 0.3 on and falls like the root of the width below,
+    where it matters little which width it is: a prior that is flat down to a step would take the
+    first ten outcomes of many a curve for a step's.
+    """
+    x = np.asarray(log_width) - math.log(_SHARP)
+    return np.where(x < 0, 2 * np.exp(np.minimum(x, 0) / 2), 2 + x)
+
+
 @dataclass(frozen=True)
 class Nuisances:
     """Every combination of shape, transition width and lapse, shape-major; N in all.
@@ -67,14 +80,14 @@ class Nuisances:
         Args:
             delta: P_s = 1 − δ at the threshold.
             width_edges: ascending edges (W+1,) of cells of the log transition width; a cell
-                stands for its middle and weighs its length, so that a part of the axis can be
-                looked at closely without changing what it weighs.
+                stands for its middle and weighs its share of `width_mass`, so that a part of the
+                axis can be looked at closely without changing what it weighs.
             lapses: λ below δ, shape (L,).
             lapse_prior: their masses, shape (L,).
         """
         middles = np.exp((width_edges[1:] + width_edges[:-1]) / 2)
         w, lapse = (a.ravel() for a in np.meshgrid(middles, lapses, indexing="ij"))
-        mass = np.outer(np.diff(width_edges), lapse_prior / lapse_prior.sum()).ravel()
+        mass = np.outer(np.diff(width_mass(width_edges)), lapse_prior / lapse_prior.sum()).ravel()
         ceiling = 1 - lapse
         level = (1 - delta) / ceiling
         return cls(
@@ -113,21 +126,84 @@ class Nuisances:
 
 
 @dataclass(frozen=True)
-class Plateaus:
-    """Curves that never reach 1 − δ: logistic in log d up to a ceiling below it; M in all."""
+class Others:
+    """Curves outside the rising family, each with its own prior mass and d*; M in all.
 
-    slope: np.ndarray
-    location: np.ndarray
-    ceiling: np.ndarray
+    Plateaus rise to a ceiling below 1 − δ and stay there. Falls rise to a peak and drop to a
+    lower level as d grows: a success probability that is not monotone in d, as where a learning
+    rate is too large for many dims. A fall whose peak lies above 1 − δ has a d* inside the range.
 
-    @classmethod
-    def grid(cls, ceilings: np.ndarray, widths: np.ndarray, locations: np.ndarray) -> Plateaus:
-        """Build the product grid of ceilings, transition widths and midpoints in log d."""
-        c, w, m = (a.ravel() for a in np.meshgrid(ceilings, widths, locations, indexing="ij"))
-        return cls(slope_of_width("logistic", w), m, c)
+    Args:
+        rise: slope and midpoint in log d of the rise, shape (M, 2).
+        fall: slope and midpoint of the drop, (M, 2); slope 0 where there is none.
+        peak: highest level, (M,).
+        rest: level after the drop, as a share of the peak, (M,).
+        log_prior: log prior mass, (M,).
+        log_value: log d*, (M,): inf where 1 − δ is never reached.
+    """
+
+    rise: np.ndarray
+    fall: np.ndarray
+    peak: np.ndarray
+    rest: np.ndarray
+    log_prior: np.ndarray
+    log_value: np.ndarray
+
+    @property
+    def falling(self) -> np.ndarray:
+        """Which curves fall, (M,)."""
+        return self.fall[:, 0] > 0
 
     def probability(self, log_dims: np.ndarray) -> np.ndarray:
         """Return P_s at log dims (n,): shape (n, M), float32."""
-        z = (log_dims[:, None] - self.location) * self.slope
-        p = self.ceiling * shape_probability("logistic", z)
+        x = log_dims[:, None]
+        p = self.peak * shape_probability("logistic", (x - self.rise[:, 1]) * self.rise[:, 0])
+        drop = shape_probability("logistic", (x - self.fall[:, 1]) * self.fall[:, 0])
+        p = p * np.where(self.falling, 1 - (1 - self.rest) * drop, 1.0)
         return np.clip(p, _FLOOR, 1 - _FLOOR).astype(np.float32)
+
+    @classmethod
+    def plateaus(
+        cls, ceilings: np.ndarray, widths: np.ndarray, locations: np.ndarray, mass: float
+    ) -> Others:
+        """Build the product grid of ceilings, transition widths and midpoints in log d."""
+        c, w, m = (a.ravel() for a in np.meshgrid(ceilings, widths, locations, indexing="ij"))
+        none = np.zeros((len(c), 2))
+        rise = np.stack([slope_of_width("logistic", w), m], 1)
+        prior = np.full(len(c), np.log(mass / len(c)))
+        return cls(rise, none, c, np.ones(len(c)), prior, np.full(len(c), np.inf))
+
+    @classmethod
+    def falls(
+        cls,
+        peaks: np.ndarray,
+        rests: np.ndarray,
+        widths: np.ndarray,
+        locations: np.ndarray,
+        level: float,
+        mass: float,
+    ) -> Others:
+        """Build the grid of peaks, levels after the drop, widths and pairs of midpoints in order.
+
+        `level` is 1 − δ; it says where d* lies. `locations` must have at least two entries.
+        """
+        first, second = np.triu_indices(len(locations), 1)
+        grids = np.meshgrid(peaks, rests, widths, widths, np.arange(len(first)), indexing="ij")
+        c, rest, up, down, pair = (a.ravel() for a in grids)
+        pair = pair.astype(int)
+        rise = np.stack([slope_of_width("logistic", up), locations[first][pair]], 1)
+        fall = np.stack([slope_of_width("logistic", down), locations[second][pair]], 1)
+        prior = np.full(len(c), np.log(mass / len(c)))
+        reached = np.minimum(level / c, 0.999)
+        at = rise[:, 1] + shape_quantile("logistic", reached) / rise[:, 0]
+        value = np.where((c > level) & (at < fall[:, 1] - down / 2), at, np.inf)
+        return cls(rise, fall, c, rest, prior, value)
+
+    @classmethod
+    def joined(cls, *parts: Others) -> Others:
+        """Return all curves of several sets."""
+        return cls(*(np.concatenate(fields) for fields in zip(*map(_fields, parts), strict=True)))
+
+
+def _fields(others: Others) -> tuple[np.ndarray, ...]:
+    return tuple(others.__dict__.values())

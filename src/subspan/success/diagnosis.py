@@ -194,8 +194,10 @@ def _below(one: ThresholdEstimate, other: ThresholdEstimate) -> bool:
 
 
 def _needs(estimate: ThresholdEstimate) -> str:
-    if estimate.status == "above range":
+    if estimate.status in ("above range", "never reaches"):
         return f"d > {estimate.low:,}"
+    if estimate.status == "not monotone":
+        return "no certain d (success falls with d)"
     value = "?" if estimate.value is None else f"{estimate.value:,}"
     high = "∞" if estimate.high is None else f"{estimate.high:,}"
     return f"d = {value} [{estimate.low:,}, {high}]"

@@ -13,10 +13,10 @@ from subspan.errors import check_confidence, invalid
 from subspan.estimate import Estimate
 from subspan.goals import Goal, parse_goal
 from subspan.intervals import binomial_interval
-from subspan.success.design import judge
 from subspan.success.posterior import Count, Range, posterior
 from subspan.success.records import Experiment, experiment, tally
 from subspan.success.surface import refuse_undetermined
+from subspan.success.verdict import REMEDIES, judge
 from subspan.trials.trial import TrialRecord
 
 
@@ -29,9 +29,13 @@ class ThresholdEstimate:
     - `"ok"`: the posterior median of d* and its equal-tailed interval.
     - `"below range"`: d* ≤ min_dim. `value` and `high` are min_dim, `low` is 1. Where the offset
       alone (θ = 0) meets the goal, `value` and `low` are 0, and so is `high` once it is certain.
-    - `"above range"`: d* > max_dim, or success never becomes that sure. `value` and `high` are
-      None, `low` is max_dim.
+    - `"above range"`: d* > max_dim. `value` and `high` are None, `low` is max_dim.
+    - `"never reaches"`: success levels off below 1 − δ, at `level`; otherwise as above the range.
+    - `"not monotone"`: success falls with d somewhere. There is no value and no interval.
+    - `"edge of the model"`: the rise is as slow as the widest curve that is reckoned with.
     - `"not converged"`: what is known so far; `high` (and `value`) may be None.
+
+    `judge` says when each is given. P_s is assumed to rise with d, which "not monotone" tests.
 
     Args:
         estimate: value, interval, confidence, number of trials and status.
@@ -41,6 +45,8 @@ class ThresholdEstimate:
         ambient_dim: D.
         experiment: problem, method and training spec of the trials, where known.
         records: the trials.
+        seen: what was seen, in one sentence; empty where the status is "ok".
+        level: where the status is "never reaches", the success probability that is reached.
     """
 
     estimate: Estimate
@@ -50,6 +56,8 @@ class ThresholdEstimate:
     ambient_dim: int
     experiment: Experiment | None = None
     records: tuple[TrialRecord, ...] = field(default=(), repr=False)
+    seen: str = ""
+    level: Estimate | None = None
 
     @property
     def value(self) -> int | None:
@@ -68,8 +76,19 @@ class ThresholdEstimate:
 
     @property
     def status(self) -> str:
-        """`"ok"`, `"below range"`, `"above range"` or `"not converged"`."""
+        """`"ok"`, or one of the other keys of `subspan.success.verdict.REMEDIES`."""
         return self.estimate.status
+
+    @property
+    def remedy(self) -> str:
+        """What to do about the status, in one sentence; empty where there is nothing to do."""
+        least = self.status == "below range" and (self.value == 0 or self.span.min_dim == 1)
+        return "" if least else REMEDIES[self.status]
+
+    @property
+    def remark(self) -> str:
+        """What was seen and what to do about it, in two sentences; empty where all is well."""
+        return f"{self.seen} {self.remedy}".strip()
 
     @property
     def confidence(self) -> float:
@@ -108,6 +127,8 @@ class ThresholdEstimate:
             "high": self.high,
             "confidence": self.confidence,
             "status": self.status,
+            "remark": self.remark,
+            "level": None if self.level is None else self.level.to_json(),
             "trials": self.trials,
             "goal": str(self.goal),
             "delta": self.delta,
@@ -120,11 +141,13 @@ class ThresholdEstimate:
         }
 
     def __str__(self) -> str:
-        return f"d* = {self.estimate}"
+        text = f"d* = {self.estimate}"
+        return f"{text}. {self.remark}" if self.remark else text
 
     def __repr__(self) -> str:
         level, trials = f"{100 * self.confidence:g} %", f"{self.trials} trials"
-        return f"<ThresholdEstimate {self.goal}: {self}, {level}, {trials}, {self.status}>"
+        found = f"d* = {self.estimate}"
+        return f"<ThresholdEstimate {self.goal}: {found}, {level}, {trials}, {self.status}>"
 
 
 def _whole(value: float | None) -> int | None:
@@ -157,9 +180,10 @@ def estimate_from_counts(
     if not table:
         raise invalid("counts", expected="at least one trial", got="none")
     check_confidence(confidence)
-    total = sum(count.total for count in table)
-    found = judge(posterior(table, span), confidence, total, ratio)
-    return ThresholdEstimate(found, goal, span, table, ambient_dim)
+    found = judge(posterior(table, span), table, confidence, ratio)
+    return ThresholdEstimate(
+        found.estimate, goal, span, table, ambient_dim, seen=found.seen, level=found.level
+    )
 
 
 def fit_threshold(
@@ -220,4 +244,6 @@ def with_records(
         certain = float(binomial_interval(met, len(trials), one_sided)[0]) >= level
         high = 0 if certain else estimate.high
         estimate = dataclasses.replace(estimate, value=0, low=0, high=high, status="below range")
-    return dataclasses.replace(fitted, estimate=estimate, experiment=shared, records=tuple(trials))
+        seen = f"The offset alone met the goal in {met} of {len(trials)} trials."
+        fitted = dataclasses.replace(fitted, estimate=estimate, seen=seen, level=None)
+    return dataclasses.replace(fitted, experiment=shared, records=tuple(trials))

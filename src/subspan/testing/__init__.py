@@ -1,12 +1,13 @@
-"""Conformance suites that ship with the library: for your own maps, problems, methods, stores.
+"""Conformance suites that ship with the library, for your own maps, problems, stores, and so on.
 
 Each is one function that raises `AssertionError` with what failed. A test that calls it on a
 constructor holds the whole contract.
 """
 
+from subspan.testing.design_conformance import check_design
 from subspan.testing.map_conformance import check_map
 from subspan.testing.method_conformance import check_method
 from subspan.testing.problem_conformance import check_problem
 from subspan.testing.store_conformance import check_store
 
-__all__ = ["check_map", "check_method", "check_problem", "check_store"]
+__all__ = ["check_design", "check_map", "check_method", "check_problem", "check_store"]

@@ -58,16 +58,19 @@ class ConeEstimate(MeanEstimate):
             the angle the ray from w₀ touches S(ε), so ∇L ⟂ w − w₀, and what g lacks to the ray is
             parallel to ∇L, so ⟨∇L, g⟩²/‖∇L‖² is the value. Of the cosine in the first and the
             difference in the second, as a share of the mean value, the larger counts.
+        one_start: whether every direction started from the same w₀, as with `at`, on a quadratic or
+            on a linearised network. Only then is there one width, which a certificate is about.
     """
 
     values: tuple[float, ...] = ()
     by_radius: tuple[float, ...] = ()
     ambient_dim: int = 0
     residual: float = 0.0
+    one_start: bool = False
 
     @property
     def width(self) -> float:
-        """Estimate, from below, of the Gaussian width of proj_{w₀}(S(ε))."""
+        """Estimate, from below, of the Gaussian width of proj_{w₀}(S(ε)), or its mean over w₀."""
         cosines = np.sqrt(1 - np.array(self.values) / self.ambient_dim)
         return float(math.sqrt(self.ambient_dim) * cosines.mean())
 
@@ -79,11 +82,16 @@ class ConeEstimate(MeanEstimate):
     def certified_miss_dim(self, form: Literal["gordon", "sharp", "polar"]) -> int | None:
         """Return the largest d that is certified to miss with the estimate's confidence.
 
+        It is about subspaces through one w₀, so None (no certificate) where `one_start` is false:
+        each w₀ has a width of its own, and the theorem's bound on the chance of a hit is convex in
+        it, so that at the mean width it is below the mean of the bounds. How often a random w₀ has
+        a wide cone, a few directions with a start each cannot tell. Give `at`.
+
         Two things can fail: the width is a mean over few directions, and the theorem bounds a
         probability. Each is given half of 1 − confidence: the first by the conservative end of
         Student's interval over directions (the widest width, or the least `polar_width`), the
         second by the theorem at (1 + confidence)/2. It holds as far as the search found the angles,
-        so None (no certificate) where the status is not `"ok"`; `"polar"` is about the cone's
+        so None where the status is not `"ok"`; `"polar"` is about the cone's
         convex hull.
 
         Args:
@@ -95,7 +103,7 @@ class ConeEstimate(MeanEstimate):
         """
         if form not in ("gordon", "sharp", "polar"):
             raise unknown("form", str(form), ["gordon", "sharp", "polar"])
-        if not self.ok:
+        if not (self.ok and self.one_start):
             return None
         distances, bound = np.sqrt(np.array(self.values)), (1 + self.confidence) / 2
         if form == "polar":
@@ -140,7 +148,8 @@ def cone_threshold(
         goal: a loss goal on the training set.
         seed: of the directions and, without `at`, of the initial weights: direction k starts from
             `init(derive(seed, "init", k))`, as trial k of a threshold does.
-        at: w₀ for every direction, shape (D,) (e.g. the weights after burn-in).
+        at: w₀ for every direction, shape (D,) (e.g. the weights after burn-in). A certificate
+            needs it, see `ConeEstimate.certified_miss_dim`.
         directions: how many g, at least 2.
         radii: starting radii as multiples of ‖w₀‖; every direction starts from each.
         steps: Adam steps per search.
@@ -203,7 +212,8 @@ def cone_threshold(
         values = dim * np.where(np.isinf(tangents), np.nan, tangents / (1 + tangents))
     cosines, heights = search.stationarity(full)
     cosines[:, inside], heights[:, inside] = 0.0, 0.0
-    return _estimate(values, dim, goal, confidence, (cosines, dim * heights))
+    one_start = bool((starts == starts[0]).all())
+    return _estimate(values, dim, goal, confidence, (cosines, dim * heights), one_start)
 
 
 def _residual(
@@ -223,6 +233,7 @@ def _estimate(
     goal: Goal,
     confidence: float,
     stationarity: tuple[np.ndarray, np.ndarray],
+    one_start: bool = False,
 ) -> ConeEstimate:
     reached = ~np.isnan(values).all(axis=0)
     if reached.sum() < 2:
@@ -247,7 +258,7 @@ def _estimate(
     return ConeEstimate(
         mean.value, max(0.0, mean.low or 0.0), min(float(dim), mean.high or 0.0),
         confidence, len(best), status, mean.standard_error, 0.0,
-        tuple(map(float, best)), tuple(by_radius), dim, residual,
+        tuple(map(float, best)), tuple(by_radius), dim, residual, one_start,
     )  # fmt: skip
 
 

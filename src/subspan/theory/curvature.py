@@ -8,14 +8,16 @@ are, or `eval_rows` at a time where the problem has that.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch.func import grad, jvp, vjp, vmap
 
 from subspan.errors import invalid, whole
+from subspan.problems import structure
 from subspan.problems.base import AbstractProblem, Batch
+from subspan.problems.reduction import Reduction
 from subspan.streams import stream
 from subspan.theory.arrays import ArrayLike, vector
 from subspan.theory.lanczos import Operator
@@ -49,8 +51,8 @@ def hessian(
         problem: any problem; its device and dtype are used.
         weights: where, shape (D,).
         indices: rows of the training set to use, integers (n,); None: all.
-        chunk_rows: rows per product, which bounds memory; None: 4,096, or with BatchNorm those
-            that `evaluate` normalises together.
+        chunk_rows: rows per product, which bounds memory, of a loss that adds up; None: 4,096, or
+            with BatchNorm those that `evaluate` normalises together.
 
     Raises:
         InputError: an argument is out of range.
@@ -108,18 +110,45 @@ def gauss_newton(
 def data_chunks(
     problem: AbstractProblem, indices: torch.Tensor | None, chunk_rows: int | None = None
 ) -> Iterator[tuple[Batch, float]]:
-    """Yield (batch, share of the rows) over the rows used; (None, 1) for analytic problems.
+    """Yield (batch, share of the loss) over the rows used; (None, 1) for analytic problems.
 
-    Chunks have `chunk_rows` rows, or by default 4,096, or with BatchNorm those that `evaluate`
-    normalises together.
+    Where losses of parts do not add up (`Problem.reduction`), all rows come at once. Else chunks
+    have `chunk_rows` rows, or by default 4,096, or with BatchNorm those that `evaluate` normalises
+    together.
+
+    Raises:
+        InputError: a loss that does not add up, and rows that may not come at once.
     """
     if problem.train_size == 0:
         yield None, 1.0
         return
     if indices is None:
         indices = torch.arange(problem.train_size, device=problem.device)
-    for rows in indices.split(chunk_rows or together(problem) or len(indices)):
-        yield problem.batch(rows), len(rows) / len(indices)
+    parts = indices.split(chunk_rows or together(problem) or len(indices))
+    if len(parts) == 1:
+        yield problem.batch(indices), 1.0
+        return
+    reduction: Reduction = getattr(problem, "reduction", Reduction())
+    if reduction.adds_up:
+        shares = reduction.shares([_targets(problem, rows) for rows in parts])
+        for rows, share in zip(parts, shares, strict=True):
+            if share:  # a loss of nothing that counts is NaN
+                yield problem.batch(rows), share
+        return
+    if chunk_rows is not None or getattr(problem, "batch_norm", False):
+        raise invalid(
+            "eval_rows" if chunk_rows is None else "chunk_rows",
+            expected="none: the losses of parts of the rows do not add up to the loss of all",
+            got=f"parts of {len(parts[0])} rows",
+            remedy="Use fewer rows (indices, rows) where they do not fit into memory at once.",
+        )
+    yield problem.batch(indices), 1.0
+
+
+def _targets(problem: AbstractProblem, rows: torch.Tensor) -> Any:
+    batch = problem.batch(rows)
+    assert batch is not None
+    return batch[1]
 
 
 def together(problem: AbstractProblem) -> int | None:
@@ -138,8 +167,7 @@ def losses_and_gradients(
     gradients = torch.zeros_like(weights)
     for batch, share in data_chunks(problem, indices):
         if batch is not None:
-            x, y = batch
-            batch = x.expand(len(weights), *x.shape), y.expand(len(weights), *y.shape)
+            batch = structure.expanded(batch, len(weights))
         loss, gradient = problem.grads(weights, batch)
         losses += share * loss
         gradients += share * gradient

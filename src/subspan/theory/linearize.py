@@ -14,8 +14,11 @@ from torch.func import grad_and_value, jvp, vmap
 
 from subspan.canonical import tensor_digest
 from subspan.errors import invalid
+from subspan.problems import structure
 from subspan.problems.base import AbstractProblem, Batch, Evaluation
 from subspan.problems.module import Problem
+from subspan.problems.reduction import Reduction, joined
+from subspan.problems.structure import Tensors
 from subspan.streams import derive
 from subspan.theory.arrays import ArrayLike
 from subspan.theory.curvature import weights_of
@@ -50,6 +53,11 @@ class LinearizedProblem(AbstractProblem):
             "base": base.identity,
             "at": tensor_digest(self.at.cpu().to(torch.float32)),
         }
+
+    @property
+    def reduction(self) -> Reduction:
+        """How losses of parts of the data make the loss of the whole, as for the base problem."""
+        return self._base.reduction
 
     @property
     def vectorized(self) -> bool:
@@ -89,10 +97,8 @@ class LinearizedProblem(AbstractProblem):
         if self.vectorized:
             return super().grads(weights, batch)
         assert batch is not None
-        pairs = [
-            grad_and_value(self.loss)(row, (x, y))
-            for row, x, y in zip(weights, *batch, strict=True)
-        ]
+        batches = (structure.row(batch, k) for k in range(len(weights)))
+        pairs = [grad_and_value(self.loss)(w, b) for w, b in zip(weights, batches, strict=True)]
         return torch.stack([p[1] for p in pairs]), torch.stack([p[0] for p in pairs])
 
     @torch.no_grad()
@@ -103,24 +109,30 @@ class LinearizedProblem(AbstractProblem):
         x, y = self._base.batch(None, split)[:2]
         losses = torch.zeros(len(weights), dtype=torch.float64)
         hits = torch.zeros(len(weights), dtype=torch.float64)
-        rows = (self._eval_rows if self.batch_norm else _EVAL_ROWS) or len(y)
-        classes = bool(self._base._classes)
-        for xs, ys in zip(x.split(rows), y.split(rows), strict=True):
+        count = structure.row_count(y)
+        rows = (self._eval_rows if self.batch_norm else _EVAL_ROWS) or count
+        labels = self._base._labels
+        parts = list(structure.chunks((x, y), rows))
 
-            def one(
-                w: torch.Tensor, xs: torch.Tensor = xs, ys: torch.Tensor = ys
-            ) -> tuple[torch.Tensor, torch.Tensor]:
-                out = self.outputs(w, xs)
-                right = (out.argmax(1) == ys).sum() if classes else out.new_zeros(())
-                return self.loss_of_outputs(out, ys), right
+        def outputs(xs: Tensors) -> Any:
+            return vmap(lambda w: self.outputs(w, xs), chunk_size=None if self.vectorized else 1)(
+                weights
+            )
 
-            chunk = None if self.vectorized else 1
-            loss, right = vmap(one, chunk_size=chunk)(weights)
-            losses += loss.double().cpu() * len(ys)
-            hits += right.double().cpu()
+        adds_up = len(parts) == 1 or self.reduction.adds_up
+        if not adds_up:
+            parts = [(joined([outputs(xs) for xs, _ in parts]), y)]
+        sizes = [1.0] if len(parts) == 1 else [self.reduction.weight(ys) for _, ys in parts]
+        total = 1.0 if len(parts) == 1 else self.reduction.total(sizes)
+        for (xs, ys), size in zip(parts, sizes, strict=True):
+            out = outputs(xs) if adds_up else xs
+            for k in range(len(weights)):
+                one = structure.row(out, k)
+                losses[k] += float(self.loss_of_outputs(one, ys)) * size if size else 0.0
+                hits[k] += float(labels.hits(one, ys))
         return [
-            Evaluation(float(loss), float(hit) if classes else math.nan)
-            for loss, hit in zip(losses / len(y), hits / len(y), strict=True)
+            Evaluation(float(loss), float(hit) if labels.classes else math.nan)
+            for loss, hit in zip(losses / total, hits / max(1, labels.counted(y)), strict=True)
         ]
 
     def to(

@@ -19,6 +19,7 @@ from subspan.errors import InputError
 from subspan.goals import Goal, parse_goal
 from subspan.maps.base import LinearMap
 from subspan.maps.stack import MapStack, stack
+from subspan.problems import structure
 from subspan.problems.analytic import Quadratic
 from subspan.problems.base import AbstractProblem, Batch
 from subspan.training.batches import Batches
@@ -154,7 +155,8 @@ class _Run:
         if whole is None:
             return None
         count = len(self._alive)
-        return tuple(t.expand(count, *t.shape) for t in whole)  # type: ignore[return-value]
+        expanded: Batch = structure.expanded(whole, count)
+        return expanded
 
     def _record(self, step: int, trials: list[int]) -> None:
         """Evaluate these trials and retire those that diverged or met the goal."""

@@ -38,7 +38,8 @@ def minimize_by_lbfgs(
         linear_map: A.
         level: stop here; None: minimise.
         start: θ to start from, shape (d,); None: 0.
-        steps: iterations at most. Each ends with a lower loss.
+        steps: iterations at most. None ends with a higher loss; near the end one may gain less than
+            rounding.
         memory: past steps, with the change of the gradient in each, that stand for the curvature.
         tolerance: stalled once 100 iterations lower the loss by less than this share.
         watch: called after every iteration; True ends the search.

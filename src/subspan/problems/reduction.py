@@ -1,0 +1,186 @@
+"""`Reduction`: how the losses of parts of the data make the loss of the whole.
+
+A loss that is the mean over rows is that of its parts, weighted by their rows. With class weights
+or labels that do not count, PyTorch's mean is one over weights, and a part counts by the weights of
+its targets; a sum is the sum of its parts. What couples rows (contrastive losses, the mean of the
+hardest rows, correlations) is none of these, and must be taken of the whole at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from subspan.problems import structure
+from subspan.problems.labels import IGNORED
+from subspan.problems.losses import OutputLoss
+from subspan.problems.structure import Tensors
+from subspan.streams import stream
+
+Kind = Literal["mean", "weighted", "sum", "whole"]
+ROWS = 128  # on which a loss is tried, about
+_PER_CLASS = 2
+_PARTS = 3
+_TOLERANCE = {torch.float64: 1e-9, torch.float32: 3e-6}
+_WEIGHTED = (nn.CrossEntropyLoss, nn.NLLLoss)
+_WEIGHTED_FUNCTIONS = (nn.functional.cross_entropy, nn.functional.nll_loss)
+_FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AssertionError)
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How losses of parts of the rows add up to the loss of all of them.
+
+    Args:
+        kind: `"mean"` over rows; `"weighted"`: a mean over the weights of the targets; `"sum"`; or
+            `"whole"`: they do not add up.
+        class_weights: of a weighted mean, shape (classes,); None: all 1.
+        ignored: the label of weight 0.
+    """
+
+    kind: Kind = "mean"
+    class_weights: torch.Tensor | None = None
+    ignored: int = IGNORED
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the loss of the whole follows from those of its parts."""
+        return self.kind != "whole"
+
+    def weight(self, targets: Tensors) -> float:
+        """Return what the loss of rows with these targets counts."""
+        if self.kind == "sum":
+            return 1.0
+        rows = float(structure.row_count(targets))
+        if self.kind != "weighted" or not isinstance(targets, torch.Tensor):
+            return rows
+        if targets.is_floating_point():  # class probabilities: PyTorch's mean is over rows
+            return rows
+        counted = targets[targets != self.ignored]
+        if self.class_weights is None:
+            return float(len(counted))
+        weights = self.class_weights.detach().to("cpu", torch.float64)
+        return float(weights[counted.cpu()].sum())
+
+    def total(self, weights: list[float]) -> float:
+        """Return what the weighted losses of all parts are divided by."""
+        return 1.0 if self.kind == "sum" else sum(weights)
+
+    def shares(self, parts: list[Tensors]) -> list[float]:
+        """Return the factors by which losses of parts with these targets add up to the whole's.
+
+        A part that does not count has the factor 0: PyTorch's loss is NaN there.
+        """
+        weights = [self.weight(targets) for targets in parts]
+        total = self.total(weights)
+        return [weight / total if total else math.nan for weight in weights]
+
+
+def declared(loss: str | OutputLoss) -> Reduction | None:
+    """Return the weighted mean that a loss of PyTorch's declares; None where it declares none."""
+    if loss == "cross_entropy":
+        return Reduction("weighted")
+    if isinstance(loss, functools.partial) and loss.func in _WEIGHTED_FUNCTIONS and not loss.args:
+        held = loss.keywords
+    elif type(loss) in _WEIGHTED:
+        held = {name: getattr(loss, name) for name in ("weight", "ignore_index", "reduction")}
+    elif loss in _WEIGHTED_FUNCTIONS:
+        held = {}
+    else:
+        return None
+    if held.get("reduction", "mean") != "mean":
+        return None
+    return Reduction("weighted", held.get("weight"), held.get("ignore_index", IGNORED))
+
+
+def find(
+    loss: str | OutputLoss,
+    function: OutputLoss,
+    outputs: Callable[[Tensors], Any],
+    data: tuple[Tensors, Tensors],
+) -> Reduction:
+    """Find how a loss adds up, by trying it on uneven parts of some 128 rows, in float64.
+
+    Args:
+        loss: as the user gave it. The losses by name are not tried.
+        function: the loss as a function of (outputs, targets).
+        outputs: the outputs (n, ...) of inputs, at weights that tell rows apart.
+        data: inputs and targets of all rows.
+    """
+    said = declared(loss)
+    if isinstance(loss, str):
+        return said or Reduction("mean")
+    rows = _chosen(data[1])
+    if len(rows) < _PARTS:
+        return said or Reduction("whole")
+    x, y = (structure.mapped(lambda t: t[rows.to(t.device)], part) for part in data)
+    with torch.no_grad():
+        out = outputs(x)
+        for candidate in (said, Reduction("mean"), Reduction("sum"), Reduction("weighted")):
+            if candidate is not None and _adds_up(candidate, function, out, y):
+                return candidate
+    return Reduction("whole")
+
+
+def _adds_up(candidate: Reduction, function: OutputLoss, out: Any, y: Tensors) -> bool:
+    """Whether uneven parts add up to the whole, in float64 where the loss takes it."""
+    try:
+        wide = structure.mapped(_doubled, out), structure.mapped(_doubled, y)
+        return _equal(candidate, function, wide, _TOLERANCE[torch.float64])
+    except _FAILURES:  # e.g. class weights in float32
+        pass
+    try:
+        return _equal(candidate, function, (out, y), _TOLERANCE[torch.float32])
+    except _FAILURES:
+        return False
+
+
+def _equal(
+    candidate: Reduction, function: OutputLoss, rows: tuple[Any, Tensors], tolerance: float
+) -> bool:
+    count = structure.row_count(rows[1])
+    whole = float(function(*rows))
+    for first in {1, count // 5, count // 2} - {0}:
+        cuts = (first, max(1, (count - first) // 3))
+        sizes = (*cuts, count - sum(cuts))
+        cut = [leaf.split(sizes) for leaf in structure.leaves(rows)]
+        parts = [structure.rebuilt(rows, iter(part)) for part in zip(*cut, strict=True)]
+        shares = candidate.shares([part[1] for part in parts])
+        pairs = [(s, p) for s, p in zip(shares, parts, strict=True) if s]
+        losses = [share * float(function(*part)) for share, part in pairs]
+        scale = max(abs(whole), sum(map(abs, losses)), 1e-30)
+        if not abs(sum(losses) - whole) <= tolerance * scale:
+            return False
+    return True
+
+
+def _chosen(targets: Tensors) -> torch.Tensor:
+    """Return some 128 rows, shuffled: a few of every label, and others from all over the data."""
+    first = structure.leaves(targets)[0]
+    count, found = len(first), []
+    if not first.is_floating_point() and first.ndim:
+        flat = first.reshape(count, -1).cpu()
+        lowest = flat.min(1).values  # where one label of a row does not count, this is it
+        for labels in (flat[:, 0], lowest):
+            kinds = labels.unique()[: ROWS // (2 * _PER_CLASS)]
+            found += [(labels == kind).nonzero()[:_PER_CLASS, 0] for kind in kinds]
+    spread = torch.linspace(0, count - 1, min(count, ROWS // 4)).round().long()
+    rows = torch.cat([*found, spread]).unique()
+    order = stream(0, "reduction").permutation(len(rows))
+    return rows[torch.from_numpy(order)]
+
+
+def _doubled(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+def joined(parts: list[Any]) -> Any:
+    """Return outputs (K, n, ...) of all rows from those of parts, in order."""
+    leaves = zip(*map(structure.leaves, parts), strict=True)
+    return structure.rebuilt(parts[0], iter([torch.cat(leaf, 1) for leaf in leaves]))

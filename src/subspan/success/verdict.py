@@ -1,0 +1,254 @@
+"""`judge`: what success counts say of d*, which status that is, and what would say more.
+
+The posterior gives d* its interval, and is only as good as its curves. So before it is believed,
+the counts themselves must agree: trials above d* with 1 − δ, trials at the ends of the range with
+d* beyond them, and all of them with a success that rises with d.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from subspan.estimate import Estimate
+from subspan.intervals import binomial_interval
+from subspan.success.evidence import (
+    fall_evidence,
+    isotonic_rates,
+    rate_evidence,
+    steepest_fall,
+)
+from subspan.success.posterior import WIDTH_EDGE, Count, Posterior, other_curves, outcomes
+
+REMEDIES = {
+    "ok": "",
+    "below range": "A smaller min_dim finds where success begins.",
+    "above range": "A larger max_dim, a weaker goal or a better training may reach it.",
+    "never reaches": "See why trials fail at large d, or ask for a larger delta.",
+    "not monotone": "Give a max_dim below the fall, or a training that large d does not upset, "
+    "such as a smaller learning rate.",
+    "edge of the model": "Read success off a grid of dims: the rise is too slow for one threshold.",
+    "not converged": "Give more trials (max_trials), or a larger ratio.",
+}
+"""Every status, with one sentence of remedy."""
+
+_SETTLED = ("ok", "below range", "above range", "never reaches", "not monotone")
+LEAST_CONFIDENCE = 0.8
+"""An interval asked for with less confidence is this one's: how the middle of the posterior is
+shaped depends on the curves assumed, and a 50 % interval of it held d* in a third of cases."""
+
+_SUSPECT = 0.5  # posterior mass of falling curves that has to be looked into
+_BROAD = 0.1  # posterior mass of transitions at the family's edge that is too much
+_ALPHA = 0.05  # of the test that success rises with d
+_FREAK = 0.01  # no rate is taken to be nearer to 0 or 1, to say what a trial may tell
+_NEAR_TOP = 0.004  # a success probability this near to the highest is as good, to confirm d* at
+_FULL_RISE = 0.95  # share of a plateau's rise that is over where its level is read
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An estimate of d* and what it rests on.
+
+    Args:
+        estimate: value, interval, confidence, trials and status, a key of `REMEDIES`.
+        seen: what was seen, in one sentence; empty where the status is "ok".
+        level: where the status is "never reaches", the success probability that is reached, with
+            its Clopper–Pearson interval.
+        confirm: the dim at which trials are still needed, although the interval is narrow enough
+            or lies outside the range; None where it is the posterior that needs them.
+    """
+
+    estimate: Estimate
+    seen: str = ""
+    level: Estimate | None = None
+    confirm: int | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether more trials are not asked for."""
+        return self.estimate.status in _SETTLED
+
+    @property
+    def remedy(self) -> str:
+        """What to do about the status, in one sentence; empty where it is "ok"."""
+        return REMEDIES[self.estimate.status]
+
+
+def judge(
+    belief: Posterior,
+    counts: Sequence[Count],
+    confidence: float,
+    ratio: float | None = None,
+) -> Verdict:
+    """Turn a posterior and the counts that it rests on into a verdict.
+
+    A rate that must lie above or below 1 − δ does so where the likelihood ratio against 1 − δ is
+    at least 1 / (1 − confidence); see `rate_evidence`. Statuses, in the order they are looked for:
+
+    - `"not monotone"`: success falls with d somewhere. d* is not defined; no value, no interval.
+    - `"below range"`: d* ≤ min_dim, also by the trials at min_dim alone. `value` and `high` are
+      min_dim, `low` is 1.
+    - `"never reaches"`: success levels off below 1 − δ, at `level`. `low` is max_dim.
+    - `"above range"`: d* > max_dim, also by the trials at max_dim alone. `low` is max_dim.
+    - `"ok"`: the posterior median and the equal-tailed interval of d*, of the ratio asked for, and
+      trials above the median that agree with 1 − δ.
+    - `"edge of the model"`: the same, but the rise is as slow as the widest curve of the family.
+    - `"not converged"`: anything else; what is known so far, where `value` and `high` may be None.
+
+    Args:
+        belief: the posterior of d*.
+        counts: what it was made from, ascending in dim.
+        confidence: of the interval, and of the evidence.
+        ratio: an interval wider than this is "not converged"; None allows any.
+    """
+    return _Case(belief, tuple(counts), confidence, ratio).verdict()
+
+
+@dataclass(frozen=True)
+class _Case:
+    belief: Posterior
+    counts: tuple[Count, ...]
+    confidence: float
+    ratio: float | None
+
+    @property
+    def sure(self) -> float:
+        return max(self.confidence, LEAST_CONFIDENCE)
+
+    @property
+    def needed(self) -> float:
+        return -math.log(1 - self.sure)
+
+    @property
+    def wanted(self) -> float:
+        return 1 - self.belief.span.delta
+
+    def verdict(self) -> Verdict:
+        if fall_evidence(self.counts, self.belief.span) >= -math.log(_ALPHA):
+            return self._is("not monotone", None, None, None, steepest_fall(self.counts))
+        if self.belief.falling > _SUSPECT:
+            return self._open("Success may fall with d.", confirm=self._telling())
+        if self.belief.below >= self.sure:
+            return self._below()
+        if self.belief.above >= self.sure:
+            return self._above()
+        return self._inside()
+
+    def _below(self) -> Verdict:
+        least = self.belief.span.min_dim
+        won, n = self._pooled(least, least)
+        seen = f"{won} of {n} trials at d = {least:,} met the goal"
+        if rate_evidence(won, n, self.wanted) >= self.needed:
+            return self._is("below range", least, 1, least, f"{seen}.")
+        return self._open(f"{seen}, too few to say that d* lies below.", confirm=least)
+
+    def _above(self) -> Verdict:
+        last = self.belief.span.max_dim
+        if self.belief.never > self.belief.above / 2:
+            first, level = self._plateau()
+            if level is not None:
+                assert level.value is not None
+                seen = f"at {_percent(level)} from d = {first:,} on"
+                won = round(level.value * level.samples)
+                if rate_evidence(won, level.samples, self.wanted) <= -self.needed:
+                    text = f"Success levels off {seen}, below {100 * self.wanted:g} %."
+                    return self._is("never reaches", None, last, None, text, level)
+                return self._open(f"Success seems to level off {seen}.")
+        won, n = self._pooled(last, last)
+        seen = f"{won} of {n} trials at d = {last:,} met the goal"
+        if rate_evidence(won, n, self.wanted) <= -self.needed:
+            return self._is("above range", None, last, None, f"{seen}, and no d below does better.")
+        return self._open(f"{seen}, too few to say that d* lies above.", confirm=last)
+
+    def _inside(self) -> Verdict:
+        span = self.belief.span
+        low, value, high, open_low = self._interval()
+        if open_low or math.isinf(high):
+            return self._open("The interval runs out of the dims that were searched.")
+        if self.ratio is not None and high > low * self.ratio and high > low + 1:
+            return self._open(f"The interval is wider than the ratio {self.ratio:g}.")
+        evidence = [
+            rate_evidence(*self._pooled(int(cut), span.max_dim), self.wanted)
+            for cut in (value, high)  # and not any cut: the best of many would find luck
+        ]
+        if max(evidence) < self.needed:
+            won, n = self._pooled(int(value), span.max_dim)
+            seen = f"{won} of {n} trials from d = {int(value):,} on met the goal"
+            text = f"{seen}, which does not show {100 * self.wanted:g} % yet."
+            return self._open(text, confirm=self._surest(int(high)))
+        if self.belief.broad > _BROAD and high > low + 1:
+            decades = math.floor(WIDTH_EDGE / math.log(10))
+            text = f"The rise from 10 to 90 % seems to take more than {decades} decades of d."
+            return self._is("edge of the model", int(value), int(low), int(high), text)
+        return self._is("ok", int(value), int(low), int(high))
+
+    def _telling(self) -> int:
+        """Return the tested dim at which falling curves differ most from the best monotone one."""
+        others = other_curves(self.belief.span)
+        dims, wins, losses = outcomes(self.counts)
+        weights = np.where(others.falling, self.belief.other_weights, 0.0)
+        fall = (others.probability(np.log(dims)) * weights).sum(1) / weights.sum()
+        rise = np.clip(isotonic_rates(wins, losses), _FREAK, 1 - _FREAK)
+        gain = fall * np.log(fall / rise) + (1 - fall) * np.log((1 - fall) / (1 - rise))
+        return int(dims[np.argmax(gain)])
+
+    def _plateau(self) -> tuple[int, Estimate | None]:
+        """Return where the heaviest plateau is reached and the success rate from there on."""
+        others, last = other_curves(self.belief.span), self.belief.span.max_dim
+        flat = np.flatnonzero(~others.falling)
+        best = flat[np.argmax(self.belief.other_weights[flat])]
+        slope, middle = others.rise[best]
+        start = math.exp(middle + math.log(_FULL_RISE / (1 - _FULL_RISE)) / slope)
+        first = min((count.dim for count in self.counts if count.dim >= start), default=last)
+        won, n = self._pooled(first, last)
+        if not won:
+            return first, None
+        low, high = binomial_interval(won, n, self.confidence)
+        return first, Estimate(won / n, float(low), float(high), self.confidence, n)
+
+    def _surest(self, high: int) -> int:
+        """Return the smallest dim from the interval's end on where success is near its highest."""
+        last = self.belief.span.max_dim
+        dims = np.unique(np.round(np.geomspace(high, last, 30)).astype(np.int64)).clip(high, last)
+        p, weights, value = self.belief.hypotheses(np.log(dims), 0.99)
+        reaching = np.where(np.isfinite(value), weights, 0.0)
+        chance = (p * reaching).sum(1) / reaching.sum()
+        return int(dims[np.argmax(chance >= chance.max() - _NEAR_TOP)])
+
+    def _interval(self) -> tuple[float, float, float, bool]:
+        tail = (1 - self.sure) / 2
+        (low, high), value = self.belief.interval(tail), self.belief.quantile(0.5)
+        open_low = self.belief.below > tail and self.belief.span.min_dim > 1
+        return 1.0 if open_low else low, value, high, open_low
+
+    def _open(self, seen: str, confirm: int | None = None) -> Verdict:
+        low, value, high, _ = self._interval()
+        least = self.belief.span.max_dim if math.isinf(low) else int(low)
+        middle, most = (None if math.isinf(v) else int(v) for v in (value, high))
+        return self._is("not converged", middle, least, most, seen, confirm=confirm)
+
+    def _is(
+        self,
+        status: str,
+        value: int | None,
+        low: int | None,
+        high: int | None,
+        seen: str = "",
+        level: Estimate | None = None,
+        confirm: int | None = None,
+    ) -> Verdict:
+        trials = sum(count.total for count in self.counts)
+        estimate = Estimate(value, low, high, self.confidence, trials, status)
+        return Verdict(estimate, seen, level, confirm)
+
+    def _pooled(self, first: int, last: int) -> tuple[int, int]:
+        inside = [count for count in self.counts if first <= count.dim <= last]
+        return sum(c.successes for c in inside), sum(c.total for c in inside)
+
+
+def _percent(rate: Estimate) -> str:
+    value, low, high = (100 * (v or 0.0) for v in (rate.value, rate.low, rate.high))
+    return f"{value:.0f} % [{low:.0f}, {high:.0f}]"

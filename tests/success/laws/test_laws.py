@@ -1,0 +1,132 @@
+"""The designs' conformance suite: success laws in and out of the model, each with its error rates.
+
+What may be wrong is held against the binomial law inside `check_design`, so that a design within
+its limits fails a check with a chance below 0.001.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from subspan.estimate import Estimate
+from subspan.success.design import ThresholdDesign
+from subspan.testing import check_design
+from subspan.testing.design_conformance import LawTally, law_table, run_law
+from subspan.testing.success_laws import LAWS, Law
+
+BY_NAME = {law.name: law for law in LAWS}
+QUICK = [
+    "probit, width 0.1",
+    "logit, width 0.3",
+    "gumbel, width 0.3",
+    "step at 60",
+    "step plateau 0.5",
+    "step plateau 0.8",
+    "rises to .97 at 50, falls at 700",
+    "rises to 1, falls to .2 at D/3",
+    "falls from the first d on",
+    "logit at 2",
+    "min_dim far above d*",
+    "one dim, P = 0",
+    "one dim, P = 0.95",
+    "delta 0.25",
+    "confidence 0.5, width 0.3",
+    "20 trials, width 1",
+]
+
+
+@pytest.fixture(scope="module")
+def quick() -> dict[str, LawTally]:
+    return {t.law.name: t for t in check_design(ThresholdDesign, [BY_NAME[n] for n in QUICK], 4)}
+
+
+def test_names_are_distinct_and_laws_are_probabilities() -> None:
+    assert len(BY_NAME) == len(LAWS) >= 60
+    for law in LAWS:
+        dims = np.unique(np.geomspace(law.min_dim, law.max_dim, 500).astype(np.int64))
+        p = law.probability(dims)
+        assert ((p >= 0) & (p <= 1)).all(), law.name
+        assert (np.diff(p) >= -1e-12).all() == law.monotone, law.name
+
+
+def test_thresholds_are_where_success_passes_one_minus_delta() -> None:
+    for law in LAWS:
+        truth = law.threshold
+        if truth is None:
+            dims = np.arange(1, min(law.max_dim, 10_000) + 1)
+            assert (law.probability(dims) < 1 - law.delta).all(), law.name
+        else:
+            around = law.probability(np.array([max(truth - 1, 1), truth]))
+            assert around[1] >= 1 - law.delta, law.name
+            assert truth == 1 or around[0] < 1 - law.delta, law.name
+    assert BY_NAME["probit, width 2.3"].threshold == 100
+
+
+def test_laws_that_are_measured_easily_come_out_ok(quick: dict[str, LawTally]) -> None:
+    for name in ("probit, width 0.1", "logit, width 0.3", "step at 60", "logit at 2"):
+        assert quick[name].ok == quick[name].repeats, name
+
+
+def test_what_is_not_a_threshold_is_said(quick: dict[str, LawTally]) -> None:
+    assert quick["step plateau 0.5"].statuses == {"never reaches": 4}
+    assert quick["step plateau 0.8"].ok == 0
+    assert quick["rises to .97 at 50, falls at 700"].ok == 0
+    assert quick["falls from the first d on"].statuses == {"not monotone": 4}
+    assert quick["one dim, P = 0"].statuses == {"above range": 4}
+
+
+def test_a_capped_run_is_not_biased_below() -> None:
+    """By chance a fair value is below d* in 17 of 20 cases or more with a chance of 0.1 %."""
+    tally = run_law(ThresholdDesign, BY_NAME["20 trials, width 1"], 20)
+    assert tally.below < 17
+    assert tally.ok == 0
+
+
+class Rash(ThresholdDesign):
+    """Says "ok" as soon as the posterior is narrow, as designs did that trusted it alone."""
+
+    def estimate(self) -> Estimate:
+        tail = (1 - self.confidence) / 2
+        low, value, high = (self.posterior.quantile(q) for q in (tail, 0.5, 1 - tail))
+        if self.trials and high <= max(self.ratio * low, low + 1):
+            return Estimate(int(value), int(low), int(high), self.confidence, self.trials)
+        return Estimate(None, 1, None, self.confidence, self.trials, "not converged")
+
+    @property
+    def done(self) -> bool:
+        return self.trials >= self.max_trials or self.estimate().ok
+
+    def ask(self, n: int = 1) -> list[int]:
+        return [70] * n if self.trials else [59] * n
+
+
+def test_the_suite_finds_a_rash_design() -> None:
+    with pytest.raises(AssertionError, match=r"step plateau 0\.88"):
+        check_design(Rash, [BY_NAME["step plateau 0.88"]], 8)
+
+
+class Greedy(ThresholdDesign):
+    """Asks for fewer dims than it is asked for."""
+
+    def ask(self, n: int = 1) -> list[int]:
+        return super().ask(n)[:-1]
+
+
+class Forgetful(ThresholdDesign):
+    """Never knows when to stop."""
+
+    done = False
+
+
+@pytest.mark.parametrize(("design", "law"), [(Greedy, "as many dims"), (Forgetful, "at most 10")])
+def test_the_suite_finds_broken_manners(design: type, law: str) -> None:
+    with pytest.raises(AssertionError, match=law):
+        check_design(design, [BY_NAME["10 trials, width 0.3"]], 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
+def test_every_law(law: Law) -> None:
+    tallies = check_design(ThresholdDesign, [law], 60)
+    print(law_table(tallies))

@@ -1,0 +1,136 @@
+"""What each status takes, by its smallest counts; the first of each pair was "ok" or worse once."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from subspan.goals import LossBelow
+from subspan.success import Count, Range, ThresholdDesign, ThresholdEstimate, estimate_from_counts
+from subspan.success.verdict import LEAST_CONFIDENCE, REMEDIES
+from subspan.testing.success_laws import rise
+
+GOAL = LossBelow(0.1)
+
+
+def estimate(
+    *counts: tuple[int, int, int], low: int = 1, high: int = 10_000, **options: float
+) -> ThresholdEstimate:
+    table = [Count(*c) for c in counts]
+    return estimate_from_counts(
+        table, GOAL, Range(low, high, options.pop("delta", 0.1)), ambient_dim=high, **options
+    )
+
+
+def told(design: ThresholdDesign, *counts: tuple[int, int, int]) -> ThresholdDesign:
+    for dim, won, total in counts:
+        for i in range(total):
+            design.tell(dim, i < won)
+    return design
+
+
+def test_trials_that_no_rising_curve_explains_do_not_crash() -> None:
+    design = told(
+        ThresholdDesign(4096),
+        *((36, 0, 1), (42, 0, 1), (91, 2, 2), (256, 1, 1), (920, 0, 1), (2048, 0, 1), (4096, 1, 5)),
+    )
+    assert not design.done
+    assert all(1 <= dim <= 4096 for dim in design.ask(8))
+
+
+STEP = ((7, 0, 2), (50, 0, 3), (58, 0, 3))
+
+
+@pytest.mark.parametrize(("above", "status"), [(12, "not converged"), (29, "ok")])
+def test_ok_takes_trials_above_that_show_the_level(above: int, status: str) -> None:
+    found = estimate(*STEP, (61, above, above), ratio=1.5)
+    assert found.status == status
+    assert found.low <= 60 <= found.high
+    if status != "ok":
+        assert "12 of 12 trials from d = 6" in str(found)
+        assert "which does not show 90 % yet" in str(found)
+
+
+def test_a_level_below_is_never_ok_and_is_named() -> None:
+    found = estimate(*STEP, (64, 36, 48), (500, 38, 48), (10_000, 34, 48), ratio=1.5)
+    assert found.status == "never reaches"
+    assert (found.value, found.low, found.high) == (None, 10_000, None)
+    assert found.level.value == pytest.approx(72 / 96)
+    assert found.level.low == pytest.approx(0.651, abs=1e-3)  # Clopper–Pearson
+    assert "Success levels off at 75 % [65, 83] from d = 500 on, below 90 %." in str(found)
+    data = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert data["level"]["value"] == pytest.approx(0.75)
+    assert data["remark"].endswith(REMEDIES["never reaches"])
+
+
+def test_a_fall_is_named() -> None:
+    found = estimate((10, 0, 4), (60, 8, 8), (300, 8, 8), (1000, 0, 4), (10_000, 0, 8))
+    assert found.status == "not monotone"
+    assert (found.value, found.low, found.high) == (None, None, None)
+    assert "16 of 16 trials at d = 60 … 300 met the goal, 0 of 12" in str(found)
+    assert REMEDIES["not monotone"] in str(found)
+
+
+def test_above_range_is_refuted_by_a_success_below() -> None:
+    """Three of sixteen trials met the goal, in the middle; at D training collapses."""
+    met = ((1355, 1, 1), (1567, 1, 1), (8556, 1, 1))
+    lost = ((7, 0, 1), (60, 0, 2), (249, 0, 2), (500, 0, 2), (22_000, 0, 1), (40_000, 0, 2))
+    design = told(ThresholdDesign(62_006), *met, *lost, (62_006, 0, 3))
+    assert design.estimate().status not in ("above range", "never reaches", "ok")
+    assert not design.done
+
+
+def test_above_range_takes_failures_at_the_top_and_below() -> None:
+    assert estimate((10_000, 0, 20)).status == "not converged"
+    spread = [(d, 0, 3) for d in (1, 4, 16, 60, 250, 1000, 4000)]
+    assert estimate(*spread).status == "not converged"
+    assert estimate(*spread, (10_000, 0, 3)).status == "above range"
+
+
+@pytest.mark.parametrize("success", [True, False])
+def test_a_range_of_one_dim_is_not_decided_by_one_trial(success: bool) -> None:
+    design = ThresholdDesign(50, min_dim=50)
+    design.tell(50, success)
+    assert not design.done
+    assert design.ask(2) == [50, 50]
+
+
+@pytest.mark.parametrize(("n", "status"), [(20, "not converged"), (40, "below range")])
+def test_below_range_takes_trials_at_the_smallest_dim(n: int, status: str) -> None:
+    counts = (90, n, n), (200, 10, 10), (10_000, 2, 2)
+    assert estimate(*counts, low=90).status == status
+
+
+def test_a_slow_rise_is_at_the_edge_of_the_model() -> None:
+    curve = rise("logit", 10**6, 14.0)
+    dims = np.geomspace(1, 10**9, 30).astype(int)
+    counts = [(int(d), round(600 * float(curve(d))), 600) for d in dims]
+    found = estimate(*counts, high=10**9)
+    assert found.status == "edge of the model"
+    assert "more than 3 decades" in found.seen
+    assert estimate(*counts[10:], (10**9 - 1, 90, 100), high=10**9).status != "ok"
+    narrow = rise("logit", 10**6, 2.0)
+    quick = [(int(d), round(600 * float(narrow(d))), 600) for d in dims]
+    assert estimate(*quick, high=10**9).status == "ok"
+
+
+def test_a_low_confidence_asks_for_the_least_that_is_kept() -> None:
+    assert not ThresholdDesign(100, confidence=0.1).done
+    counts = (*STEP, (61, 6, 6), (80, 6, 6))
+    low, least = estimate(*counts, confidence=0.1), estimate(*counts, confidence=LEAST_CONFIDENCE)
+    assert (low.low, low.high, low.status) == (least.low, least.high, least.status)
+    assert low.confidence == 0.1
+
+
+def test_every_status_has_a_remedy_and_ok_none() -> None:
+    assert REMEDIES["ok"] == ""
+    for status, remedy in REMEDIES.items():
+        assert status == "ok" or (remedy.endswith(".") and remedy.count(".") == 1), status
+
+
+def test_what_needs_confirming_is_asked_for() -> None:
+    design = told(ThresholdDesign(10_000), *STEP, (61, 12, 12))
+    (dim,) = set(design.ask(8))
+    assert 60 <= dim <= 90
