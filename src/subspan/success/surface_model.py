@@ -185,7 +185,7 @@ class Surfaces:
     def best(self) -> tuple[np.ndarray, np.ndarray]:
         """Return log d* (inf where success never becomes that sure) and v of the best lr, (N,)."""
         t = np.zeros_like(self.noise)
-        for _ in range(4):  # the ridge and the noise change slowly with t, so iterate
+        for _ in range(8):  # the ridge and the noise change slowly with t, so iterate
             ridge = self.ridge + self.drift * np.clip(t, -4, 4)
             v = np.clip(_V_GRID, self.prior.low - ridge, self.prior.high - ridge)
             level = (1 - self.span.delta) / (1 - self.lapse(v))
