@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from .case import Case, integers
+from .case import Case, Refused, integers, refused
 from .huggingface import model, next_tokens, of_classes, of_tokens, sentences
 
 _TARGETS = ["q_proj", "v_proj"]
@@ -47,7 +47,20 @@ def _behind_virtual_tokens(output: Any, targets: torch.Tensor) -> torch.Tensor:
     return nn.functional.cross_entropy(logits.transpose(1, 2), targets)
 
 
-def row(kind: str, *, name: str = "", exact: bool = True, **options: Any) -> Case:
+_HOOKS = refused("hooks on its weights would not fire", "weights without hooks")
+_OTHERS = {"theory": Refused("its gradients are not the loss's", "derivatives of the loss")}
+_TWICE = {"theory": Refused("no second derivatives", "PyTorch")}
+
+
+def row(
+    kind: str,
+    *,
+    name: str = "",
+    exact: bool = True,
+    one_way: bool = False,
+    verdicts: Mapping[str, Refused] | None = None,
+    **options: Any,
+) -> Case:
     """Return the row of a kind of adapter that classifies sentences."""
     return Case(
         f"peft: {name or kind}",
@@ -57,10 +70,14 @@ def row(kind: str, *, name: str = "", exact: bool = True, **options: Any) -> Cas
         options={"dropout": "off"},
         rounds=True,
         exact=exact,
+        one_way=one_way,
+        **(verdicts or {}),
     )
 
 
-def speaking(kind: str, loss: Any, **options: Any) -> Case:
+def speaking(
+    kind: str, loss: Any, *, verdicts: Mapping[str, Refused] | None = None, **options: Any
+) -> Case:
     """Return the row of a kind of adapter that is made for language models."""
     build = functools.partial(configured, kind, **{"task_type": "CAUSAL_LM", **options})
     return Case(
@@ -70,6 +87,7 @@ def speaking(kind: str, loss: Any, **options: Any) -> Case:
         plain=loss,
         options={"dropout": "off"},
         rounds=True,
+        **(verdicts or {}),
     )
 
 
@@ -87,11 +105,11 @@ def _tasks(kind: str, **options: Any) -> Case:
 
 ADAPTERS = (
     row("ADALORA", **_LORA, total_step=10, init_r=4, target_r=2),
-    row("ADAMSS", **_LORA, exact=False),
+    row("ADAMSS", **_LORA, exact=False, verdicts=_TWICE),
     speaking("ADAPTION_PROMPT", of_tokens, adapter_len=2, adapter_layers=1),
     *(row(kind, target_modules=_TARGETS) for kind in ("BEFT", "LN_TUNING")),
     row("BOFT", target_modules=_TARGETS, boft_block_size=4),
-    row("C3A", target_modules=_TARGETS, block_size=4),
+    row("C3A", target_modules=_TARGETS, block_size=4, verdicts=_TWICE),
     speaking("CARTRIDGE", of_tokens, **_TOKENS, num_frozen_tokens=1),
     speaking(
         "CPT",
@@ -99,6 +117,7 @@ ADAPTERS = (
         cpt_token_ids=[3, 4],
         cpt_tokens_type_mask=[1, 1],
         cpt_mask=[1, 1],
+        verdicts=_HOOKS,
     ),
     *(
         row(kind, **_LORA)
@@ -118,19 +137,23 @@ ADAPTERS = (
             "PSOFT",
             "PVERA",
             "RANDLORA",
-            "SHIRA",
             "SUPERTUNING",
             "TINYLORA",
             "UNILORA",
             "VERA",
         ]
     ),
+    row(
+        "SHIRA",
+        **_LORA,
+        verdicts=_OTHERS,
+    ),
     row("FOURIERFT", target_modules=_TARGETS, n_frequency=10),
-    row("FROD", target_modules=_TARGETS),
+    row("FROD", target_modules=_TARGETS, verdicts=_OTHERS),
     row("IA3", target_modules=_TARGETS, feedforward_modules=[]),
     _tasks("MULTITASK_PROMPT_TUNING", **_TOKENS, num_tasks=2),
     row("OFT", target_modules=_TARGETS, oft_block_size=4, r=0),
-    row("OSF", target_modules=_TARGETS),
+    row("OSF", target_modules=_TARGETS, verdicts=_HOOKS),
     _tasks("POLY", **_LORA, n_tasks=2),
     row("PREFIX_TUNING", **_TOKENS),
     row("PROMPT_TUNING", **_TOKENS),
@@ -139,7 +162,7 @@ ADAPTERS = (
     row("TRAINABLE_TOKENS", token_indices=[3, 4]),
     row("VBLORA", target_modules=_TARGETS, num_vectors=8, vector_length=4, topk=2, r=2),
     row("WAVEFT", target_modules=_TARGETS, n_frequency=10),
-    row("LORA", name="LORA, DoRA", **_LORA, use_dora=True),
+    row("LORA", name="LORA, DoRA", **_LORA, use_dora=True, one_way=True),
     row("LORA", name="LORA, rank-stabilised", **_LORA, use_rslora=True),
     row("LORA", name="LORA, PiSSA", **_LORA, init_lora_weights="pissa"),
     row("LORA", name="LORA, OLoRA", **_LORA, init_lora_weights="olora"),

@@ -28,7 +28,8 @@ float64 wherever the module runs in it:
 - `fine_tuning`: at θ = 0 the loss is the module's own in evaluation mode; elsewhere as `Problem`;
   the module is left as it was.
 - theory: `linearize` at its point, `hessian` against central differences of plain gradients,
-  `gauss_newton` against JᵀBJ (where the module returns one tensor).
+  `gauss_newton` against JᵀBJ (where the module returns one tensor). Where a module stops gradients
+  on the way, as quantisation-aware training and DoRA do, against a second plain backward pass.
 
 """
 

@@ -99,8 +99,7 @@ def fine_tuning(
         )
     wrapper = _Model(duplicate(module)).eval()
     wrapper.trim = _masked(inputs) and _one_a_row(train) and _may_trim(wrapper, inputs)
-    _freeze(wrapper)
-    start = {n: p.detach().clone() for n, p in wrapper.named_parameters()}
+    start = {n: p.detach().clone() for n, p in wrapper.named_parameters() if p.requires_grad}
     if not start:
         raise InputError(
             "module: expected parameters with requires_grad=True, got none. "
@@ -190,15 +189,6 @@ def _may_trim(wrapper: _Model, inputs: dict[str, torch.Tensor]) -> bool:
 
 def _is_float(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.is_floating_point() and value.numel() > 0
-
-
-def _freeze(module: nn.Module) -> None:
-    """Turn the parameters that ask for no gradient into constants."""
-    for part in module.modules():
-        for name, value in list(part._parameters.items()):
-            if value is not None and not value.requires_grad:
-                del part._parameters[name]
-                part.register_buffer(name, value.detach())
 
 
 def _inputs(split: tuple[Any, Any], name: str) -> Tensors:

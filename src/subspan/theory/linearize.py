@@ -108,7 +108,8 @@ class LinearizedProblem(AbstractProblem):
         """
         rows = self.batch(torch.arange(min(2, self.train_size), device=self.device))
         one = self.batch(torch.arange(min(2, self.train_size), device=self.device)[None])
-        own = self._base.grads(self.at[None], one)[1][0]
+        with twice_differentiable():
+            own = self._base.grads(self.at[None], one)[1][0]
         for self._plain in (False, True):
             take = self._plain_gradient if self._plain else grad_and_value(self.loss)
             try:
