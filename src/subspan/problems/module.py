@@ -61,11 +61,12 @@ class Problem(AbstractProblem):
     is none. Rows that training does not move (`padding_idx`) count in D and stay as they are.
 
     Args:
-        make_module: returns a fresh module. Its own random initialisation is used, drawn
-            reproducibly from the seed that `init` is given. Parameters with `requires_grad=False`
-            are constants, no part of w: they keep the values that `make_module` gives them when
-            the problem is made, drawn from a fixed seed. `dtype` is that of its parameters; the
-            data follow. A run has the dtype of its `TrainSpec`.
+        make_module: returns a fresh module, which the problem keeps and writes into. Its own random
+            initialisation is used, drawn reproducibly from the seed that `init` is given.
+            Parameters with `requires_grad=False` are constants, no part of w: they keep the values
+            that `make_module` gives them when the problem is made, drawn from a fixed seed.
+            `dtype` is that of its parameters; the data follow. A run has the dtype of its
+            `TrainSpec`.
         train: inputs (n, ...) and targets (n, ...). Inputs that are a tuple are the module's
             arguments in order, those that are a mapping its arguments by name. Class labels are
             integers (n,), or (n, ...) for outputs (n, ..., classes) or (n, classes, ...); -100, or
@@ -178,8 +179,7 @@ class Problem(AbstractProblem):
             self.identity |= self._later_identity(outputs)
         if self._own_metrics:
             self.identity |= {"metrics": {n: m.identity for n, m in self._own_metrics.items()}}
-        if not made.keeps:
-            self._stateless.forget()
+        self._stateless.forget()
         self._nan_is_plain = False
 
     def _self_check(self, reference: nn.Module) -> torch.Tensor:
