@@ -16,6 +16,7 @@ from torch.func import grad_and_value, jvp
 from subspan.canonical import tensor_digest
 from subspan.errors import InputError, invalid
 from subspan.problems import structure
+from subspan.problems.attention import plain_kernels
 from subspan.problems.base import AbstractProblem, Batch, Evaluation
 from subspan.problems.module import Problem
 from subspan.problems.reduction import Reduction, joined
@@ -26,7 +27,6 @@ from subspan.theory.curvature import weights_of
 from subspan.theory.plain_passes import (
     FAILURES,
     alike,
-    plain_kernels,
     plain_weight_norm,
     push,
     twice_differentiable,
