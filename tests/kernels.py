@@ -74,9 +74,10 @@ def run(env: dict[str, str], arguments: list[str]) -> tuple[bool, str]:
         cwd=Path(__file__).parents[1],
     )
     assert process.stdout is not None
-    last = ""
+    last, failures = "", False
     for line in process.stdout:
-        if line.startswith(("FAILED", "ERROR")):
+        failures = failures or "= FAILURES =" in line or "= ERRORS =" in line
+        if failures:
             print(line, end="", flush=True)
         last = line.strip() or last
     return process.wait() == 0, last.strip("= ")

@@ -21,14 +21,15 @@ FILES = sorted(SRC.rglob("*.py"))
 MAX_LINES = 400
 
 # Plain data that lower folders need; it counts as a unit of its own, below its folder's code.
-OWN_UNITS = {"training.spec"}
+OWN_UNITS: set[str] = set()
 
 # What each unit may import, written as layers from the bottom up: a unit may import units of
 # lower layers, never of its own or a higher one. The leaves at the top are imported by nobody.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
-    frozenset({"streams", "canonical", "goals", "estimate", "intervals"}),
-    frozenset({"training.spec"}),
+    frozenset({"streams", "canonical", "metrics", "estimate", "intervals"}),
+    frozenset({"goals"}),
+    frozenset({"spec"}),
     frozenset({"maps"}),
     frozenset({"problems"}),
     frozenset({"training"}),
@@ -156,6 +157,11 @@ FORBIDDEN_MODULES = {
     "marshal",
     "random",
 }
+# Between one's own processes, and around a user's own loop; nowhere else.
+ALLOWED = {
+    "trials/executors/shipping.py": frozenset({"cloudpickle"}),
+    "streams.py": frozenset({"random"}),
+}
 ONLY_STREAMS = {
     "torch.manual_seed",
     "torch.seed",
@@ -189,8 +195,10 @@ def dotted(node: ast.AST) -> str:
     return ""
 
 
-def forbidden(tree: ast.AST, *, streams: bool = False) -> list[str]:
-    """What a file does that only `streams.py` may, or nobody."""
+def forbidden(
+    tree: ast.AST, *, streams: bool = False, allowed: frozenset[str] = frozenset()
+) -> list[str]:
+    """What a file does that only `streams.py` may, or nobody but for the modules allowed."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -199,7 +207,9 @@ def forbidden(tree: ast.AST, *, streams: bool = False) -> list[str]:
                 if isinstance(node, ast.Import)
                 else [node.module or ""]
             )
-            found += [f"imports {n}" for n in names if n.split(".")[0] in FORBIDDEN_MODULES]
+            found += [
+                f"imports {n}" for n in names if n.split(".")[0] in FORBIDDEN_MODULES - allowed
+            ]
         if isinstance(node, ast.Attribute):
             name = dotted(node)
             numpy_random = re.fullmatch(r"(?:np|numpy)\.random\.(\w+)", name)
@@ -226,7 +236,8 @@ def forbidden(tree: ast.AST, *, streams: bool = False) -> list[str]:
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_no_hidden_randomness_and_no_pickle(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert forbidden(tree, streams=path == SRC / "streams.py") == []
+    allowed = ALLOWED.get(path.relative_to(SRC).as_posix(), frozenset())
+    assert forbidden(tree, streams=path == SRC / "streams.py", allowed=allowed) == []
 
 
 @pytest.mark.parametrize(

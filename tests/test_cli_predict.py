@@ -102,7 +102,7 @@ def test_a_store_without_such_trials_is_said(cli: Any, store: Path) -> None:
     ("line", "text"),
     [
         ('predict digits-mpl --goal "loss<=1"', "Did you mean 'digits-mlp'?"),
-        (f'predict {QUICK} --goal "los<=1"', "goal: expected 'loss<=NUMBER'"),
+        (f'predict {QUICK} --goal "los<=1"', "Did you mean 'loss'"),
         (f'predict {QUICK} --goal "loss<=0"', "goal: expected a loss above 0"),
         ('predict quadratic --goal "accuracy>=0.9"', "the problem has no train accuracy"),
         (f'predict {QUICK} --goal "loss<=1" --rows 0', "rows"),

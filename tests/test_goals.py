@@ -25,8 +25,8 @@ def test_parse(text, goal):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "loss", "loss<0.1", "loss>=0.1", "accuracy<=0.9", "accuracy>=95", "loss<=nan",
-     "val:loss<=1", "loss<=x", "accuracy>=0.9 and more", None, 3],
+    ["", "loss", "loss<0.1", "loss>=0.1", "accuracy<=0.9", "accuracy>=95", "loss<=nan", "f1<=0.5",
+     "perplexity<=-1", ":loss<=1", "a:b:loss<=1", "loss<=x", "accuracy>=0.9 and more", None, 3],
 )  # fmt: skip
 def test_what_does_not_parse_is_refused_with_an_example(text):
     with pytest.raises(InputError, match="goal"):

@@ -31,7 +31,7 @@ from subspan.report import (
 )
 from subspan.subspaces import Draw
 from subspan.success import fit_threshold
-from subspan.trials.store import Store
+from subspan.trials.stores.sql import Store
 from subspan.trials.trial import Trial
 
 HERE = Path(__file__).parent

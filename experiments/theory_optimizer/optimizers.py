@@ -18,7 +18,7 @@ import torch
 
 import subspan as ss
 from subspan.training.lbfgs import minimize_by_lbfgs
-from subspan.training.strong import StrongResult, minimize_in_subspace
+from subspan.training.levenberg_marquardt import StrongResult, minimize_in_subspace
 
 DIMS = (96, 128, 160)
 SEEDS = range(4)

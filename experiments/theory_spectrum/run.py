@@ -16,7 +16,7 @@ import torch
 
 import subspan as ss
 from subspan.report.figure import save_figure
-from subspan.report.theory_figures import draw_spectrum, spectrum_data
+from subspan.report.spectrum import draw_spectrum, spectrum_data
 from subspan.streams import derive
 from subspan.theory.curvature import gauss_newton, hessian
 from subspan.theory.lanczos import Operator, density_measures

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from subspan.report.figure import save_figure
-from subspan.report.theory_figures import draw_wells, wells_data
+from subspan.report.wells import draw_wells, wells_data
 from subspan.streams import stream
 from subspan.theory.ellipsoid import squared_distances
 from subspan.theory.statistical_dimension import Transition

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from subspan import adapters as adapters
     from subspan import maps as maps
+    from subspan import metrics as metrics
     from subspan import problems as problems
     from subspan import report as report
     from subspan import subspaces as subspaces
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
     from subspan.goals import AccuracyAbove as AccuracyAbove
     from subspan.goals import Goal as Goal
     from subspan.goals import LossBelow as LossBelow
+    from subspan.goals import MetricGoal as MetricGoal
     from subspan.goals import parse_goal as parse_goal
     from subspan.problems.module import Problem as Problem
+    from subspan.spec import TrainSpec as TrainSpec
     from subspan.streams import stream as stream
     from subspan.subspaces import BiasesAndNorms as BiasesAndNorms
     from subspan.subspaces import BurnIn as BurnIn
@@ -47,11 +50,13 @@ if TYPE_CHECKING:
     from subspan.subspaces import principal_angles as principal_angles
     from subspan.subspaces import save_subspace as save_subspace
     from subspan.success.diagnosis import diagnose as diagnose
+    from subspan.success.study import ThresholdStudy as ThresholdStudy
     from subspan.success.surface import success_surface as success_surface
     from subspan.success.threshold import threshold as threshold
-    from subspan.training.spec import TrainSpec as TrainSpec
+    from subspan.trials.function import LoopSpec as LoopSpec
+    from subspan.trials.function import trainable as trainable
     from subspan.trials.run import run as run
-    from subspan.trials.store import Store as Store
+    from subspan.trials.stores.sql import Store as Store
     from subspan.trials.trial import Trial as Trial
     from subspan.trials.trial import TrialRecord as TrialRecord
 
@@ -66,18 +71,21 @@ _HOMES = {
     "Handle": "subspan.adapters",
     "InputError": "subspan.errors",
     "LastLayer": "subspan.subspaces",
+    "LoopSpec": "subspan.trials.function",
     "LossBelow": "subspan.goals",
     "LotterySubspace": "subspan.subspaces",
     "LotteryTicket": "subspan.subspaces",
+    "MetricGoal": "subspan.goals",
     "Problem": "subspan.problems.module",
     "PruneAtInit": "subspan.subspaces",
     "RandomAffine": "subspan.subspaces",
     "RandomMask": "subspan.subspaces",
     "SavedSubspace": "subspan.subspaces",
-    "Store": "subspan.trials.store",
+    "Store": "subspan.trials.stores.sql",
     "StoreError": "subspan.errors",
     "SubspanError": "subspan.errors",
-    "TrainSpec": "subspan.training.spec",
+    "ThresholdStudy": "subspan.success.study",
+    "TrainSpec": "subspan.spec",
     "Trial": "subspan.trials.trial",
     "TrialRecord": "subspan.trials.trial",
     "adapters": "subspan.adapters",
@@ -87,6 +95,7 @@ _HOMES = {
     "load": "subspan.adapters",
     "load_subspace": "subspan.subspaces",
     "maps": "subspan.maps",
+    "metrics": "subspan.metrics",
     "parse_goal": "subspan.goals",
     "parse_method": "subspan.subspaces",
     "principal_angles": "subspan.subspaces",
@@ -101,6 +110,7 @@ _HOMES = {
     "testing": "subspan.testing",
     "theory": "subspan.theory",
     "threshold": "subspan.success.threshold",
+    "trainable": "subspan.trials.function",
 }
 
 __all__ = [*_HOMES, "__version__"]

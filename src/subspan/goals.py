@@ -1,4 +1,4 @@
-"""What counts as success: a loss at or below a level, or an accuracy at or above one.
+"""What counts as success: a metric at or below a level, or at or above one, on a split.
 
 A goal is a criterion applied to a finished record, so one set of trials answers any number of
 goals. It sits beside `streams` at the root of the house because training (to stop early) and
@@ -9,13 +9,64 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
+from subspan import metrics
 from subspan.errors import invalid
 
-Split = Literal["train", "test"]
-_PATTERN = re.compile(r"^\s*(?:(train|test)\s*:)?\s*(loss|accuracy)\s*(<=|>=)\s*(\S+)\s*$")
+Split = str
+_NAME = re.compile(metrics.NAME)
+_PATTERN = re.compile(rf"^\s*(?:({metrics.NAME})\s*:)?\s*({metrics.NAME})\s*(<=|>=)\s*(\S+)\s*$")
+
+
+@dataclass(frozen=True)
+class MetricGoal:
+    """Success: a metric that reaches a level on a split.
+
+    `LossBelow` and `AccuracyAbove` are the goals on loss and accuracy by their own names.
+
+    Args:
+        metric: its name; one that is registered, or that trials report.
+        level: what it must reach.
+        split: on which data.
+        higher: whether it must be at or above the level; None where the metric is registered.
+
+    Raises:
+        InputError: the level is out of the metric's range, or the sign against its direction.
+    """
+
+    metric: str
+    level: float
+    split: Split = "train"
+    higher: bool | None = None
+
+    def __post_init__(self) -> None:
+        _check(self)
+        known = metrics.find(self.metric)
+        if self.higher is None:
+            if known is None:
+                raise invalid(
+                    "goal",
+                    expected="'<=' or '>=' for a metric that is not registered",
+                    got=repr(self.metric),
+                    remedy="Give higher=True or higher=False.",
+                )
+            object.__setattr__(self, "higher", known.higher)
+        if known is not None and known.higher != self.higher:
+            sign = ">=" if known.higher else "<="
+            raise invalid(
+                "goal",
+                expected=f"{self.metric}{sign}LEVEL, since {known.direction} is better",
+                got=repr(str(self)),
+            )
+
+    def met_by(self, value: float) -> bool:
+        """Whether a value of the metric meets the goal. NaN never does."""
+        return value >= self.level if self.higher else value <= self.level
+
+    def __str__(self) -> str:
+        return _text(self, ">=" if self.higher else "<=")
 
 
 @dataclass(frozen=True)
@@ -26,19 +77,24 @@ class LossBelow:
     split: Split = "train"
 
     def __post_init__(self) -> None:
-        _check(self.level, self.split, -math.inf, math.inf)
+        _check(self)
 
     @property
-    def metric(self) -> Literal["loss"]:
+    def metric(self) -> str:
         """The number of an evaluation that this goal reads."""
         return "loss"
+
+    @property
+    def higher(self) -> bool:
+        """Whether more is better."""
+        return False
 
     def met_by(self, value: float) -> bool:
         """Whether a loss meets the goal. NaN never does."""
         return value <= self.level
 
     def __str__(self) -> str:
-        return f"{'test:' if self.split == 'test' else ''}loss<={_exact(self.level)}"
+        return _text(self, "<=")
 
 
 @dataclass(frozen=True)
@@ -49,22 +105,43 @@ class AccuracyAbove:
     split: Split = "train"
 
     def __post_init__(self) -> None:
-        _check(self.level, self.split, 0.0, 1.0)
+        _check(self)
 
     @property
-    def metric(self) -> Literal["accuracy"]:
+    def metric(self) -> str:
         """The number of an evaluation that this goal reads."""
         return "accuracy"
+
+    @property
+    def higher(self) -> bool:
+        """Whether more is better."""
+        return True
 
     def met_by(self, value: float) -> bool:
         """Whether an accuracy meets the goal. NaN never does."""
         return value >= self.level
 
     def __str__(self) -> str:
-        return f"{'test:' if self.split == 'test' else ''}accuracy>={_exact(self.level)}"
+        return _text(self, ">=")
 
 
-Goal = LossBelow | AccuracyAbove
+Goal = LossBelow | AccuracyAbove | MetricGoal
+
+
+def name_of(goal: Goal) -> str:
+    """Return what a record calls the number that a goal reads, e.g. `"train:loss"`."""
+    return metrics.qualified(goal.metric, goal.split)
+
+
+def best_for(goal: Goal, values: Iterable[float]) -> float:
+    """Return the best of the values that are not NaN, or NaN."""
+    known = [value for value in values if value == value]
+    return (max(known) if goal.higher else min(known)) if known else math.nan
+
+
+def _text(goal: Goal, sign: str) -> str:
+    prefix = "" if goal.split == "train" else f"{goal.split}:"
+    return f"{prefix}{goal.metric}{sign}{_exact(goal.level)}"
 
 
 def _exact(level: float) -> str:
@@ -73,9 +150,12 @@ def _exact(level: float) -> str:
     return short if float(short) == level else repr(float(level))
 
 
-def _check(level: float, split: str, low: float, high: float) -> None:
-    if not (isinstance(level, int | float) and low <= level <= high):
-        percent = high == 1 and isinstance(level, int | float) and 1 < level <= 100
+def _check(goal: Goal) -> None:
+    known, level = metrics.find(goal.metric), goal.level
+    low, high = (known.least, known.most) if known else (-math.inf, math.inf)
+    number = isinstance(level, int | float) and not isinstance(level, bool)
+    if not (number and low <= level <= high):
+        percent = high == 1 and number and 1 < level <= 100
         remedy = f"Accuracies are fractions: {level / 100:g} for {level:g} %." if percent else ""
         raise invalid(
             "goal level",
@@ -83,17 +163,21 @@ def _check(level: float, split: str, low: float, high: float) -> None:
             got=repr(level),
             remedy=remedy,
         )
-    if split not in ("train", "test"):
-        raise invalid("goal split", expected="'train' or 'test'", got=repr(split))
+    for field, name in (("split", goal.split), ("metric", goal.metric)):
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise invalid(f"goal {field}", expected="a name like 'test'", got=repr(name))
 
 
 def parse_goal(text: str | Goal) -> Goal:
-    """Parse `loss<=0.1`, `accuracy>=0.95` or either with a `test:` prefix.
+    """Parse `[split:]metric<=level` or `>=`, e.g. `loss<=0.1`, `val:accuracy>=0.95`.
 
     Raises:
-        InputError: the text is not of that form, or its level is out of range.
+        InputError: the text is not of that form, its level is out of range, or its sign against
+            the metric's direction.
     """
-    if isinstance(text, LossBelow | AccuracyAbove):
+    if isinstance(text, MetricGoal) and text.metric in ("loss", "accuracy"):
+        text = str(text)  # one goal has one form
+    if isinstance(text, Goal):
         return text
     match = _PATTERN.match(text) if isinstance(text, str) else None
     try:
@@ -101,14 +185,17 @@ def parse_goal(text: str | Goal) -> Goal:
             raise ValueError
         split, metric, sign, number = match.groups()
         level = float(number)
-        if (metric, sign) not in (("loss", "<="), ("accuracy", ">=")):
-            raise ValueError
     except ValueError:
         raise invalid(
             "goal",
-            expected="'loss<=NUMBER' or 'accuracy>=FRACTION', after 'test:' if on test data",
+            expected="'[split:]metric<=NUMBER' or '>=', like 'loss<=NUMBER' or "
+            "'accuracy>=FRACTION', after 'test:' if on test data",
             got=repr(text),
             remedy='Example: --goal "loss<=0.1".',
         ) from None
-    goal_split: Split = "test" if split == "test" else "train"
-    return LossBelow(level, goal_split) if metric == "loss" else AccuracyAbove(level, goal_split)
+    split = split or "train"
+    if (metric, sign) == ("loss", "<="):
+        return LossBelow(level, split)
+    if (metric, sign) == ("accuracy", ">="):
+        return AccuracyAbove(level, split)
+    return MetricGoal(metric, level, split, higher=sign == ">=")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import random
 from collections.abc import Iterator
 
 import numpy as np
@@ -98,3 +99,27 @@ def scoped_torch_rng(seed: int, *names: Name) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(seed, *names))
         yield
+
+
+@contextlib.contextmanager
+def scoped_global_rngs(seed: int) -> Iterator[None]:
+    """Run a user's own training loop, which draws from global generators, reproducibly.
+
+    Python's, NumPy's and PyTorch's (of the GPU too where one is in use) are seeded, and those of
+    the CPU put back on leaving.
+
+    Args:
+        seed: in [0, 2³²), as NumPy's generator takes it.
+    """
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002

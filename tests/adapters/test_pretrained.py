@@ -132,6 +132,42 @@ def trained_batch_norm_net() -> nn.Module:
     return module
 
 
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 3)
+        self.register_buffer("mean", torch.full((6,), 0.5))
+
+    def forward(self, x):
+        if self.training:
+            self.mean.lerp_(x.mean(0), 0.1)
+        return self.linear(x - self.mean)
+
+
+BUFFERS = {
+    "a moving average": Counting,
+    "spectral norm": lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(6, 3)),
+    "instance norm": lambda: nn.Sequential(
+        nn.Unflatten(1, (2, 3)),
+        nn.InstanceNorm1d(2, track_running_stats=True),
+        nn.Flatten(),
+        nn.Linear(6, 3),
+    ),
+}
+
+
+@pytest.mark.parametrize("make", BUFFERS.values(), ids=BUFFERS)
+def test_buffers_that_training_changes_stand(make):
+    module, y = make(), torch.arange(12) % 3
+    x = torch.linspace(-1, 1, 72).reshape(12, 6).sin()
+    module(3 * x + 1)
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    problem = fine_tuning(module, (x, y))
+    value = nn.functional.cross_entropy(copy.deepcopy(module).eval()(x), y).item()
+    assert problem.evaluate(problem.init(0)).loss == pytest.approx(value, rel=1e-6)
+    assert all(torch.equal(before[key], value) for key, value in module.state_dict().items())
+
+
 def test_batch_norm_starts_at_the_pretrained_point():
     module, x, y = trained_batch_norm_net(), inputs(12), torch.arange(12) % 3
     before = {key: value.clone() for key, value in module.state_dict().items()}

@@ -231,6 +231,17 @@ def test_a_modules_weights_are_no_part_of_its_identity():
     assert identity_of(one) != identity_of(other)
 
 
+@pytest.mark.parametrize("how", ["register_hook", "register_post_accumulate_grad_hook"])
+def test_hooks_on_a_weights_gradient_count(how):
+    def hooked(factor):
+        net = Net()
+        getattr(net.linear.weight, how)(lambda t: None if factor is None else factor * t)
+        return module_identity(net)
+
+    assert hooked(2.0) == hooked(2.0)
+    assert len({canonical_json(i) for i in (hooked(1.0), hooked(2.0), module_identity(Net()))}) == 3
+
+
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 def test_what_weights_are_made_into_is_not_either():
     one, other = (nn.utils.weight_norm(nn.Linear(6, 2)) for _ in range(2))

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 import torch
-from plain import assert_equals_plain
+from plain import assert_equals_plain, loss_and_gradient
 from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy, embedding, linear
@@ -305,7 +305,10 @@ def test_a_view_of_a_weight_kept_by_the_module_is_right_or_refused():
     """The view follows the weight where one is written into the other. Blank rows do not tell."""
     assert_equals_plain(Problem(View, (X, Y)), View)
     blank = torch.cat([torch.zeros(10, 6), X[10:]])
-    assert_equals_plain(Problem(View, (blank, Y)), View)
+    problem = Problem(View, (blank, Y))
+    assert_equals_plain(problem, View)
+    with pytest.raises(InputError, match="view of a weight"):
+        problem.to(dtype=torch.float64)
 
 
 def test_the_padding_row_stays_where_it_is():
@@ -345,6 +348,79 @@ def test_lazy_layers_take_their_shape_from_the_data():
         return nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3))
 
     assert_equals_plain(problem, eager)
+
+
+class LateForSome(Checkpointed):
+    """Checkpoints where there are many rows, or for one row in the middle."""
+
+    def __init__(self, when):
+        super().__init__(False)
+        self.when = when
+
+    def forward(self, x):
+        h = self.first(x)
+        return self.head(super().block(h) if not self.when(x) else self.late(h))
+
+    def late(self, h):
+        return checkpoint(self.block, h, use_reentrant=False)
+
+
+LATE = {"many rows": lambda x: len(x) > 10, "one row": lambda x: bool((x[:, 0].abs() < 0.01).any())}
+
+
+@pytest.mark.parametrize("when", LATE.values(), ids=LATE)
+def test_weights_that_are_read_late_for_some_rows_are_refused(when):
+    problem = Problem(lambda: LateForSome(when), (X, Y), vectorize=False)
+    w = problem.init(0)[None]
+    few = torch.arange(12, 18)
+    assert not when(X[few])
+    gradient = problem.grads(w, problem.batch(few[None]))[1][0]
+    _, expected = loss_and_gradient(lambda: LateForSome(when), w[0], X[few], Y[few], cross_entropy)
+    torch.testing.assert_close(gradient, expected)
+    assert when(X)
+    for one in (problem, problem.to(dtype=torch.float64)):
+        batch = one.batch(torch.arange(20)[None])
+        with pytest.raises(InputError, match=r"reads them late for some of these 20\. Switch off"):
+            one.grads(w.to(one.dtype), batch)
+
+
+def test_a_gradient_that_is_nan_in_plain_pytorch_is_so_here():
+    def loss(out, y):
+        return (out - out.detach()).abs().sqrt().mean()
+
+    problem = Problem(lambda: nn.Linear(6, 3), (X, Y.float()), loss=loss)
+    w = problem.init(0)[None]
+    for _ in range(2):
+        assert problem.grads(w, problem.batch(torch.arange(20)[None]))[1].isnan().any()
+
+
+def test_a_lazy_batch_norm():
+    def make(lazy=True):
+        norm = nn.LazyBatchNorm1d() if lazy else nn.BatchNorm1d(5)
+        return nn.Sequential(nn.LazyLinear(5) if lazy else nn.Linear(6, 5), norm, nn.Linear(5, 3))
+
+    assert_equals_plain(Problem(make, (X, Y)), lambda: make(lazy=False), train=True)
+
+
+class Slope(nn.Module):
+    """Asks its inputs for gradients, as physics-informed networks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def forward(self, x):
+        with torch.enable_grad():
+            x.requires_grad_(True)
+            return torch.autograd.grad(self.body(x).sum(), x, create_graph=True)[0][:, :3]
+
+
+def test_inputs_that_a_module_asks_for_gradients():
+    x = X.clone()
+    problem = Problem(Slope, (x, Y))
+    assert_equals_plain(problem, lambda: Slope())
+    assert not x.requires_grad
+    assert x.grad is None
 
 
 def test_users_tensors_are_left_alone():

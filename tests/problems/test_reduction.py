@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from subspan.errors import InputError
 from subspan.problems import Problem
 from subspan.problems.reduction import Reduction
 from subspan.streams import normals
@@ -150,6 +151,49 @@ def test_tokens_that_do_not_count_are_not_averaged():
         out = x @ w[:2].reshape(2, 1).T + w[2:]
         expected = F.cross_entropy(out.reshape(-1, 2), y.reshape(-1))
         assert problem.evaluate(w).loss == pytest.approx(float(expected), rel=2e-6)
+
+
+RARE = [
+    (torch.arange(N) // 5, 200, lambda w: lambda out, y: F.cross_entropy(out, y, weight=w(out))),
+    (
+        (REAL, ((torch.arange(N) - 500).abs() > 3).long()),
+        1,
+        lambda _: lambda out, y: ((out - y[0])[:, 0].square() * y[1]).sum() / y[1].sum(),
+    ),
+]
+
+
+@pytest.mark.parametrize(("y", "width", "make"), RARE, ids=["one class of 200", "a mask"])
+def test_what_counts_in_rare_rows_alone(y, width, make):
+    """The weight of class 150, a mask of seven rows: in none of the few rows tried."""
+    loss = make(lambda out: (1.0 + 99 * (torch.arange(200) == 150)).to(out))
+    problem = Problem(lambda: nn.Linear(5, width), (X, y), loss=loss)
+    w = problem.init(0)
+    whole = loss(X @ w[: 5 * width].reshape(width, 5).T + w[5 * width :], y)
+    assert problem.evaluate(w).loss == pytest.approx(float(whole), rel=2e-6)
+
+
+def test_a_number_for_all_rows_cannot_be_joined():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(5, 2)
+
+        def forward(self, x):
+            out = self.linear(x)
+            return out, out.square().mean()
+
+    def loss(out, y):
+        return F.cross_entropy(out[0], y) + out[1]
+
+    problem = Problem(Net, (X, Y), loss=loss)
+    with pytest.raises(InputError, match=r"eval_rows: expected all rows at once.*Pass eval_rows="):
+        problem.evaluate(problem.init(0))
+    whole = Problem(Net, (X, Y), loss=loss, eval_rows=N)
+    w = whole.init(0)
+    out = X @ w[:10].reshape(2, 5).T + w[10:]
+    expected = F.cross_entropy(out, Y) + out.square().mean()
+    assert whole.evaluate(w).loss == pytest.approx(float(expected), rel=2e-6)
 
 
 def test_class_weights_move_with_the_problem():

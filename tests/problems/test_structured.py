@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -88,6 +89,11 @@ def test_several_inputs(inputs, vectorize):
     assert run(problem, RandomAffine(), dims=[5], repeats=1, spec=strong, seed=0)
 
 
+def test_a_problem_says_how_many_rows_it_has():
+    problem = Problem(TwoInputs, ({"first": X, "second": Z}, Y))
+    assert repr(problem) == "<Problem problem: D = 78, 20 train rows, cpu>"
+
+
 def test_theory_takes_several_inputs():
     problem = Problem(TwoInputs, ((X, Z), Y)).to(dtype=torch.float64)
     w = problem.init(0)
@@ -157,6 +163,79 @@ def test_a_loss_of_ones_own_gets_all_of_the_output():
     problem = Problem(make, (X, Y), loss=loss)
     assert_equals_plain(problem, make, loss)
     assert np.isnan(problem.evaluate(problem.init(0)).accuracy)
+
+
+@dataclass
+class Record:
+    scores: torch.Tensor
+    nothing: None = None
+
+
+class Named(NamedTuple):
+    scores: torch.Tensor
+    squares: torch.Tensor
+
+
+RECORDS = {"dataclass": Record, "named tuple": lambda out: Named(out, out.square())}
+
+
+@pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS)
+def test_records_are_evaluated_in_parts_as_they_are(record):
+    def make():
+        return Returns(record)
+
+    def loss(out, y):  # its parts do not add up
+        return cross_entropy(out.scores, y, weight=torch.tensor([1.0, 9.0, 3.0]).to(out.scores))
+
+    problem = Problem(make, (X, Y.sort().values), loss=loss, eval_rows=8)
+    assert_equals_plain(problem, make, loss)
+
+
+LINEAR = {
+    "tuple": (lambda out: (out, 2 * out), lambda out: out[0] + out[1]),
+    "mapping": (lambda out: {"a": out, "b": None}, lambda out: 3 * out["a"]),
+    "dataclass": (Record, lambda out: 3 * out.scores),
+    "named tuple": (lambda out: Named(out, 2 * out), lambda out: out.scores + out.squares),
+}
+
+
+@pytest.mark.parametrize(("structure", "scores"), LINEAR.values(), ids=LINEAR)
+def test_theory_of_outputs_that_are_structures(structure, scores):
+    """A linear network is its own tangent, and its Gauss–Newton matrix the Hessian."""
+    problem = Problem(
+        lambda: Returns(structure), (X, Y), loss=lambda out, y: cross_entropy(scores(out), y)
+    ).to(dtype=torch.float64)
+    w, v = problem.init(0), problem.init(1)
+    z = X.double() @ (w + v)[:18].view(3, 6).T + (w + v)[18:]
+    tangent = linearize(problem, w)
+    expected = float(cross_entropy(3 * z, Y))
+    assert tangent.evaluate(w + v).loss == pytest.approx(expected, rel=1e-9)
+    both = tangent.evaluate_many(torch.stack([w, w + v]))
+    assert both[1].loss == pytest.approx(expected, rel=1e-9)
+
+    def plain(at):
+        return cross_entropy(3 * (X.double() @ at[:18].view(3, 6).T + at[18:]), Y)
+
+    curved = torch.autograd.functional.hvp(plain, w, v)[1]
+    torch.testing.assert_close(gauss_newton(problem, w)(v), curved)
+    torch.testing.assert_close(hessian(problem, w)(v), curved)
+
+
+def test_levenberg_marquardt_takes_outputs_that_are_structures():
+    """On a linear network it finds the least squares."""
+    x = torch.randn(20, 6, generator=torch.Generator().manual_seed(0))
+    target = torch.cos(3 * x[:, :3])
+
+    def loss(out, y):
+        return mse_loss(out.scores, y)
+
+    problem = Problem(lambda: Returns(Record), (x, target), loss=loss)
+    spec = TrainSpec(optimizer="levenberg_marquardt", dtype="float64")
+    method = RandomAffine(map="orthonormal")
+    (trial,) = run(problem, method, dims=[21], repeats=1, spec=spec, seed=0)
+    rows = torch.cat([x, torch.ones(20, 1)], 1).double()
+    best = rows @ torch.linalg.pinv(rows) @ target.double()
+    assert trial.best_train_loss == pytest.approx(float(mse_loss(best, target.double())), rel=1e-6)
 
 
 def test_a_tuple_in_training_mode_only():

@@ -69,3 +69,42 @@ def test_a_tied_layer_that_is_named_is_all_of_it(fine):
 def test_an_unknown_layer_is_told_of_the_tied_ones_too():
     with pytest.raises(InputError, match="Did you mean 'head'"):
         LastLayer(layer="heat").max_dim(problem("tied", False))
+
+
+class HeadFirst(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head, self.embed, self.inner = nn.Linear(4, 5), nn.Embedding(5, 4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.head(self.inner(self.embed(x).mean(1)).tanh()).log_softmax(1)
+
+
+class TiedByUse(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.inner = nn.Embedding(5, 4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        turned = self.embed.weight.t()
+        return self.inner(self.embed(x).mean(1)).tanh() @ turned
+
+
+@pytest.mark.parametrize(
+    ("make", "later", "named"), [(HeadFirst, "head", 25), (TiedByUse, "embed", 20)]
+)
+def test_an_inner_layer_that_was_made_last_is_refused(make, later, named):
+    net = Problem(make, (IDS, LABELS))
+    said = rf"inner.weight', and '{later}.weight' is used after it.*LastLayer\(layer='{later}'\)"
+    with pytest.raises(InputError, match=said):
+        LastLayer().max_dim(net)
+    assert LastLayer(layer=later).max_dim(net) == named
+
+
+def test_a_head_before_log_softmax_is_taken():
+    net = Problem(
+        lambda: nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Linear(8, 5), nn.LogSoftmax(1)),
+        (IDS, LABELS),
+        loss=nn.NLLLoss(),
+    )
+    assert LastLayer().max_dim(net) == 45

@@ -139,7 +139,8 @@ class HeadFirst(torch.nn.Module):
 
 def test_a_layer_can_be_named_where_the_last_one_registered_is_another(digits) -> None:
     problem = Problem(HeadFirst, digits.batch())
-    assert LastLayer().max_dim(problem) == 520  # the body
+    with pytest.raises(InputError, match=r"got 'body.weight', and 'head.weight' is used after it"):
+        LastLayer().max_dim(problem)
     named = LastLayer(layer="head")
     assert named.max_dim(problem) == 90
     assert named.config() == {"name": "last-layer", "map": "hadamard", "layer": "head"}

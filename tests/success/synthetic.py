@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from subspan.goals import Goal, LossBelow, parse_goal
+from subspan.spec import TrainSpec
 from subspan.streams import uniforms
-from subspan.training.spec import TrainSpec
 from subspan.trials.trial import CurvePoint, Outcome, Trial, TrialRecord
 
 AMBIENT = 2410
@@ -22,7 +22,15 @@ def curve_of(losses: Sequence[float]) -> tuple[CurvePoint, ...]:
     """An evaluation curve whose accuracy is exp(-loss) and whose test loss is 1.2 × as high."""
     every = STEPS // max(1, len(losses) - 1)
     return tuple(
-        CurvePoint(i * every, loss, math.exp(-loss), 1.2 * loss, math.exp(-1.2 * loss))
+        CurvePoint(
+            i * every,
+            {
+                "train:loss": loss,
+                "train:accuracy": math.exp(-loss),
+                "test:loss": 1.2 * loss,
+                "test:accuracy": math.exp(-1.2 * loss),
+            },
+        )
         for i, loss in enumerate(losses)
     )
 

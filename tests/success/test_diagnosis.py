@@ -5,10 +5,10 @@ import pytest
 import subspan as ss
 from subspan.errors import InputError
 from subspan.goals import LossBelow
+from subspan.spec import TrainSpec
 from subspan.success.diagnosis import Diagnosis, diagnose
 from subspan.success.estimate import estimate_from_counts
 from subspan.success.posterior import Count, Range
-from subspan.training.spec import TrainSpec
 
 GOAL = LossBelow(0.1)
 ADAM, STRONG = TrainSpec(epochs=50), TrainSpec("levenberg_marquardt")

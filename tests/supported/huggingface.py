@@ -112,7 +112,19 @@ def of_tokens(output: Any, targets: torch.Tensor) -> torch.Tensor:
 
 
 # Compute norms or attention in float32, whatever they are in.
-_ROUNDING = ["deberta", "gemma2", "llama", "mamba", "mistral", "mpt", "qwen2", "qwen3", "switch_transformers", "t5", "umt5"]
+_ROUNDING = [
+    "deberta",
+    "gemma2",
+    "llama",
+    "mamba",
+    "mistral",
+    "mpt",
+    "qwen2",
+    "qwen3",
+    "switch_transformers",
+    "t5",
+    "umt5",
+]
 
 
 def case(kind: str, head: str, data: Any, loss: Any = of_classes, **more: Any) -> Case:

@@ -317,7 +317,6 @@ CHANGING = refused(
     "training changes its buffers",
     "whose buffers do not change in training",
     "problem",
-    "fine_tuning",
     "theory",
 )
 

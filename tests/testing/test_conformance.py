@@ -6,7 +6,7 @@ import torch
 from subspan import maps
 from subspan.problems import load
 from subspan.testing import check_map, check_problem, check_store
-from subspan.trials.store import Store
+from subspan.trials.stores.sql import Store
 
 
 class Wrong(maps.PartitionMap):

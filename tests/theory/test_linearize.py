@@ -7,12 +7,12 @@ from torch import nn
 from subspan import maps
 from subspan.errors import InputError
 from subspan.problems import Problem, Quadratic
+from subspan.spec import TrainSpec
 from subspan.streams import normals
 from subspan.theory.curvature import gauss_newton, hessian
 from subspan.theory.linearize import linearize
 from subspan.theory.path import training_path
-from subspan.training.spec import TrainSpec
-from subspan.training.strong import minimize_in_subspace
+from subspan.training.levenberg_marquardt import minimize_in_subspace
 from subspan.trials.run import run
 
 

@@ -7,11 +7,11 @@ from torch import nn
 from subspan import maps
 from subspan.errors import InputError
 from subspan.problems import Problem, Quadratic, load
+from subspan.spec import TrainSpec
 from subspan.subspaces import BurnIn, Draw, RandomAffine
 from subspan.training.batches import Batches
 from subspan.training.ensemble import train
 from subspan.training.outcome import Outcome
-from subspan.training.spec import TrainSpec
 
 
 def conv_problem():

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
+from subspan.spec import TrainSpec
 from subspan.training.optimizers import OPTIMIZER_CLASSES, learning_rate
-from subspan.training.spec import TrainSpec
 
 
 def gradients(steps=30, size=5):

@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 from subspan.problems import Problem
+from subspan.spec import TrainSpec
 from subspan.streams import normals
 from subspan.subspaces import Draw, RandomAffine
 from subspan.training.ensemble import train
 from subspan.training.lbfgs import minimize_by_lbfgs
+from subspan.training.levenberg_marquardt import minimize_in_subspace
 from subspan.training.outcome import Outcome
-from subspan.training.spec import TrainSpec
-from subspan.training.strong import minimize_in_subspace
 
 SEARCHES = {"lbfgs": minimize_by_lbfgs, "levenberg_marquardt": minimize_in_subspace}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from subspan.trials.store import Store
+from subspan.trials.stores.sql import Store
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
 

@@ -1,5 +1,3 @@
-import os
-import signal
 import time
 
 import numpy as np
@@ -9,13 +7,13 @@ from torch import nn
 
 from subspan.errors import InputError
 from subspan.problems import Problem, load
+from subspan.spec import TrainSpec
 from subspan.subspaces import LotterySubspace, RandomAffine, full_space
-from subspan.training.spec import TrainSpec
-from subspan.trials import runner
+from subspan.trials import problem_trainable
+from subspan.trials.problem_trainable import by_dim, by_repeat, ensemble_size
 from subspan.trials.run import run
-from subspan.trials.runner import TrialRunner, by_dim, by_repeat, ensemble_size
-from subspan.trials.store import Store
-from subspan.trials.workers import WorkerError, WorkerPool
+from subspan.trials.runner import TrialRunner
+from subspan.trials.stores.sql import Store
 
 SPEC = TrainSpec(steps=10, batch_size=32)
 
@@ -59,7 +57,7 @@ def test_one_search_serves_all_dims_of_a_repeat(workers, kept, monkeypatch, tmp_
 
     monkeypatch.setattr(full_space.FullSpace, "train", counted)
     monkeypatch.setattr(full_space.cache, "limit", kept)
-    monkeypatch.setattr(runner, "_ENSEMBLE_WEIGHTS", problem.ambient_dim)
+    monkeypatch.setattr(problem_trainable, "_ENSEMBLE_WEIGHTS", problem.ambient_dim)
     full_space.cache.clear()
     spread = run(problem, method, [2, 4, 8], 3, SPEC, workers=workers)
     assert log.read_text().count("search") == 3
@@ -144,7 +142,7 @@ def test_runner_keeps_its_workers_and_learns_methods():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"dims": [0]}, "dim: expected a training dimension in 1 … 2410"),
+        ({"dims": [-1]}, "dim: expected a training dimension in 1 … 2410"),
         ({"dims": [2411]}, "got 2411"),
         ({"dims": []}, "at least one"),
         ({"dims": [8.5]}, r"dims: expected an integer, got 8\.5"),
@@ -169,29 +167,6 @@ def test_bad_input_in_a_worker_is_the_same_error():
     problem = load("digits-mlp", subset=200)
     with pytest.raises(InputError, match="'exact' on an analytic problem only"):
         run(problem, "random", [4, 5], repeats=8, spec=TrainSpec("exact"), workers=2)
-
-
-def fragile(job):
-    if job["die"]:
-        os.kill(os.getpid(), signal.SIGKILL)
-    if job.get("raise"):
-        raise KeyError("oops")
-    return job["value"]
-
-
-def test_a_job_that_kills_its_worker_thrice_is_reported():
-    pool = WorkerPool(fragile, 2)
-    with pytest.raises(WorkerError, match=r"died 3 times.*fewer workers"):
-        list(pool.run([{"die": False, "value": 1}, {"die": True}]))
-    pool.close()
-
-
-def test_a_job_that_raises_is_reported_with_its_traceback():
-    pool = WorkerPool(fragile, 1)
-    with pytest.raises(WorkerError, match="oops"):
-        list(pool.run([{"die": False, "raise": True}]))
-    assert list(pool.run([{"die": False, "value": 7}])) == [(0, 7)]
-    pool.close()
 
 
 def test_nothing_to_do_is_done_at_once(tmp_path):

@@ -5,11 +5,13 @@ import pytest
 from subspan.canonical import digest
 from subspan.goals import parse_goal
 from subspan.problems import load
+from subspan.spec import TrainSpec
 from subspan.subspaces import BurnIn, RandomAffine
 from subspan.testing.store_conformance import example_record
 from subspan.training.outcome import CurvePoint, Outcome
-from subspan.training.spec import TrainSpec
 from subspan.trials.trial import Trial
+
+NAMES = ("train:loss", "train:accuracy", "test:loss", "test:accuracy")
 
 
 def test_keys_are_pinned():
@@ -78,7 +80,10 @@ def test_meets(outcome, goal, expected):
 def test_best_is_over_the_whole_curve():
     import dataclasses
 
-    curve = (CurvePoint(1, 0.2, 0.9, 0.3, 0.8), CurvePoint(2, 0.4, 0.7, 0.2, 0.9))
+    curve = tuple(
+        CurvePoint(step, dict(zip(NAMES, values, strict=True)))
+        for step, *values in ((1, 0.2, 0.9, 0.3, 0.8), (2, 0.4, 0.7, 0.2, 0.9))
+    )
     record = dataclasses.replace(example_record(), curve=curve)
     assert (record.best_train_loss, record.final_train_loss) == (0.2, 0.4)
     assert (record.best_test_accuracy, record.final_test_accuracy) == (0.9, 0.9)

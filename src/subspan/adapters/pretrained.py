@@ -29,7 +29,7 @@ from subspan.problems.own import refuse_hooks
 from subspan.problems.rows import as_tensors
 from subspan.problems.selfcheck import tolerance
 from subspan.problems.structure import Tensors
-from subspan.training.spec import TrainSpec
+from subspan.spec import TrainSpec
 
 _MASK = "attention_mask"
 _TRIED = 8  # rows on which cutting columns off is tried
@@ -51,7 +51,8 @@ def fine_tuning(
 
     D counts the parameters that ask for gradients; the others are constants. The module is copied
     and runs in evaluation mode, so without dropout and with BatchNorm's running statistics, which
-    stand: at θ = 0 the problem is the module, as `module.eval()` has it.
+    stand, as do other buffers that training changes (spectral norm's, a moving average): at
+    θ = 0 the problem is the module, as `module.eval()` has it.
 
     Args:
         module: pretrained, with its head.

@@ -27,6 +27,7 @@ COMMANDS = {
     "compare": "subspan.cli.compare",
     "spectroscopy": "subspan.cli.spectroscopy",
     "trials": "subspan.cli.trials",
+    "resume": "subspan.cli.resume",
     "demo": "subspan.cli.demo",
 }
 
@@ -35,11 +36,18 @@ EXIT_INTERRUPTED = 130  # as the shell reports a process ended by Ctrl-C
 EXIT_BROKEN_PIPE = 141
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line. `argv` is what follows the program's name; None takes sys.argv's."""
+def main(argv: Sequence[str] | None = None, *, standalone: bool = True) -> None:
+    """Run the command line.
+
+    Args:
+        argv: what follows the program's name; None takes sys.argv's.
+        standalone: end the process; False returns after a command that went well.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     command_line.set(arguments)
-    build()(args=arguments, prog_name="subspan")
+    code = build()(args=arguments, prog_name="subspan", standalone_mode=standalone)
+    if not standalone and code:
+        raise typer.Exit(code)
 
 
 def build() -> typer.Typer:
@@ -75,7 +83,10 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(EXIT_BROKEN_PIPE) from None
         except (SubspanError, OSError) as error:
-            complain(f"error: {error}")
+            if "\n" in str(error):  # with the traceback of a user's own code
+                print(f"error: {error}", file=sys.stderr)
+            else:
+                complain(f"error: {error}")
             raise typer.Exit(EXIT_ERROR) from None
 
     return wrapper

@@ -49,12 +49,16 @@ def command(
     """Hold methods against the random subspace at equal degrees of freedom."""
     import subspan
     from subspan.comparison import compare
+    from subspan.errors import invalid
     from subspan.subspaces.registry import parse_methods
+    from subspan.trials.function import FunctionTrainable
 
     options.check_figure(figure)
     chosen = parse_methods(methods, map=study.map_name)
     sizes = options.integers("dims", dims)
     loaded, spec = study.load(problem)
+    if isinstance(loaded, FunctionTrainable):
+        raise invalid("problem", expected="a problem, for methods", got=repr(loaded))
     with watch(study.store) as progress:
         table = compare(
             loaded,
@@ -119,7 +123,7 @@ def draw(table: ComparisonTable, stem: Path | None) -> list[Path]:
     """Draw the comparison where a figure is wanted; return the files."""
     if stem is None:
         return []
-    from subspan.report.compare_figure import compare_figure_data, draw_compare_figure
+    from subspan.report.comparison import compare_figure_data, draw_compare_figure
     from subspan.report.figure import save_figure
 
     return save_figure(draw_compare_figure(compare_figure_data(table)), stem)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import shlex
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import PurePath
 from typing import Any
 
 _SECONDS_BETWEEN_LINES = 30.0
+_COMMAND = "command:"
 
 Progress = Callable[[int, "int | None", str], None]
 
@@ -130,11 +132,39 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
         )
 
     try:
-        with display:
+        with _noted(store), display:
             task = display.add_task("starting", total=None, count="")
             yield update
     except KeyboardInterrupt:
         raise Interrupted(_interruption(earlier + latest, store, what)) from None
+
+
+@contextlib.contextmanager
+def _noted(store: object | None) -> Iterator[None]:
+    """Note in a store which command is at work on it, and that it came to its end."""
+    argv = command_line.get([])
+    if store is None or not argv:
+        yield
+        return
+    from subspan.canonical import digest
+    from subspan.trials.stores.sql import Store
+
+    note = {"argv": argv, "folder": os.getcwd()}
+    key = f"{_COMMAND}{digest(note)}"
+    with Store(store) as opened:  # type: ignore[arg-type]
+        opened.claim(key, _COMMAND, 0.0, {**note, "done": False})
+    yield
+    with Store(store) as opened:  # type: ignore[arg-type]
+        opened.claim(key, _COMMAND, 0.0, {**note, "done": True})
+
+
+def unfinished(store: str) -> list[tuple[list[str], str]]:
+    """Return the arguments and the folder of each command on a store that was cut off."""
+    from subspan.trials.stores.sql import Store
+
+    with Store(store) as opened:
+        notes = [claim.data for claim in opened.claims(_COMMAND)]
+    return [(note["argv"], note["folder"]) for note in notes if not note["done"]]
 
 
 def _interruption(done: int, store: object | None, what: str) -> str:

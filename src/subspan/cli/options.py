@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,14 +14,23 @@ import typer
 from subspan.errors import StoreError, invalid
 
 if TYPE_CHECKING:
+    from subspan.goals import Goal
     from subspan.problems.base import AbstractProblem
+    from subspan.spec import TrainSpec
     from subspan.subspaces.base import Method
-    from subspan.training.spec import TrainSpec
+    from subspan.trials.function import LoopSpec
+    from subspan.trials.runner import Subject
 
 _TRAINING = "Training (the problem's own settings where left out)"
 _RUNNING = "Running"
 
-ProblemName = Annotated[str, typer.Argument(help="A problem; `subspan problems` lists them.")]
+ProblemName = Annotated[
+    str,
+    typer.Argument(
+        help="A problem, which `subspan problems` lists, or FILE.py:NAME, a Problem or a function "
+        "made trainable."
+    ),
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(help="A folder of data laid out like the hub's, instead of the hub."),
@@ -46,10 +55,10 @@ Confidence = Annotated[float, typer.Option(help="Confidence of the intervals.")]
 Seed = Annotated[int, typer.Option(help="Everything random follows from it.")]
 
 StorePath = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--store",
-        help="A file that keeps every trial; the same command continues it.",
+        help="A file (or a PostgreSQL URL) that keeps every trial; the same command continues it.",
         rich_help_panel=_RUNNING,
     ),
 ]
@@ -100,10 +109,49 @@ def given(**values: Any) -> dict[str, Any]:
 
 
 def load_problem(name: str, data_dir: Path | None, subset: int | None) -> AbstractProblem:
-    """Load a problem with those options that were given."""
-    from subspan import problems
+    """Load a problem with those options that were given.
 
-    return problems.load(name, **given(data_dir=data_dir, subset=subset))
+    Raises:
+        InputError: it is a function, which has weights that nobody else knows.
+    """
+    from subspan.problems.base import AbstractProblem
+
+    loaded = load_subject(name, data_dir, subset)
+    if not isinstance(loaded, AbstractProblem):
+        raise invalid("problem", expected="a problem, whose weights are known", got=repr(loaded))
+    return loaded
+
+
+def load_subject(name: str, data_dir: Path | None, subset: int | None) -> Subject:
+    """Load a problem, or what stands in a file."""
+    from subspan import problems
+    from subspan.cli.target import is_file, load_from_file
+
+    options = given(data_dir=data_dir, subset=subset)
+    if not is_file(name):
+        return problems.load(name, **options)
+    if options:
+        named = ", ".join(f"--{option.replace('_', '-')}" for option in options)
+        raise invalid("option", expected="none of a registered problem's", got=named)
+    return load_from_file(name)
+
+
+def check_goals(subject: Subject, goals: Iterable[Goal]) -> None:
+    """Refuse goals that a problem has no metric for, before anything is trained."""
+    from subspan.problems.base import AbstractProblem
+
+    for goal in goals:
+        if isinstance(subject, AbstractProblem):
+            subject.check_metric(goal.metric)
+
+
+def method_for(subject: Subject, text: str, method: Method) -> Method | None:
+    """Return the method, or None for a function, which chooses its own subspace."""
+    from subspan.problems.base import AbstractProblem
+
+    if isinstance(subject, AbstractProblem) or text != "random":
+        return method  # a function with a method is refused where it is trained
+    return None
 
 
 def make_method(text: str, map_name: str | None) -> Method:
@@ -132,9 +180,11 @@ class Study:
     schedule: Schedule = None
     eval_every: EvalEvery = None
 
-    def load(self, name: str) -> tuple[AbstractProblem, TrainSpec]:
-        """Load a problem, and its `default_spec` changed in the fields that were given."""
-        problem = load_problem(name, self.data_dir, self.subset)
+    def load(self, name: str) -> tuple[Subject, TrainSpec | LoopSpec]:
+        """Load a problem or function, and its `default_spec` changed in the fields given."""
+        from subspan.spec import TrainSpec
+
+        problem = load_subject(name, self.data_dir, self.subset)
         names = ("optimizer", "lr", "epochs", "steps", "schedule", "eval_every")
         changes = given(**{field: getattr(self, field) for field in names})
         if self.batch_size is not None:
@@ -144,6 +194,9 @@ class Study:
             raise invalid(
                 "--epochs, --steps", expected="one of the two", got="both", remedy="Drop one."
             )
+        if not isinstance(problem.default_spec, TrainSpec) and changes.keys() - {"lr"}:
+            named = ", ".join(f"--{field.replace('_', '-')}" for field in changes.keys() - {"lr"})
+            raise invalid("option", expected="--lr alone, for a function", got=named)
         return problem, problem.default_spec.replace(**changes)
 
 

@@ -56,6 +56,7 @@ def command(
     rows = None if rows is None else whole("rows", rows, low=1)
     wanted = subspan.parse_goal(goal)
     loaded = options.load_problem(problem, data_dir, subset)
+    loaded.check_metric(wanted.metric)
     if loaded.ambient_dim < _SMALL:
         torch.set_num_threads(1)
     measured = None if store is None else fit_from_store(store, loaded.identity, wanted)
@@ -111,7 +112,7 @@ def fit_from_store(store: Path, identity: dict[str, Any], goal: Goal) -> Thresho
     """
     from subspan.canonical import canonical_json
     from subspan.success import fit_threshold
-    from subspan.trials.store import Store
+    from subspan.trials.stores.sql import Store
 
     groups: dict[str, list[Any]] = defaultdict(list)
     with Store(store, readonly=True) as opened:
@@ -135,7 +136,7 @@ def draw(
     if stem is None:
         return []
     from subspan.report.figure import save_figure
-    from subspan.report.theory_figures import draw_prediction, prediction_data
+    from subspan.report.prediction import draw_prediction, prediction_data
 
     return save_figure(draw_prediction(prediction_data(prediction, cone, measured)), stem)
 

@@ -12,7 +12,7 @@ from subspan.cli.console import print_json, print_pairs, print_table
 from subspan.errors import invalid, whole
 
 if TYPE_CHECKING:
-    from subspan.report.spectroscopy_figure import SpectroscopyData
+    from subspan.report.spectroscopy import SpectroscopyData
 
 
 def command(
@@ -30,7 +30,7 @@ def command(
     figure: options.FigureStem = None,
 ) -> None:
     """Show which directions a full-space run moves in, and how far along each."""
-    from subspan.report.spectroscopy_figure import spectroscopy_data
+    from subspan.report.spectroscopy import spectroscopy_data
     from subspan.subspaces import Draw, LotterySubspace, parse_method
 
     options.check_figure(figure)
@@ -78,6 +78,6 @@ def draw(data: SpectroscopyData, stem: Path | None) -> list[Path]:
     if stem is None:
         return []
     from subspan.report.figure import save_figure
-    from subspan.report.spectroscopy_figure import draw_spectroscopy
+    from subspan.report.spectroscopy import draw_spectroscopy
 
     return save_figure(draw_spectroscopy(data), stem)

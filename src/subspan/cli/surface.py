@@ -38,10 +38,13 @@ def command(
     sizes = options.integers("dims", dims)
     chosen = options.make_method(method, study.map_name)
     loaded, spec = study.load(problem)
+    way = options.method_for(loaded, method, chosen)
+    options.check_goals(loaded, wanted)
+    title = problem if way is None else f"{problem}, {method}"
     with watch(study.store) as progress:
         trials = subspan.run(
             loaded,
-            chosen,
+            way,
             dims=sizes,
             repeats=repeats,
             spec=spec,
@@ -55,7 +58,7 @@ def command(
     if json:
         print_json({**surface.to_json(), "store": study.store, "figures": drawn})
     else:
-        print(f"{problem}, {method}, D = {surface.ambient_dim:,}")
+        print(f"{title}, D = {surface.ambient_dim:,}")
         print_surface(surface)
         print_pairs(("trials in", study.store), ("figure", ", ".join(map(str, drawn)) or None))
 

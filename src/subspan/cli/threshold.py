@@ -19,7 +19,9 @@ def command(
     problem: options.ProblemName,
     goal: Annotated[
         str,
-        typer.Option(help="loss<=LEVEL or accuracy>=FRACTION, with test: in front for test data."),
+        typer.Option(
+            help="loss<=LEVEL, accuracy>=FRACTION or another metric; of other data after test:."
+        ),
     ],
     method: options.MethodText = "random",
     delta: Annotated[
@@ -50,6 +52,8 @@ def command(
     wanted = subspan.parse_goal(goal)
     chosen = options.make_method(method, study.map_name)
     loaded, spec = study.load(problem)
+    way = options.method_for(loaded, method, chosen)
+    title = problem if way is None else f"{problem}, {method}"
     diagnosis: Diagnosis | None = None
     with watch(study.store) as progress:
         arguments: dict[str, Any] = {
@@ -62,16 +66,16 @@ def command(
             **options.given(ratio=ratio, max_trials=max_trials, workers=study.workers),
         }
         if diagnose:
-            diagnosis = subspan.diagnose(loaded, chosen, wanted, **arguments)
+            diagnosis = subspan.diagnose(loaded, way, wanted, **arguments)
             estimate = diagnosis.usual
         else:
-            estimate = subspan.threshold(loaded, chosen, wanted, **arguments)
+            estimate = subspan.threshold(loaded, way, wanted, **arguments)
     drawn = draw(estimate, figure)
     if json:
         found = {} if diagnosis is None else {"diagnosis": diagnosis.to_json()}
         print_json({**estimate.to_json(), **found, "store": study.store, "figures": drawn})
         return
-    print(f"{problem}, {method}, {wanted}")
+    print(f"{title}, {wanted}")
     print_estimate(estimate)
     print_pairs(("trials in", study.store), ("figure", ", ".join(map(str, drawn)) or None))
     if diagnosis is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,18 +10,19 @@ from subspan.cli import options
 from subspan.cli.console import print_json, print_table
 
 if TYPE_CHECKING:
+    from subspan.training.outcome import CurvePoint
     from subspan.trials.trial import TrialRecord
 
 
 def command(
-    store: Annotated[Path, typer.Argument(help="A store of trials.")],
+    store: Annotated[str, typer.Argument(help="A store of trials: a file, or a PostgreSQL URL.")],
     json: options.Json = False,
     curves: Annotated[
         bool, typer.Option("--curves", help="With --json: every evaluation of every trial.")
     ] = False,
 ) -> None:
     """List the trials of a store."""
-    from subspan.trials.store import Store
+    from subspan.trials.stores.sql import Store
 
     with Store(store, readonly=True) as opened:
         records = list(opened.records())
@@ -48,6 +48,21 @@ def row(record: TrialRecord) -> tuple[object, ...]:
     )
 
 
+def best_of(record: TrialRecord, name: str) -> float | None:
+    """Return the best value of a metric, or None where nobody said which way it goes."""
+    from subspan.metrics import find, parse
+
+    metric, split = parse(name)
+    return record.best(metric, split) if find(metric) else None
+
+
+def as_point(point: CurvePoint) -> dict[str, Any]:
+    """Return an evaluation as plain JSON data, by metric name and by its four usual names."""
+    usual = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+    named = {name: getattr(point, name) for name in usual}
+    return {"step": point.step, **named, "metrics": dict(point.metrics)}
+
+
 def as_json(record: TrialRecord, *, curves: bool) -> dict[str, Any]:
     """Return a trial as plain JSON data; its key is the hash of the identity in it."""
     results = (
@@ -62,5 +77,7 @@ def as_json(record: TrialRecord, *, curves: bool) -> dict[str, Any]:
         "outcome": str(record.outcome),
         "steps": record.steps,
         **{name: getattr(record, name) for name in results},
-        **({"curve": [point._asdict() for point in record.curve]} if curves else {}),
+        "best": {name: best_of(record, name) for name in record.metrics},
+        "reason": record.reason,
+        **({"curve": [as_point(point) for point in record.curve]} if curves else {}),
     }

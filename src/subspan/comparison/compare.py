@@ -7,20 +7,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from subspan.comparison.functions import trials_of_functions
 from subspan.comparison.paired import repeats_needed
-from subspan.comparison.rows import METRICS, first_metric, rows_of, same_start
+from subspan.comparison.rows import first_metric, rows_of, same_start
 from subspan.comparison.table import ComparisonTable
 from subspan.errors import InputError, check_confidence, invalid, unknown, whole
 from subspan.goals import Goal, parse_goal
 from subspan.maps.base import check_dims
+from subspan.metrics import known, parse, qualified
 from subspan.problems.base import AbstractProblem
+from subspan.spec import TrainSpec
 from subspan.subspaces.base import Method
 from subspan.subspaces.random_affine import RandomAffine
 from subspan.subspaces.registry import parse_method
 from subspan.success.estimate import ThresholdEstimate, fit_threshold
-from subspan.training.spec import TrainSpec
-from subspan.trials.runner import Progress, TrialRunner, check_problem
-from subspan.trials.store import Store
+from subspan.trials.function import FunctionTrainable, LoopSpec
+from subspan.trials.runner import Progress, Subject, TrialRunner, check_problem
+from subspan.trials.stores.base import RecordStore
 from subspan.trials.trial import TrialRecord
 
 _LOGGER = logging.getLogger(__name__)
@@ -28,13 +31,13 @@ _STRONG = ("exact", "lbfgs", "levenberg_marquardt")  # end when nothing is left 
 
 
 def compare(
-    problem: AbstractProblem,
-    methods: Sequence[Method | str],
-    dims: Sequence[int],
+    problem: AbstractProblem | Sequence[FunctionTrainable],
+    methods: Sequence[Method | str] = (),
+    dims: Sequence[int] = (),
     repeats: int | None = None,
-    spec: TrainSpec | None = None,
+    spec: TrainSpec | LoopSpec | None = None,
     seed: int = 0,
-    store: Store | str | Path | None = None,
+    store: RecordStore | str | Path | None = None,
     *,
     goals: Iterable[Goal | str] = (),
     metric: str | None = None,
@@ -42,6 +45,7 @@ def compare(
     confidence: float = 0.95,
     workers: int | None = None,
     progress: Progress | None = None,
+    executor: Any = None,
 ) -> ComparisonTable:
     """Train every method at every dim, and hold each against the random-subspace null.
 
@@ -54,7 +58,8 @@ def compare(
     compared.
 
     Args:
-        problem: what to train.
+        problem: what to train; or functions made `trainable`, without methods, of which the first
+            is the null.
         methods: methods or their texts. The first `RandomAffine` among them is the null; where
             there is none, `RandomAffine()` is put in front.
         dims: training dimensions; what a method cannot make (more dims than the last layer has
@@ -65,27 +70,40 @@ def compare(
         seed: any integer; all randomness derives from it.
         store: a path, a `Store`, or None for memory. The same call continues where it was cut.
         goals: for each, d* of every method is fitted to its trials (δ = 0.1).
-        metric: `"test:accuracy"`, `"train:accuracy"`, `"test:loss"` or `"train:loss"`; the best
-            over each trial's evaluations. None: the first of these that the problem has.
+        metric: `"[split:]name"` of a registered metric; the best over each trial's evaluations.
+            None: the first that there is of `"test:accuracy"`, `"train:accuracy"`, `"test:loss"`,
+            `"train:loss"`.
         matched: give every method the same total steps: those of `spec` plus the longest search
             among the methods that can make one of the dims, of which each method's own search is
             paid. Needs a spec that trains for all its steps.
         confidence: of intervals and verdicts.
         workers: processes, as for `run`.
         progress: called with (done, planned, message), method by method, the null first.
+        executor: where trials run, as for `run`.
 
     Raises:
         InputError: an argument is out of range, two methods are the same, or the null refuses.
         StoreError: the store cannot be used.
     """
-    check_problem(problem)
     check_confidence(confidence)
     if repeats is not None:
         repeats = whole("repeats", repeats, low=1)
-    sizes = _sizes(problem, dims)
-    if metric is not None and metric not in METRICS:
-        raise unknown("metric", str(metric), list(METRICS))
+    name = _metric(metric)
     wanted = _goals(goals)
+    if isinstance(problem, list | tuple):
+        if methods or matched:
+            raise invalid("methods", expected="none for functions", got=repr(methods))
+        sizes = _sizes(min(problem, key=lambda f: getattr(f, "ambient_dim", 0)), dims)
+        repeats = _enough(repeats, len(sizes) * (len(problem) - 1), confidence)
+        own = trials_of_functions(
+            problem, sizes, repeats, spec, seed, store, workers, progress, executor
+        )
+        return table_of(
+            problem[0], own, problem[0].name, goals=wanted, metric=name, confidence=confidence
+        )
+    check_problem(problem)
+    assert isinstance(problem, AbstractProblem)
+    sizes = _sizes(problem, dims)
     chosen, null = _labelled(methods)
     training = _training(problem, spec, matched)
     plans = {
@@ -95,7 +113,9 @@ def compare(
     specs = _specs(problem, chosen, plans, training, matched)
     repeats = _repeats(repeats, chosen, plans, null, confidence)
     records: dict[str, list[TrialRecord]] = {label: [] for label in chosen}
-    with TrialRunner(problem, store=store, workers=workers, progress=progress) as runner:
+    with TrialRunner(
+        problem, store=store, workers=workers, progress=progress, executor=executor
+    ) as runner:
         for label in sorted(chosen, key=lambda name: name != null):  # what it refuses ends the call
 
             def train(
@@ -111,7 +131,7 @@ def compare(
         records,
         null,
         goals=wanted,
-        metric=metric,
+        metric=name,
         matched=matched,
         confidence=confidence,
         skipped=[(label, dim, why) for label in chosen for dim, why in plans[label].gaps.items()],
@@ -119,7 +139,7 @@ def compare(
 
 
 def table_of(
-    problem: AbstractProblem,
+    problem: Subject,
     records: dict[str, list[TrialRecord]],
     null: str,
     *,
@@ -162,6 +182,17 @@ def table_of(
     )
 
 
+def _metric(metric: str | None) -> str | None:
+    """Return the full name of a registered metric."""
+    if metric is None:
+        return None
+    if not isinstance(metric, str) or ":" not in metric:  # no split is the one that is meant
+        usual = ["test:accuracy", "train:accuracy", "test:loss", "train:loss"]
+        raise unknown("metric", str(metric), usual)
+    kind, split = parse(metric)
+    return qualified(known(kind).name, split)
+
+
 class _Plan(NamedTuple):
     """The dims that a method is trained at, and why the others are left out."""
 
@@ -182,6 +213,10 @@ def _repeats(
         for label, method in methods.items()
         if label != null and not same_start(method.config())
     )
+    return _enough(asked, cells, confidence)
+
+
+def _enough(asked: int | None, cells: int, confidence: float) -> int:
     needed = repeats_needed(max(1, cells), confidence)
     if asked is not None and cells and asked < needed:
         _LOGGER.warning(
@@ -191,7 +226,7 @@ def _repeats(
     return asked or needed
 
 
-def _sizes(problem: AbstractProblem, dims: Iterable[int]) -> list[int]:
+def _sizes(problem: Subject, dims: Iterable[int]) -> list[int]:
     if isinstance(dims, str) or not isinstance(dims, Iterable):
         raise invalid("dims", expected="a list of integers", got=repr(dims), remedy="Use [8, 32].")
     sizes = sorted({whole("dims", dim) for dim in dims})
@@ -210,7 +245,9 @@ def _goals(goals: Iterable[Goal | str]) -> list[Goal]:
     return [parse_goal(goal) for goal in goals]
 
 
-def _training(problem: AbstractProblem, spec: TrainSpec | None, matched: bool) -> TrainSpec:
+def _training(
+    problem: AbstractProblem, spec: TrainSpec | LoopSpec | None, matched: bool
+) -> TrainSpec:
     """Return how to train, where it can be matched if it is to be."""
     if spec is not None and not isinstance(spec, TrainSpec):
         raise invalid(

@@ -18,12 +18,12 @@ from subspan.comparison.paired import (
     repeats_needed,
 )
 from subspan.comparison.table import ComparisonRow
+from subspan.metrics import find, known, parse
 from subspan.problems import structure
-from subspan.problems.base import AbstractProblem
 from subspan.training.outcome import Outcome
+from subspan.trials.function import FunctionTrainable
+from subspan.trials.runner import Subject
 from subspan.trials.trial import TrialRecord
-
-METRICS = ("test:accuracy", "train:accuracy", "test:loss", "train:loss")
 
 SAME_WEIGHTS = "every repeat starts from the same weights"
 
@@ -31,29 +31,38 @@ Records = Mapping[str, Sequence[TrialRecord]]
 
 
 def first_metric(records: Records) -> str:
-    """Return the first metric that the trials have."""
-    for name in METRICS:
-        split, _, kind = name.partition(":")
-        if any(_finite([r.best(kind, split)]) for own in records.values() for r in own):
-            return name
-    return METRICS[-1]
+    """Return the metric that tables show where none is asked for, of those that the trials have.
+
+    Accuracy before others, loss last, held-out data before the training set.
+    """
+    there = {name: parse(name) for own in records.values() for r in own for name in r.metrics}
+    told = [(name, *pair) for name, pair in there.items() if find(pair[0])]
+    ranked = sorted(
+        (kind != "accuracy", kind == "loss", split == "train", name) for name, kind, split in told
+    )
+    return ranked[0][-1] if ranked else "train:loss"
 
 
 def rows_of(
-    problem: AbstractProblem, records: Records, null: str, metric: str, confidence: float
+    problem: Subject, records: Records, null: str, metric: str, confidence: float
 ) -> list[ComparisonRow]:
     """Return one row per method and dim, by method, then dim."""
-    split, _, kind = metric.partition(":")
+    kind, split = parse(metric)
+    facts = known(kind)
     step = _resolution(problem, split) if kind == "accuracy" else 0.0
-    top = 1.0 if kind == "accuracy" else math.inf  # and −top is the least that a difference can be
-    better = 1 if kind == "accuracy" else -1
+    top = facts.most - facts.least  # of a difference, and −top the least
+    better = 1 if facts.higher else -1
+    # A trial that failed says nothing of its method; one that diverged does.
+    records = {
+        label: [r for r in own if r.outcome is not Outcome.FAILED] for label, own in records.items()
+    }
     cells = [
         (label, [r for r in own if r.dim == dim])
         for label, own in records.items()
         for dim in sorted({r.dim for r in own})
     ]
     exists = any(math.isfinite(r.best(kind, split)) for _, own in cells for r in own)
-    worst = math.nan if not exists else 0.0 if kind == "accuracy" else math.inf
+    worst = math.nan if not exists else facts.least if facts.higher else facts.most
     best = {_of(label, r): _or(r.best(kind, split), worst) for label, own in cells for r in own}
     tests, gains, notes = [], [], []
     for label, own in cells:
@@ -82,9 +91,9 @@ def rows_of(
                 len(own),
                 sum(r.outcome is Outcome.DIVERGED for r in own),
                 mean,
-                _clip(low, 1 - top, top),
-                _clip(high, 1 - top, top),
-                *mean_interval([_or(r.best_train_loss, math.inf) for r in own], confidence),
+                _clip(low, facts.least, facts.most),
+                _clip(high, facts.least, facts.most),
+                *_losses(own, confidence),
                 test.mean,
                 _clip(test.low, -top, top),
                 _clip(test.high, -top, top),
@@ -103,6 +112,16 @@ def rows_of(
             )
         )
     return rows
+
+
+def _losses(records: Sequence[TrialRecord], confidence: float) -> tuple[float, float, float]:
+    """Return the mean of the best training losses and its interval; NaN where none has one."""
+    found = [r.best_train_loss for r in records]
+    if all(math.isnan(loss) for loss in found) and not all(
+        r.outcome is Outcome.DIVERGED for r in records
+    ):
+        return (math.nan,) * 3
+    return mean_interval([_or(loss, math.inf) for loss in found], confidence)
 
 
 def _or(value: float, worst: float) -> float:
@@ -129,8 +148,10 @@ def adjust(
     return holm([t.p if i in family else math.nan for i, t in enumerate(tests)]), said
 
 
-def _resolution(problem: AbstractProblem, split: str) -> float:
+def _resolution(problem: Subject, split: str) -> float:
     """Return the step of accuracies on a split: one over its labels; 0 where it has none."""
+    if isinstance(problem, FunctionTrainable):
+        return 0.0
     batch = problem.batch(split=split)
     if batch is None:
         return 0.0

@@ -13,8 +13,8 @@ from subspan.canonical import tensor_digest
 from subspan.errors import invalid
 from subspan.maps.base import LinearMap
 from subspan.problems.base import AbstractProblem, Batch, Evaluation
+from subspan.spec import TrainSpec
 from subspan.streams import normals
-from subspan.training.spec import TrainSpec
 
 Vector = Sequence[float] | np.ndarray | torch.Tensor
 

@@ -20,11 +20,15 @@ from subspan.maps.base import traced
 def plain_attention() -> Iterator[None]:
     """Compute attention from plain products within, where a `torch.func` transform is at work.
 
-    Elsewhere nothing changes. PyTorch's settings are those of before on leaving.
+    Elsewhere nothing changes.
     """
-    if not traced():
+    with plain_kernels() if traced() else contextlib.nullcontext():
         yield
-        return
+
+
+@contextlib.contextmanager
+def plain_kernels() -> Iterator[None]:
+    """Compute attention from plain products within. PyTorch's settings are put back on leaving."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

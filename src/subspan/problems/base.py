@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import torch
 
-from subspan.training.spec import TrainSpec
+from subspan.errors import unknown
+from subspan.spec import TrainSpec
 
 Batch = tuple[Any, Any] | None
 """Inputs and targets, each a tensor or a tuple or dict of tensors; None for analytic problems."""
@@ -36,6 +38,8 @@ class AbstractProblem(abc.ABC):
         default_spec: a `TrainSpec` that trains it well.
         device: where weights and data live.
         dtype: floating-point type of weights and data.
+        splits: names of its data.
+        metrics: what every trial's record holds, on each split.
     """
 
     name: str
@@ -45,6 +49,8 @@ class AbstractProblem(abc.ABC):
     default_spec: TrainSpec
     device: torch.device
     dtype: torch.dtype
+    splits: tuple[str, ...] = ("train", "test")
+    metrics: tuple[str, ...] = ("loss", "accuracy")
 
     @abc.abstractmethod
     def init(self, seed: int) -> torch.Tensor:
@@ -74,6 +80,28 @@ class AbstractProblem(abc.ABC):
     def evaluate(self, weights: torch.Tensor, split: str = "train") -> Evaluation:
         """Evaluate weights (D,) on a whole split."""
         return self.evaluate_many(weights[None], split)[0]
+
+    def measure_many(
+        self, weights: torch.Tensor, split: str, metrics: Sequence[str]
+    ) -> list[dict[str, float]]:
+        """Return metrics by name for each row of weights (K, D) on a whole split.
+
+        Raises:
+            InputError: the problem has no such metric.
+        """
+        for name in metrics:
+            self.check_metric(name)
+        found = self.evaluate_many(weights, split)
+        return [{name: getattr(one, name) for name in metrics} for one in found]
+
+    def check_metric(self, name: str) -> None:
+        """Refuse a metric that cannot be measured here.
+
+        Raises:
+            InputError: as said.
+        """
+        if name not in self.metrics:
+            raise unknown("goal metric", name, list(self.metrics))
 
     def warm_up(self, trials: int, batch_size: int | None) -> None:  # noqa: B027
         """Do here, once, what `grads` of this many trials else does at its first call."""

@@ -9,7 +9,7 @@ import torch
 
 from subspan.problems import data
 from subspan.problems.registry import PROBLEMS
-from subspan.training.spec import TrainSpec
+from subspan.spec import TrainSpec
 
 
 class Entry(NamedTuple):

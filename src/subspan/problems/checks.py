@@ -101,6 +101,8 @@ def check_fit(
     loss: str | OutputLoss,
     function: OutputLoss,
     splits: Mapping[str, Data],
+    *,
+    evaluation: bool = False,
 ) -> Labels:
     """Run two rows of every split through the module and the loss.
 
@@ -110,6 +112,7 @@ def check_fit(
         loss: as the user gave it.
         function: the loss as a function of (outputs, targets).
         splits: inputs, as the module takes them, and targets.
+        evaluation: whether what buffers do in training mode is of no account.
 
     Returns:
         How the labels stand to the outputs.
@@ -118,7 +121,7 @@ def check_fit(
         InputError: they do not fit, or two evaluations of the same rows differ.
     """
     with torch.no_grad(), scoped_torch_rng(0, "module"):
-        _check_buffers(module, first_rows(splits["train"])[0])
+        _check_buffers(module, first_rows(splits["train"])[0], training=not evaluation)
         module.eval()
         found = [
             _check_split(name, module, select, loss, function, split)
@@ -131,9 +134,9 @@ def check_fit(
     return found[0]
 
 
-def _check_buffers(module: nn.Module, x: Tensors) -> None:
+def _check_buffers(module: nn.Module, x: Tensors, *, training: bool) -> None:
     before = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    module.train()
+    module.train(training)
     for part in module.modules():  # running statistics that stand do not change in training
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.track_running_stats:
             part.eval()
@@ -142,7 +145,7 @@ def _check_buffers(module: nn.Module, x: Tensors) -> None:
         if name not in before or not torch.equal(buffer, before[name]):
             raise invalid(
                 "make_module",
-                expected="a module whose buffers do not change in training",
+                expected=f"a module whose buffers do not change{' in training' * training}",
                 got=f"buffer {name!r}, which changes",
                 remedy="Make it constant; only BatchNorm may keep a running state.",
             )

@@ -28,6 +28,10 @@ def duplicate(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Modul
         for value in vars(part).values():
             if isinstance(value, torch.Tensor) and value.grad_fn is not None:
                 memo.setdefault(id(value), value.detach().clone())
+        for value in part._buffers.values():  # of lazy layers, which `copy.deepcopy` refuses too
+            if value is not None and nn.parameter.is_lazy(value):
+                given: dict[str, Any] = {"device": value.device, "dtype": value.dtype}
+                memo.setdefault(id(value), nn.parameter.UninitializedBuffer(**given))
     return copy.deepcopy(module, memo)
 
 

@@ -150,7 +150,7 @@ class _Walk:
             return ["tensor", "not initialised"]
         derived = not self.modes and value.grad_fn is not None  # of weights, as by weight_norm
         if derived or id(value) in self.hidden:
-            return ["weight", list(value.shape)]
+            return ["weight", list(value.shape), *self._hooks(user_classes.held_by(value), place)]
         try:
             return ["tensor", *user_classes.tensor_parts(value)]
         except (RuntimeError, TypeError, NotImplementedError) as error:

@@ -10,7 +10,7 @@ import functools
 import itertools
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -31,16 +31,17 @@ from subspan.problems.checks import (
 )
 from subspan.problems.identity import identity_of
 from subspan.problems.losses import LOSSES, OutputLoss, loss_name, loss_on
+from subspan.problems.measured import OwnMetric, measure, metric_for, own_metrics
 from subspan.problems.own import OwnModules, parameters_of, trained
 from subspan.problems.padding import check_held, held_rows, padding_rows
 from subspan.problems.reduction import Reduction, find, joined
 from subspan.problems.rows import Data, checked_split, first_rows, telling_rows
-from subspan.problems.selfcheck import batchable, choose, writes_into
+from subspan.problems.selfcheck import batchable, choose, refuse_late, writes_into
 from subspan.problems.stateless import Stateless
 from subspan.problems.structure import Tensors
 from subspan.problems.traced import TracedGrads
+from subspan.spec import TrainSpec
 from subspan.streams import scoped_torch_rng
-from subspan.training.spec import TrainSpec
 
 _EVAL_ROWS = 512
 _IDENTITY_ROWS = 16
@@ -60,11 +61,12 @@ class Problem(AbstractProblem):
     is none. Rows that training does not move (`padding_idx`) count in D and stay as they are.
 
     Args:
-        make_module: returns a fresh module. Its own random initialisation is used, drawn
-            reproducibly from the seed that `init` is given. Parameters with `requires_grad=False`
-            are constants, no part of w: they keep the values that `make_module` gives them when
-            the problem is made, drawn from a fixed seed. `dtype` is that of its parameters; the
-            data follow. A run has the dtype of its `TrainSpec`.
+        make_module: returns a fresh module, which the problem keeps and writes into. Its own random
+            initialisation is used, drawn reproducibly from the seed that `init` is given.
+            Parameters with `requires_grad=False` are constants, no part of w: they keep the values
+            that `make_module` gives them when the problem is made, drawn from a fixed seed.
+            `dtype` is that of its parameters; the data follow. A run has the dtype of its
+            `TrainSpec`.
         train: inputs (n, ...) and targets (n, ...). Inputs that are a tuple are the module's
             arguments in order, those that are a mapping its arguments by name. Class labels are
             integers (n,), or (n, ...) for outputs (n, ..., classes) or (n, classes, ...); -100, or
@@ -90,7 +92,11 @@ class Problem(AbstractProblem):
             be told from others, such as a generator.
         outputs: returns what counts of the module's output; None: its `logits` where it has them,
             else all of it, which must be a tensor unless the loss is a function.
-        batch_statistics: False: BatchNorm's running statistics stand, as in `fine_tuning`.
+        batch_statistics: False: BatchNorm's running statistics stand, as in `fine_tuning`, and so
+            do other buffers that change in training mode.
+        metrics: what every record holds beside loss and accuracy: names of registered metrics
+            (`subspan.metrics.METRICS`), or functions of (outputs, targets) of a
+            whole split, by name. They change nothing in training; goals may ask for them.
 
     Raises:
         InputError: data are NaN, of unequal length, or do not fit the module; labels are out of
@@ -115,6 +121,7 @@ class Problem(AbstractProblem):
         identity: dict[str, Any] | None = None,
         outputs: Callable[[Any], Any] | None = None,
         batch_statistics: bool = True,
+        metrics: Mapping[str, OwnMetric] | Iterable[str] | None = None,
     ) -> None:
         if isinstance(make_module, nn.Module):
             raise invalid(
@@ -141,7 +148,9 @@ class Problem(AbstractProblem):
         self.module, self.layout = module, trained(module)
         self.ambient_dim = self.layout.ambient_dim
         select, function = outputs or logits, LOSSES[loss] if isinstance(loss, str) else loss
-        self._labels = check_fit(module, select, loss, function, whole)
+        self._labels = check_fit(
+            module, select, loss, function, whole, evaluation=not batch_statistics
+        )
         self._loss, self._function = loss, function
         self._loss_of_outputs = self._labels.loss(function)
         self.train_size = structure.row_count(self._splits["train"][1])
@@ -161,9 +170,17 @@ class Problem(AbstractProblem):
         self._vectorize, self._traced = vectorize, TracedGrads(self.loss)
         if vectorize and not self._runs_batched():
             raise not_batchable()
+        self._own_metrics = own_metrics(metrics)
+        self.metrics = (*AbstractProblem.metrics, *self._own_metrics)
+        for own in self._own_metrics:
+            self.check_metric(own)
         self.identity = identity or self._own_identity(loss, eval_rows, known)
         if identity is None:
             self.identity |= self._later_identity(outputs)
+        if self._own_metrics:
+            self.identity |= {"metrics": {n: m.identity for n, m in self._own_metrics.items()}}
+        self._stateless.forget()
+        self._nan_is_plain = False
 
     def _self_check(self, reference: nn.Module) -> torch.Tensor:
         """Choose how the module gets its weights; return those at which that was tried."""
@@ -187,7 +204,8 @@ class Problem(AbstractProblem):
         return self._batchable
 
     def __repr__(self) -> str:
-        rows = ", ".join(f"{len(x):,} {name}" for name, (x, _) in self._splits.items())
+        counts = {name: structure.row_count(y) for name, (_, y) in self._splits.items()}
+        rows = ", ".join(f"{count:,} {name}" for name, count in counts.items())
         return f"<Problem {self.name}: D = {self.ambient_dim:,}, {rows} rows, {self.device}>"
 
     @property
@@ -270,9 +288,25 @@ class Problem(AbstractProblem):
         """Return losses (K,) and gradients (K, D) of weights (K, D), a batch for each row."""
         assert batch is not None
         if not self.vectorized:
-            return self._one_by_one(weights, batch)
-        with batched(lambda: self._one_by_one(weights[:1], batch)):
-            return self._traced(weights, batch)
+            losses, gradients = self._one_by_one(weights, batch)
+        else:
+            with batched(lambda: self._one_by_one(weights[:1], batch)):
+                losses, gradients = self._traced(weights, batch)
+        if bool(gradients.sum().isnan()):
+            self._refuse_late(weights, batch, gradients)
+        return losses, gradients
+
+    def _refuse_late(self, weights: torch.Tensor, batch: Data, gradients: torch.Tensor) -> None:
+        """Hold the first gradient that is NaN at finite weights against plain PyTorch's, once."""
+        found = (gradients.isnan().any(1) & weights.isfinite().all(1)).nonzero()
+        if self._nan_is_plain or self._stateless.way != "swapped" or not len(found):
+            return
+        k = int(found[0, 0])
+        x, y = structure.row(batch, k)
+        own = self._stateless.to(self.device, self.dtype, self._made.again(self.module))
+        plain = dataclasses.replace(own, way="written")
+        refuse_late(plain, weights[k], x, lambda out: self._loss_of_outputs(out, y))
+        self._nan_is_plain = True
 
     def _one_by_one(self, weights: torch.Tensor, batch: Data) -> tuple[torch.Tensor, torch.Tensor]:
         losses, gradients = [], []
@@ -323,12 +357,33 @@ class Problem(AbstractProblem):
             for loss, acc in zip(losses / total, accuracy, strict=True)
         ]
 
+    def measure_many(
+        self, weights: torch.Tensor, split: str, metrics: Sequence[str]
+    ) -> list[dict[str, float]]:
+        """Return metrics by name for each row of weights (K, D); none of a split there is not."""
+        usual = AbstractProblem.metrics
+        found = super().measure_many(weights, split, [m for m in metrics if m in usual])
+        wanted = [metric_for(self._own_metrics, m, self._labels) for m in metrics if m not in usual]
+        if wanted and split in self._splits:
+            more = measure(self, weights, split, wanted, self._labels, self._eval_rows)
+            found = [one | other for one, other in zip(found, more, strict=True)]
+        return found
+
+    def check_metric(self, name: str) -> None:
+        """Refuse a metric that is neither this problem's nor registered for its targets.
+
+        Raises:
+            InputError: as said.
+        """
+        if name not in AbstractProblem.metrics:
+            metric_for(self._own_metrics, name, self._labels)
+
     def _outputs_of_many(self, weights: torch.Tensor, x: Tensors) -> Any:
         """Return outputs (K, n, ...) of weights (K, D)."""
         if not self.vectorized:
             return structure.mapped(lambda t: t[None], self.outputs(weights[0], x))
         with batched(lambda: self.outputs(weights[0], x)):
-            return torch.func.vmap(self.outputs)(weights, structure.expanded(x, len(weights)))
+            return structure.vmapped(self.outputs)(weights, structure.expanded(x, len(weights)))
 
     def _evaluate_rows(
         self, weights: torch.Tensor, x: Tensors, y: Tensors

@@ -95,6 +95,13 @@ class OwnModules:
         One that holds functions that keep it is made anew: a copy's would go on reading the
         module that they were made with.
         """
+        if found := _views(module):
+            raise invalid(
+                "dtype",
+                expected=f"the module's own, {self.dtype}",
+                got=f"another, or another device: {found[0]!r} is a view of a weight",
+                remedy="A copy's would not follow the weight: take the view in forward.",
+            )
         if not self._kept:
             return duplicate(module)
         made = self._ready(self._raw(0, "module"))
@@ -175,6 +182,19 @@ def trained(module: nn.Module) -> Layout:
         )
     _refuse_weights(module)
     return layout
+
+
+def _views(module: nn.Module) -> list[str]:
+    """Return the names of tensors in attributes that lie in a parameter's memory."""
+    memory = {
+        p.untyped_storage().data_ptr() for p in module.parameters() if not nn.parameter.is_lazy(p)
+    }
+    return [
+        f"{path}.{name}".lstrip(".")
+        for path, part in module.named_modules()
+        for name, value in vars(part).items()
+        if isinstance(value, torch.Tensor) and value.untyped_storage().data_ptr() in memory
+    ]
 
 
 def parameters_of(loss: object) -> tuple[nn.Parameter, ...]:

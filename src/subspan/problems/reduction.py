@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from subspan.errors import invalid
 from subspan.problems import structure
 from subspan.problems.labels import IGNORED
 from subspan.problems.losses import OutputLoss
@@ -27,6 +28,7 @@ Kind = Literal["mean", "weighted", "sum", "whole"]
 ROWS = 128  # on which a loss is tried, about
 _PER_CLASS = 2
 _PARTS = 3
+_NUMBERS = 20_000_000  # of outputs and targets at once, on which a loss is tried
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 3e-6}
 _WEIGHTED = (nn.CrossEntropyLoss, nn.NLLLoss)
 _WEIGHTED_FUNCTIONS = (nn.functional.cross_entropy, nn.functional.nll_loss)
@@ -105,7 +107,8 @@ def find(
     outputs: Callable[[Tensors], Any],
     data: tuple[Tensors, Tensors],
 ) -> Reduction:
-    """Find how a loss adds up, by trying it on uneven parts of some 128 rows, in float64.
+    """Find how a loss adds up, by trying it on uneven parts of some 128 rows, and of the targets of
+    all rows with the outputs of these, in float64.
 
     Args:
         loss: as the user gave it. The losses by name are not tried.
@@ -122,10 +125,27 @@ def find(
     x, y = (structure.mapped(lambda t: t[rows.to(t.device)], part) for part in data)
     with torch.no_grad():
         out = outputs(x)
-        for candidate in (said, Reduction("mean"), Reduction("sum"), Reduction("weighted")):
-            if candidate is not None and _adds_up(candidate, function, out, y):
+        if said is not None and _adds_up(said, function, out, y):
+            return said
+        if not all(leaf.ndim for leaf in structure.leaves(out)):  # a number for all rows together
+            return Reduction("whole")
+        again = _recycled(out, data[1])
+        for candidate in (Reduction("mean"), Reduction("sum"), Reduction("weighted")):
+            if all(_adds_up(candidate, function, *pair) for pair in ((out, y), again)):
                 return candidate
     return Reduction("whole")
+
+
+def _recycled(out: Any, targets: Tensors) -> tuple[Any, Tensors]:
+    """Return the targets of all rows, or as many as memory permits, with the outputs of a few again
+    and again: a rare class, mask or weight may be in none of the few."""
+    few, count = structure.row_count(out), structure.row_count(targets)
+    leaves = (*structure.leaves(out), *structure.leaves(targets))
+    size = sum(leaf[:1].numel() for leaf in leaves)
+    rows = torch.linspace(0, count - 1, min(count, max(few, _NUMBERS // max(1, size)))).long()
+    y = structure.mapped(lambda t: t[rows.to(t.device)], targets)
+    again = torch.arange(len(rows)) % few
+    return structure.mapped(lambda t: t[again.to(t.device)], out), y
 
 
 def _adds_up(candidate: Reduction, function: OutputLoss, out: Any, y: Tensors) -> bool:
@@ -182,5 +202,12 @@ def _doubled(tensor: torch.Tensor) -> torch.Tensor:
 
 def joined(parts: list[Any]) -> Any:
     """Return outputs (K, n, ...) of all rows from those of parts, in order."""
-    leaves = zip(*map(structure.leaves, parts), strict=True)
+    leaves = list(zip(*map(structure.leaves, parts), strict=True))
+    if any(leaf[0].ndim < 2 for leaf in leaves):
+        raise invalid(
+            "eval_rows",
+            expected="all rows at once: the module returns a number for all rows it gets",
+            got=f"{len(parts)} parts",
+            remedy="Pass eval_rows=, the number of rows, or return a number for each row.",
+        )
     return structure.rebuilt(parts[0], iter([torch.cat(leaf, 1) for leaf in leaves]))

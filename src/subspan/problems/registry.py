@@ -17,7 +17,7 @@ from subspan.problems import data, models, resnet, text, transformer
 from subspan.problems.analytic import Quadratic
 from subspan.problems.base import AbstractProblem
 from subspan.problems.module import Problem
-from subspan.training.spec import TrainSpec
+from subspan.spec import TrainSpec
 
 
 def _identity(name: str, *, data: str, version: int = 1) -> dict[str, Any]:

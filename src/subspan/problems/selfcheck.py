@@ -87,6 +87,30 @@ def choose(
     ) from error
 
 
+def refuse_late(plain: Stateless, weights: torch.Tensor, x: Tensors, of_outputs: OfOutputs) -> None:
+    """Refuse a module whose gradient is NaN where plain PyTorch's is not.
+
+    Args:
+        plain: the module with its weights written into it.
+        weights: (D,), finite.
+        x: the rows.
+        of_outputs: the loss of outputs on these rows.
+
+    Raises:
+        InputError: as said: the module's own weights, which are NaN, are read for these rows.
+    """
+    gradient = plain.written_loss(weights, x, of_outputs)[2]
+    if bool(gradient.isnan().any()):
+        return
+    raise invalid(
+        "make_module",
+        expected="a module that reads its weights for all rows as for the first few",
+        got=f"one that reads them late for some of these {structure.row_count(x)}",
+        remedy="Switch off checkpointing, hooks on saved tensors and the like, or use them for "
+        "every batch, whatever its rows and their number.",
+    )
+
+
 def batchable(
     stateless: Stateless,
     weights: torch.Tensor,

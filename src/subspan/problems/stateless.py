@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
@@ -43,7 +44,7 @@ class Stateless:
     """A module that runs with any weights, and is left as it was.
 
     Attributes:
-        module: owned, nobody else holds it; in evaluation mode.
+        module: owned, nobody else holds it; in evaluation mode. Its own weights are of no use.
         layout: of its trainable parameters.
         select: returns what counts of the module's output.
         way: how the module gets its weights.
@@ -126,13 +127,22 @@ class Stateless:
         """Return the weights that stand in the module's own parameters, (D,)."""
         return self.layout.flatten([p.detach() for p in self._own])
 
+    @torch.no_grad()
+    def forget(self) -> None:
+        """Put NaN where nothing should be read: what reads the module's own weights after all, for
+        some rows alone or for many, shows by it."""
+        for p in self._own if self.way == "swapped" else ():
+            p.fill_(math.nan)
+
     def to(self, device: torch.device, dtype: torch.dtype, module: nn.Module) -> Self:
         """Return the same over `module`, a copy of this one, moved to a device and dtype."""
         held = {
             name: (mask.to(device), value.to(device, dtype))
             for name, (mask, value) in self.held.items()
         }
-        return dataclasses.replace(self, module=cast(module, device, dtype), held=held)
+        moved = dataclasses.replace(self, module=cast(module, device, dtype), held=held)
+        moved.forget()
+        return moved
 
     @plain_attention()
     def _run(self, weights: torch.Tensor, x: Tensors) -> Any:
@@ -159,8 +169,7 @@ class Stateless:
 
     def _swapped(self, tensors: dict[str, torch.Tensor], x: Tensors) -> Any:
         given = {place: tensors[name] for place, name in self._places.items()}
-        if self.clone_inputs:
-            x = structure.mapped(torch.clone, x)
+        x = self._apart(x)
         args, kwargs = structure.positional(x), structure.named(x)
         with _cleared(self.module, self.leftovers):
             # Each place once: tied weights stand in `given` under all their names.
@@ -168,9 +177,11 @@ class Stateless:
             return self.select(out)
 
     def _call(self, module: nn.Module, x: Tensors) -> Any:
-        if self.clone_inputs:
-            x = structure.mapped(torch.clone, x)
-        return self.select(structure.call(module, x))
+        return self.select(structure.call(module, self._apart(x)))
+
+    def _apart(self, x: Tensors) -> Tensors:
+        """Return inputs that a module may write into, or ask gradients of: none of it stays."""
+        return structure.mapped(lambda t: t.clone() if self.clone_inputs else t.detach(), x)
 
     @torch.no_grad()
     def write(self, weights: torch.Tensor) -> None:

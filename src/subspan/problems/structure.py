@@ -1,11 +1,14 @@
 """Rows that come as one tensor, or as a tuple or a mapping of tensors, one row of each together.
 
 What a module takes: a tensor as its one argument, a tuple as its arguments in order, a mapping as
-its arguments by name. Nested ones are legal inside.
+its arguments by name. Nested ones are legal inside. What a module returns may
+be a named tuple or a dataclass too, and hold what is no tensor.
 """
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -21,16 +24,35 @@ def mapped(function: Callable[[torch.Tensor], Any], value: Tensors) -> Any:
     if isinstance(value, torch.Tensor):
         return function(value)
     if isinstance(value, dict):
-        return {key: mapped(function, part) for key, part in value.items()}
-    return tuple(mapped(function, part) for part in value)
+        named = {key: mapped(function, part) for key, part in value.items()}
+        return type(value)(**named) if dataclasses.is_dataclass(value) else named
+    if _is_record(value):
+        changed = {key: mapped(function, part) for key, part in vars(value).items()}
+        record = copy.copy(value)
+        vars(record).update(changed)
+        return record
+    if not isinstance(value, tuple | list):
+        return value
+    parts = [mapped(function, part) for part in value]
+    return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
 
 
 def leaves(value: Tensors) -> list[torch.Tensor]:
     """Return the tensors of a structure, in order."""
     if isinstance(value, torch.Tensor):
         return [value]
+    if _is_record(value):
+        value = vars(value)
+    elif not isinstance(value, dict | tuple | list):
+        return []
     parts = value.values() if isinstance(value, dict) else value
     return [leaf for part in parts for leaf in leaves(part)]
+
+
+def _is_record(value: Any) -> bool:
+    """Whether a value is a dataclass's, as modules return them, other than a mapping."""
+    found = dataclasses.is_dataclass(value) and not isinstance(value, type | dict)
+    return found and hasattr(value, "__dict__")
 
 
 def rebuilt(like: Tensors, tensors: Iterator[torch.Tensor]) -> Tensors:
@@ -45,6 +67,28 @@ def names(value: Tensors) -> Any:
     if isinstance(value, dict):
         return {str(key): names(part) for key, part in value.items()}
     return [names(part) for part in value]
+
+
+def vmapped(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """Return `torch.func.vmap` of a function that may return structures of any kind."""
+
+    def many(*arguments: Any) -> Any:
+        tensors, closed = opened(function)
+        return closed(torch.func.vmap(tensors, **options)(*arguments))
+
+    return many
+
+
+def opened(function: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return a function that returns the tensors alone of what `function` returns, a tuple, and one
+    that puts such tensors where they stood in its last call."""
+    found: list[Any] = []
+
+    def tensors(*arguments: Any) -> tuple[torch.Tensor, ...]:
+        found[:] = [function(*arguments)]
+        return tuple(leaves(found[0]))
+
+    return tensors, lambda values: rebuilt(found[0], iter(values))
 
 
 def row_count(value: Tensors) -> int:

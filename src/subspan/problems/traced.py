@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.func import grad_and_value, vmap
@@ -26,6 +27,10 @@ class TracedGrads:
     def __init__(self, loss: Loss) -> None:
         self._loss = loss
         self._graphs: dict[tuple[object, ...], Grads] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the graphs behind: another process traces its own, which are the same."""
+        return {"_loss": self._loss, "_graphs": {}}
 
     def __call__(self, weights: torch.Tensor, batch: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
         """Return losses (K,) and gradients (K, D)."""

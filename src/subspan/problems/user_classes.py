@@ -117,6 +117,12 @@ def _attributes(value: Any) -> Any:
     return found(value)
 
 
+def held_by(tensor: torch.Tensor) -> dict[str, Any]:
+    """Return what a tensor keeps besides its bits: hooks on its gradient."""
+    names = ("_backward_hooks", "_post_accumulate_grad_hooks")
+    return {name: getattr(tensor, name, None) for name in names} if tensor.is_leaf else {}
+
+
 def tensor_parts(value: torch.Tensor) -> list[Any]:
     """Return layout, dtype and a hash of the bits, whatever the kind of tensor.
 

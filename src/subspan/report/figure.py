@@ -63,7 +63,7 @@ def plain_number(value: float) -> str:
 
 def pretty(goal: Goal) -> str:
     """Write a goal for readers: `train loss ≤ 0.1`."""
-    sign = "≤" if goal.metric == "loss" else "≥"
+    sign = "≥" if goal.higher else "≤"
     return f"{goal.split} {goal.metric} {sign} {goal.level:g}"
 
 

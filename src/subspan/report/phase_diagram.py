@@ -6,6 +6,7 @@ reaches the goal, above it nearly always.
 
 from __future__ import annotations
 
+import dataclasses
 import textwrap
 from dataclasses import dataclass
 
@@ -45,7 +46,7 @@ class PhaseDiagramData:
 
     @property
     def metric(self) -> str:
-        """`"loss"` or `"accuracy"`."""
+        """Name of the goals' metric, e.g. `"loss"`."""
         return self.goals[0].metric
 
 
@@ -59,6 +60,10 @@ def phase_diagram_data(surface: SuccessSurface, *, delta: float = 0.1) -> PhaseD
     Raises:
         InputError: the goals mix metrics or splits.
     """
+    cells = tuple(cell for cell in surface.cells if cell.dim)  # d = 0 has no place on a log axis
+    if not cells:
+        raise invalid("surface", expected="at least one dim above 0", got="none")
+    surface = dataclasses.replace(surface, cells=cells)
     kinds = sorted({f"{g.split} {g.metric}" for g in surface.goals})
     if len(kinds) > 1:
         raise invalid("surface", expected="goals of one metric and split", got=", ".join(kinds))
@@ -105,7 +110,7 @@ def cell_edges(centers: np.ndarray, *, log: bool) -> np.ndarray:
 
 def draw_phase_diagram(data: PhaseDiagramData) -> Figure:
     """Draw success probability as colour over d and goal level, with the threshold curve."""
-    log_level = bool(data.metric == "loss" and data.levels[0] > 0)
+    log_level = bool(not data.goals[0].higher and data.levels[0] > 0)
     with base.style():
         figure, axes = base.new_figure(7.0, 4.6)
         x, y = cell_edges(data.dims, log=True), cell_edges(data.levels, log=log_level)

@@ -18,9 +18,9 @@ from subspan.errors import invalid
 from subspan.maps.base import LinearMap
 from subspan.maps.coordinate import CoordinateMap
 from subspan.problems.base import AbstractProblem
+from subspan.spec import TrainSpec
 from subspan.subspaces.base import Draw, Subspace
 from subspan.training.ensemble import OnStep, train
-from subspan.training.spec import TrainSpec
 
 Found = tuple[torch.Tensor, ...]
 _CACHE_BYTES = 2**30

@@ -14,6 +14,7 @@ from subspan.problems.base import AbstractProblem
 from subspan.problems.layout import Layout
 from subspan.problems.module import Problem
 from subspan.subspaces.base import Draw, Method, Subspace
+from subspan.subspaces.last_used import last_used
 from subspan.subspaces.pruning import layout_of, mask_map
 from subspan.subspaces.random_affine import check_map
 
@@ -22,9 +23,10 @@ class LastLayer(Method):
     """w₀ + A θ with A into the last layer's weights: all of them where d is their number.
 
     The last layer is the last tensor of two or more axes and all after it, in the order in which
-    the module registers its tensors. Where that is not the order of the forward pass, e.g. because
-    the head is made first, name the layer. A last layer that is tied to another, or frozen, is
-    refused. A tied layer that is named is trained, and so is what it is tied to.
+    the module registers its tensors. Where the forward pass uses another matrix after it, because
+    the head is made first or takes an embedding's weights, it is refused: name the layer. So is a
+    last layer that is tied to another, or frozen. A tied layer that is named is trained, and so is
+    what it is tied to.
 
     Args:
         map: the random map inside the layer where d is smaller than the layer.
@@ -71,6 +73,7 @@ class LastLayer(Method):
         if self.layer is not None:
             return layer_positions(layout, self.layer, first_names)
         _refuse_shared(problem.module, layout, first_names)
+        _refuse_inner(problem, layout)
         return last_layer_positions(layout)
 
     def __repr__(self) -> str:
@@ -80,9 +83,13 @@ class LastLayer(Method):
 
 def last_layer_positions(layout: Layout) -> torch.Tensor:
     """Return the positions of the last matrix and of the tensors after it."""
+    first = layout.slices[layout.names[_last_matrix(layout)]]
+    return torch.arange(first.start, layout.ambient_dim)
+
+
+def _last_matrix(layout: Layout) -> int:
     matrices = [i for i, shape in enumerate(layout.shapes) if len(shape) > 1]
-    first = matrices[-1] if matrices else 0
-    return torch.arange(layout.slices[layout.names[first]].start, layout.ambient_dim)
+    return matrices[-1] if matrices else 0
 
 
 def layer_positions(layout: Layout, name: str, first_names: Mapping[str, str]) -> torch.Tensor:
@@ -129,6 +136,20 @@ def _refuse_shared(module: nn.Module, layout: Layout, first_names: Mapping[str, 
         got=f"{last!r}, which is {'frozen' if first == last else f'also {first!r}'}",
         remedy=f"Name the layer to train, LastLayer(layer=...){'' if first == last else tied}.",
     )
+
+
+def _refuse_inner(problem: Problem, layout: Layout) -> None:
+    """Refuse a last matrix after which the forward pass uses another, as a head made first or one
+    that takes an embedding's weights."""
+    taken = layout.names[_last_matrix(layout)]
+    later = last_used(problem.module, problem.batch(torch.arange(min(2, problem.train_size)))[0])
+    if later is not None and later != taken:
+        raise invalid(
+            "layer",
+            expected="a last layer after which no weights are used",
+            got=f"{taken!r}, and {later!r} is used after it",
+            remedy=f"Name the layer to train, e.g. LastLayer(layer={later.rpartition('.')[0]!r}).",
+        )
 
 
 def within(

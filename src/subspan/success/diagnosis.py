@@ -10,7 +10,6 @@ least squares, on quadratics, misses nothing, and decides.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,13 +17,13 @@ from typing import Any, Literal
 from subspan.errors import invalid
 from subspan.goals import Goal
 from subspan.problems.analytic import Quadratic
-from subspan.problems.base import AbstractProblem
+from subspan.spec import TrainSpec
 from subspan.subspaces.base import Method
 from subspan.success.estimate import ThresholdEstimate
 from subspan.success.threshold import threshold
-from subspan.training.spec import TrainSpec
-from subspan.trials.runner import Progress, TrialRunner
-from subspan.trials.store import Store
+from subspan.trials.function import FunctionTrainable, LoopSpec
+from subspan.trials.runner import Progress, Subject, TrialRunner
+from subspan.trials.stores.base import RecordStore
 
 Cause = Literal["optimiser", "subspaces", "not shown", "stronger is worse"]
 
@@ -43,8 +42,8 @@ class Diagnosis:
 
     usual: ThresholdEstimate
     stronger: ThresholdEstimate
-    usual_spec: TrainSpec
-    stronger_spec: TrainSpec
+    usual_spec: TrainSpec | LoopSpec
+    stronger_spec: TrainSpec | LoopSpec | FunctionTrainable
 
     @property
     def cause(self) -> Cause:
@@ -53,14 +52,14 @@ class Diagnosis:
         else `"not shown"`."""
         if _below(self.stronger, self.usual):
             return "optimiser"
-        if self.stronger_spec.optimizer == "exact":
+        if _exact(self.stronger_spec):
             return "subspaces"
         return "stronger is worse" if _below(self.usual, self.stronger) else "not shown"
 
     @property
     def already_exact(self) -> bool:
         """Whether the usual training was exact, so that nothing was measured a second time."""
-        return self.usual_spec.optimizer == "exact"
+        return _exact(self.usual_spec)
 
     @property
     def stronger_name(self) -> str:
@@ -113,13 +112,13 @@ class Diagnosis:
 
 
 def diagnose(
-    problem: AbstractProblem,
-    method: Method | str,
-    goal: Goal | str,
+    problem: Subject,
+    method: Method | str | None = None,
+    goal: Goal | str | None = None,
     *,
-    spec: TrainSpec | None = None,
-    stronger: TrainSpec | None = None,
-    store: Store | str | Path | None = None,
+    spec: TrainSpec | LoopSpec | None = None,
+    stronger: TrainSpec | LoopSpec | FunctionTrainable | None = None,
+    store: RecordStore | str | Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -133,7 +132,8 @@ def diagnose(
         spec: the usual training; the problem's default if None.
         stronger: the training to hold against it. None: L-BFGS for networks, in the usual one's
             dtype (Levenberg–Marquardt where that is the usual one), and exact least squares for
-            quadratics. A usual training that is exact is measured once: nothing is stronger.
+            quadratics. A usual training that is exact is measured once: nothing is stronger. For a
+            function it must be given: a `LoopSpec` (another learning rate), or another function.
         store: as for `threshold`; a threshold measured there before is not measured again.
         workers: as for `threshold`.
         progress: as for `threshold`.
@@ -143,7 +143,7 @@ def diagnose(
         InputError: as for `threshold`; or both trainings are the same.
     """
     usual_spec = spec or problem.default_spec
-    if usual_spec.optimizer == "exact":
+    if _exact(usual_spec):
         found = threshold(
             problem,
             method,
@@ -155,6 +155,20 @@ def diagnose(
             **options,
         )
         return Diagnosis(found, found, usual_spec, usual_spec)
+    if isinstance(stronger, FunctionTrainable):
+        usual, better = (
+            threshold(
+                function,
+                goal=goal,
+                spec=each,
+                store=store,
+                workers=workers,
+                progress=progress,
+                **options,
+            )
+            for function, each in ((problem, usual_spec), (stronger, None))
+        )
+        return Diagnosis(usual, better, usual_spec, stronger)
     stronger_spec = stronger or _stronger(problem, usual_spec)
     if _same(stronger_spec, usual_spec):
         raise invalid(
@@ -174,7 +188,18 @@ def diagnose(
     return Diagnosis(usual, better, usual_spec, stronger_spec)
 
 
-def _stronger(problem: AbstractProblem, usual: TrainSpec) -> TrainSpec:
+def _exact(spec: object) -> bool:
+    return isinstance(spec, TrainSpec) and spec.optimizer == "exact"
+
+
+def _stronger(problem: Subject, usual: TrainSpec | LoopSpec) -> TrainSpec:
+    if isinstance(problem, FunctionTrainable) or isinstance(usual, LoopSpec):
+        raise invalid(
+            "stronger",
+            expected="a training to hold against a function's own",
+            got="none",
+            remedy="Give another function, or LoopSpec(lr=...).",
+        )
     if isinstance(problem, Quadratic):
         return problem.default_spec
     default = TrainSpec("lbfgs", dtype=usual.dtype)
@@ -183,9 +208,9 @@ def _stronger(problem: AbstractProblem, usual: TrainSpec) -> TrainSpec:
     return default
 
 
-def _same(one: TrainSpec, other: TrainSpec) -> bool:
+def _same(one: TrainSpec | LoopSpec, other: TrainSpec | LoopSpec) -> bool:
     """Whether two trainings differ at most in where they stop."""
-    return dataclasses.replace(one, stop_at=None) == dataclasses.replace(other, stop_at=None)
+    return one.replace(stop_at=None) == other.replace(stop_at=None)
 
 
 def _below(one: ThresholdEstimate, other: ThresholdEstimate) -> bool:
@@ -203,7 +228,11 @@ def _needs(estimate: ThresholdEstimate) -> str:
     return f"d = {value} [{estimate.low:,}, {high}]"
 
 
-def _described(spec: TrainSpec) -> str:
+def _described(spec: TrainSpec | LoopSpec | FunctionTrainable) -> str:
+    if isinstance(spec, FunctionTrainable):
+        return spec.name
+    if isinstance(spec, LoopSpec):
+        return "the usual training" if spec.lr is None else f"lr = {spec.lr:g}"
     if spec.optimizer == "exact":
         return "exact least squares"
     length = f"{spec.steps} steps" if spec.steps else f"{spec.epochs:g} epochs"

@@ -14,9 +14,10 @@ from subspan.estimate import Estimate
 from subspan.goals import Goal, parse_goal
 from subspan.intervals import binomial_interval
 from subspan.success.posterior import Count, Range, posterior
-from subspan.success.records import Experiment, experiment, tally
+from subspan.success.records import Experiment, experiment, refuse_missing_metric, tally
 from subspan.success.surface import refuse_undetermined
 from subspan.success.verdict import REMEDIES, judge
+from subspan.training.outcome import Outcome
 from subspan.trials.trial import TrialRecord
 
 
@@ -216,7 +217,10 @@ def fit_threshold(
     """
     wanted = parse_goal(goal)
     shared = experiment(trials)
-    rows = tally(trials, wanted)
+    refuse_missing_metric(trials, wanted)
+    rows = [row for row in tally(trials, wanted) if row.dim]  # 0 is judged by `with_records`
+    if not rows:
+        raise invalid("trials", expected="some with a dim above 0", got="none")
     refuse_undetermined(sum(row.undetermined for row in rows), wanted)
     low = rows[0].dim if min_dim is None else min_dim
     high = rows[-1].dim if max_dim is None else max_dim
@@ -237,13 +241,18 @@ def with_records(
     least 1 − δ of them met it before their first step, and `high` is 0 once that is certain.
     """
     estimate, goal, level = fitted.estimate, fitted.goal, 1 - fitted.delta
-    starts = [r.curve[0] for r in trials if r.curve and r.curve[0].step == 0]
-    met = sum(goal.met_by(getattr(start, f"{goal.split}_{goal.metric}")) for start in starts)
-    if met >= level * len(trials):
+    untrained = [r for r in trials if r.dim == 0 and r.outcome is not Outcome.FAILED]
+    if untrained:  # trials that are nothing but the offset
+        met, of = sum(r.meets(goal) is True for r in untrained), len(untrained)
+    else:
+        starts = [r.curve[0] for r in trials if r.curve and r.curve[0].step == 0]
+        met = sum(goal.met_by(start.value(goal.metric, goal.split)) for start in starts)
+        of = len(trials)
+    if of and met >= level * of:
         one_sided = max(2 * fitted.confidence - 1, 0.5)
-        certain = float(binomial_interval(met, len(trials), one_sided)[0]) >= level
+        certain = float(binomial_interval(met, of, one_sided)[0]) >= level
         high = 0 if certain else estimate.high
         estimate = dataclasses.replace(estimate, value=0, low=0, high=high, status="below range")
-        seen = f"The offset alone met the goal in {met} of {len(trials)} trials."
+        seen = f"The offset alone met the goal in {met} of {of} trials."
         fitted = dataclasses.replace(fitted, estimate=estimate, seen=seen, level=None)
     return dataclasses.replace(fitted, experiment=shared, records=tuple(trials))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -83,3 +84,25 @@ def tally(trials: Iterable[TrialRecord], goal: Goal) -> list[Tally]:
         row = rows.setdefault(dim, [0, 0, 0])
         row[2 if met is None else 0 if met else 1] += 1
     return [Tally(dim, *rows[dim]) for dim in sorted(rows)]
+
+
+def may_need_none(counts: Sequence[tuple[int, int, int]], delta: float) -> bool:
+    """Whether d = 1 suffices, of (dim, successes, total) by dim, so that d = 0 is to be tried."""
+    dim, successes, total = counts[0]
+    return dim == 1 and successes >= (1 - delta) * total
+
+
+def refuse_missing_metric(records: Sequence[TrialRecord], goal: Goal) -> None:
+    """A metric that no trial has is not a failure to reach the goal.
+
+    Raises:
+        InputError: there is none, of trials that have any.
+    """
+    points = [point for record in records for point in record.curve]
+    if points and all(math.isnan(point.value(goal.metric, goal.split)) for point in points):
+        raise invalid(
+            "goal",
+            expected="one that the problem can meet",
+            got=f"{str(goal)!r}, but it reports no {goal.split} {goal.metric}",
+            remedy="Choose another goal, e.g. loss<=0.1.",
+        )

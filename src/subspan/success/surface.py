@@ -11,7 +11,7 @@ from subspan.errors import invalid
 from subspan.goals import Goal, parse_goal
 from subspan.intervals import binomial_interval
 from subspan.success.posterior import Count
-from subspan.success.records import Experiment, experiment, tally
+from subspan.success.records import Experiment, experiment, refuse_missing_metric, tally
 from subspan.trials.trial import TrialRecord
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def refuse_undetermined(undetermined: int, goal: Goal) -> None:
         raise invalid(
             "trials",
             expected=f"records that tell whether they met {goal}",
-            got=f"{undetermined} that stopped early at another goal",
+            got=f"{undetermined} that stopped early at another goal, or failed",
             remedy="Leave them out by dim and seed, or run them again without stop_at.",
         )
 
@@ -161,6 +161,7 @@ def success_surface(
     shared = experiment(trials)
     cells = []
     for goal in dict.fromkeys(wanted):
+        refuse_missing_metric(trials, goal)
         for dim, won, lost, open_ in tally(trials, goal):
             low, high = binomial_interval([won, won + open_], won + lost + open_, confidence)
             told = won + lost

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from subspan.errors import invalid
 from subspan.goals import Goal, parse_goal
 from subspan.problems.base import AbstractProblem
+from subspan.spec import TrainSpec
 from subspan.subspaces.base import Method
-from subspan.subspaces.registry import parse_method
 from subspan.success.design import ThresholdDesign
 from subspan.success.estimate import ThresholdEstimate, estimate_from_counts, with_records
-from subspan.success.records import experiment
-from subspan.training.spec import TrainSpec
-from subspan.trials.runner import Progress, TrialRunner
-from subspan.trials.store import Store
+from subspan.success.records import experiment, may_need_none, refuse_missing_metric
+from subspan.training.outcome import Outcome
+from subspan.trials.function import LoopSpec
+from subspan.trials.run import method_of
+from subspan.trials.runner import MAX_FAILURES, Progress, Subject, TrialRunner, check_problem
+from subspan.trials.stores.base import RecordStore
 from subspan.trials.trial import TrialRecord
 
 __all__ = ["ThresholdEstimate", "threshold"]
@@ -31,21 +32,21 @@ class Runner(Protocol):
     """Runs a plan of trials and returns their records in order; `TrialRunner` is one."""
 
     def run(
-        self, method: Method, plan: Sequence[tuple[int, int]], *, spec: TrainSpec, seed: int
+        self, method: Method | None, plan: Sequence[tuple[int, int]], *, spec: Any, seed: int
     ) -> Sequence[TrialRecord]:
         """Run each (dim, repeat) of the plan, or look it up in the store."""
 
 
 def threshold(
-    problem: AbstractProblem,
-    method: Method | str,
-    goal: Goal | str,
+    problem: Subject,
+    method: Method | str | None = None,
+    goal: Goal | str | None = None,
     *,
-    spec: TrainSpec | None = None,
+    spec: TrainSpec | LoopSpec | None = None,
     delta: float = 0.1,
     confidence: float = 0.95,
     seed: int = 0,
-    store: Store | str | Path | None = None,
+    store: RecordStore | str | Path | None = None,
     workers: int | None = None,
     min_dim: int = 1,
     max_dim: int | None = None,
@@ -54,6 +55,8 @@ def threshold(
     width: int = WIDTH,
     progress: Progress | None = None,
     runner: Runner | None = None,
+    executor: Any = None,
+    max_failures: int = MAX_FAILURES,
 ) -> ThresholdEstimate:
     """Measure d*, the smallest d at which training in a d-dimensional subspace reaches a goal.
 
@@ -63,8 +66,8 @@ def threshold(
     call on a store that holds part of its trials goes on where the other was cut off.
 
     Args:
-        problem: what is trained.
-        method: how the subspace is chosen, or its text, e.g. `"burn-in:64"`.
+        problem: what is trained: a problem, or a function made `trainable`.
+        method: how the subspace is chosen, or its text, e.g. `"burn-in:64"`; None for a function.
         goal: what counts as success, or its text.
         spec: how θ is trained; the problem's default if None. Its `stop_at` is set to the goal.
         delta: d* is where the success probability reaches 1 − δ.
@@ -88,14 +91,18 @@ def threshold(
     Raises:
         InputError: an argument is out of range, or the goal does not parse.
     """
-    wanted = parse_goal(goal)
+    if not hasattr(problem, "ambient_dim"):
+        check_problem(problem)
+    wanted = parse_goal(goal)  # type: ignore[arg-type]
+    if isinstance(problem, AbstractProblem):
+        problem.check_metric(wanted.metric)
     last = problem.ambient_dim if max_dim is None else max_dim
     if last > problem.ambient_dim:
         raise invalid("max_dim", expected=f"at most D = {problem.ambient_dim}", got=repr(last))
     if width < 1:
         raise invalid("width", expected="a positive integer", got=repr(width))
     chosen = (spec or problem.default_spec).replace(stop_at=wanted)
-    way = parse_method(method)
+    way = method_of(problem, method)
     records: list[TrialRecord] = []
     design = ThresholdDesign(
         last,
@@ -107,18 +114,29 @@ def threshold(
         cost=lambda dim, success: prices[success],
     )
     with contextlib.ExitStack() as stack:
-        executor: Runner = runner or stack.enter_context(
-            TrialRunner(problem, store=store, workers=workers, progress=progress)
+        trials: Runner = runner or stack.enter_context(
+            TrialRunner(
+                problem,
+                store=store,
+                workers=workers,
+                progress=progress,
+                executor=executor,
+                max_failures=max_failures,
+            )
         )
         while not design.done:
             prices = _prices(records, wanted)
             dims = design.ask(min(width, max_trials - design.trials))
             plan = [(dim, len(records) + i) for i, dim in enumerate(dims)]
-            done = executor.run(way, plan, spec=chosen, seed=seed)
-            _refuse_missing_metric(done, wanted)
+            done = trials.run(way, plan, spec=chosen, seed=seed)
+            refuse_missing_metric(done, wanted)
             for record in done:
-                design.tell(record.dim, record.meets(wanted) is True)
+                if record.outcome is not Outcome.FAILED:  # which tells nothing about d
+                    design.tell(record.dim, record.meets(wanted) is True)
             records.extend(done)
+        if design.counts and may_need_none(design.counts, delta):
+            plan = [(0, len(records) + i) for i in range(width)]
+            records.extend(trials.run(way, plan, spec=chosen, seed=seed))
     fitted = estimate_from_counts(
         design.counts,
         wanted,
@@ -128,19 +146,6 @@ def threshold(
         ratio=ratio,
     )
     return with_records(fitted, records, experiment(records))
-
-
-def _refuse_missing_metric(records: Sequence[TrialRecord], goal: Goal) -> None:
-    """A metric that no trial has is not a failure to reach the goal."""
-    points = [point for record in records for point in record.curve]
-    name = f"{goal.split}_{goal.metric}"
-    if points and all(math.isnan(getattr(point, name)) for point in points):
-        raise invalid(
-            "goal",
-            expected="one that the problem can meet",
-            got=f"{str(goal)!r}, but it reports no {goal.split} {goal.metric}",
-            remedy="Choose another goal, e.g. loss<=0.1.",
-        )
 
 
 def _prices(records: Sequence[TrialRecord], goal: Goal) -> dict[bool, float]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import time
 from collections.abc import Callable
 
 from subspan.testing.laws import law
 from subspan.training.outcome import CurvePoint, Outcome
-from subspan.trials.store import Store
+from subspan.trials.stores.base import RecordStore
 from subspan.trials.trial import Trial, TrialRecord
 
 
@@ -15,13 +17,13 @@ def example_record(dim: int = 8, repeat: int = 0, problem: str = "example") -> T
     """Return a small record with a NaN and an infinity-free curve, for tests of stores."""
     trial = Trial({"name": problem}, {"name": "random"}, dim, {"lr": 0.1}, 0, repeat)
     curve = (
-        CurvePoint(1, 0.9, 0.5, math.nan, math.nan),
-        CurvePoint(2, 0.7, 0.6, math.nan, math.nan),
+        CurvePoint(1, {"train:loss": 0.9, "train:accuracy": 0.5, "val:f1": math.nan}),
+        CurvePoint(2, {"train:loss": 0.7, "train:accuracy": 0.6, "val:f1": 0.25}),
     )
     return TrialRecord(trial, 100, Outcome.FINISHED, 2, curve, 1.25, 0.5, provenance={"a": 1})
 
 
-def check_store(reopen: Callable[[], Store]) -> None:
+def check_store(reopen: Callable[[], RecordStore]) -> None:
     """Raise `AssertionError` unless a store keeps its laws.
 
     Args:
@@ -45,3 +47,15 @@ def check_store(reopen: Callable[[], Store]) -> None:
         order = [(r.trial.problem["name"], r.dim, r.trial.repeat) for r in opened.records()]
         law(order == sorted(order), "records come by problem, method, dim and repeat")
         law(len(list(opened.records("other"))) == 1, "records of one problem")
+    failed = dataclasses.replace(example_record(dim=5), outcome=Outcome.FAILED, reason="why")
+    law(store.add(failed) and store.get([failed.key])[failed.key].reason == "why", "a failure")
+    law(store.add(example_record(dim=5)), "a record replaces a failure of its key")
+    law(not store.add(failed), "and nothing else")
+    law(store.claim("a:1", "one", 60.0, {"x": 1}), "a lease that nobody holds is given")
+    law(not store.claim("a:1", "two", 60.0, {}), "one that somebody holds is not")
+    law(store.claim("a:1", "one", 0.0, {"x": 2}), "it is renewed")
+    time.sleep(0.01)
+    law(store.claim("a:1", "two", 60.0, {"x": 3}), "and given on when it has run out")
+    store.claim("b:1", "one", 60.0, {})
+    told = [(claim.key, claim.owner, claim.data) for claim in store.claims("a:")]
+    law(told == [("a:1", "two", {"x": 3})], "claims by prefix")

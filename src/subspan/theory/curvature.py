@@ -111,9 +111,10 @@ def gauss_newton(
     def product(batch: Batch, v: torch.Tensor) -> torch.Tensor:
         assert batch is not None
         x, y = batch
-        outputs, pullback = vjp(lambda w: network.outputs(w, x), point)[:2]
-        tangent = jvp(lambda w: network.outputs(w, x), (point,), (v,))[1]
-        inner = grad(lambda z: network.loss_of_outputs(z, y))
+        tensors, closed = structure.opened(lambda w: network.outputs(w, x))
+        outputs, pullback = vjp(tensors, point)[:2]
+        tangent = jvp(tensors, (point,), (v,))[1]
+        inner = grad(lambda z: network.loss_of_outputs(closed(z), y))
         result: torch.Tensor = pullback(vjp(inner, outputs)[1](tangent)[0])[0]
         return result
 

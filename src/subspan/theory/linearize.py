@@ -11,12 +11,12 @@ import math
 from typing import Any, Self
 
 import torch
-from torch.func import grad_and_value, jvp, vmap
-from torch.utils._pytree import tree_map
+from torch.func import grad_and_value, jvp
 
 from subspan.canonical import tensor_digest
 from subspan.errors import InputError, invalid
 from subspan.problems import structure
+from subspan.problems.attention import plain_kernels
 from subspan.problems.base import AbstractProblem, Batch, Evaluation
 from subspan.problems.module import Problem
 from subspan.problems.reduction import Reduction, joined
@@ -27,7 +27,6 @@ from subspan.theory.curvature import weights_of
 from subspan.theory.plain_passes import (
     FAILURES,
     alike,
-    plain_kernels,
     plain_weight_norm,
     push,
     twice_differentiable,
@@ -97,8 +96,9 @@ class LinearizedProblem(AbstractProblem):
                     w = self.at.clone().requires_grad_()
                     value = self._base.outputs(w, x)
                     return value.detach() + push(value, w, step)
-            value, tangent = jvp(lambda w: self._base.outputs(w, x), (self.at,), (step,))[:2]
-        return tree_map(torch.add, value, tangent)
+            tensors, closed = structure.opened(lambda w: self._base.outputs(w, x))
+            values, tangents = jvp(tensors, (self.at,), (step,))[:2]
+        return closed(value + tangent for value, tangent in zip(values, tangents, strict=True))
 
     def _find_way(self) -> None:
         """Choose plain backward passes where `torch.func` does not take the network.
@@ -171,9 +171,8 @@ class LinearizedProblem(AbstractProblem):
         def outputs(xs: Tensors) -> Any:
             if self._plain:
                 return joined([structure.mapped(_row, self.outputs(w, xs)) for w in weights])
-            return vmap(lambda w: self.outputs(w, xs), chunk_size=None if self.vectorized else 1)(
-                weights
-            )
+            size = None if self.vectorized else 1
+            return structure.vmapped(lambda w: self.outputs(w, xs), chunk_size=size)(weights)
 
         adds_up = len(parts) == 1 or self.reduction.adds_up
         if not adds_up:

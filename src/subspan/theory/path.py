@@ -127,7 +127,8 @@ def level_at_goal(
     """
 
     def value(weights: torch.Tensor) -> float:
-        return float(getattr(problem.evaluate(weights, goal.split), goal.metric))
+        (found,) = problem.measure_many(weights[None], goal.split, [goal.metric])
+        return found[goal.metric]
 
     initial = value(start)
     if math.isnan(initial):
@@ -141,7 +142,7 @@ def level_at_goal(
         previous = walk.start
         for now in walk.points(attempt):
             seen = value(now.weights)
-            best = min(best, seen) if goal.metric == "loss" else max(best, seen)
+            best = max(best, seen) if goal.higher else min(best, seen)
             if goal.met_by(seen):
                 low, high = 0.0, 1.0
                 for _ in range(_BISECTIONS):

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from torch.func import jvp
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from subspan.errors import InputError, invalid
 from subspan.problems import structure
+from subspan.problems.attention import plain_kernels
 from subspan.problems.base import AbstractProblem, Batch
 
 # What PyTorch raises where a transform or a derivative is missing.
@@ -61,18 +61,6 @@ class plain_weight_norm(TorchFunctionMode):
 
 def _weight_norm(v: torch.Tensor, g: torch.Tensor, dim: int = 0) -> torch.Tensor:
     return v * (g / torch.norm_except_dim(v, 2, dim))
-
-
-@contextmanager
-def plain_kernels() -> Iterator[None]:
-    """Compute attention from plain products within: the fused kernels have no second derivative."""
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def hessian_product(

@@ -19,15 +19,16 @@ from subspan.errors import InputError
 from subspan.goals import Goal, parse_goal
 from subspan.maps.base import LinearMap
 from subspan.maps.stack import MapStack, stack
+from subspan.metrics import qualified
 from subspan.problems import structure
 from subspan.problems.analytic import Quadratic
 from subspan.problems.base import AbstractProblem, Batch
+from subspan.spec import TrainSpec
 from subspan.training.batches import Batches
 from subspan.training.lbfgs import minimize_by_lbfgs
+from subspan.training.levenberg_marquardt import StrongResult, minimize_in_subspace
 from subspan.training.optimizers import OPTIMIZER_CLASSES, learning_rate
 from subspan.training.outcome import CurvePoint, Outcome
-from subspan.training.spec import TrainSpec
-from subspan.training.strong import StrongResult, minimize_in_subspace
 
 _STRONG: dict[str, Callable[..., StrongResult]] = {
     "lbfgs": minimize_by_lbfgs,
@@ -163,7 +164,7 @@ class _Run:
         rows = [self._alive.index(i) for i in trials]
         weights = (self._offsets + self._stack.forward(self._theta))[rows]
         stopped, diverged = [], []
-        points = _curve_points(self._problem, weights, step)
+        points = _curve_points(self._problem, weights, step, self._goal)
         for i, point in zip(trials, points, strict=True):
             if not math.isfinite(point.train_loss):
                 diverged.append(i)
@@ -208,14 +209,51 @@ class _Run:
             self._stack = stack(self._maps)
 
 
-def _curve_points(problem: AbstractProblem, weights: torch.Tensor, step: int) -> list[CurvePoint]:
-    """Evaluate weights (K, D) on both splits."""
-    evaluations = [problem.evaluate_many(weights, split) for split in ("train", "test")]
-    return [CurvePoint(step, *train, *test) for train, test in zip(*evaluations, strict=True)]
+def _curve_points(
+    problem: AbstractProblem, weights: torch.Tensor, step: int, goal: Goal | None = None
+) -> list[CurvePoint]:
+    """Evaluate weights (K, D) on every split: the problem's metrics, and what the goal reads."""
+    names = list(problem.metrics)
+    if goal is not None and goal.metric not in names:
+        names.append(goal.metric)
+    points: list[dict[str, float]] = [{} for _ in weights]
+    for split in problem.splits:
+        found = problem.measure_many(weights, split, names)
+        for point, values in zip(points, found, strict=True):
+            point |= {qualified(name, split): value for name, value in values.items()}
+    return [CurvePoint(step, point) for point in points]
 
 
 def _meets(goal: Goal | None, point: CurvePoint) -> bool:
-    return goal is not None and goal.met_by(getattr(point, f"{goal.split}_{goal.metric}"))
+    return goal is not None and goal.met_by(point.value(goal.metric, goal.split))
+
+
+def evaluate_offsets(
+    problem: AbstractProblem, subspaces: Sequence[AffineSubspace], spec: TrainSpec
+) -> list[TrainResult]:
+    """Return the results of training nothing: each offset evaluated at step 0, θ without entries.
+
+    Args:
+        problem: on the device and in the dtype to evaluate in.
+        subspaces: whose offsets count.
+        spec: whose goal, if any, is looked at.
+    """
+    clock = time.perf_counter()
+    goal = None if spec.stop_at is None else parse_goal(spec.stop_at)
+    results = []
+    for subspace in subspaces:
+        (point,) = _curve_points(problem, subspace.offset[None], 0, goal)
+        fine = math.isfinite(point.train_loss)
+        results.append(
+            TrainResult(
+                Outcome.FINISHED if fine else Outcome.DIVERGED,
+                [point] if fine else [],
+                theta=subspace.offset.new_zeros(0),
+                wall_time=time.perf_counter() - clock,
+            )
+        )
+        clock = time.perf_counter()
+    return results
 
 
 def _solve_strongly(
@@ -228,7 +266,7 @@ def _solve_strongly(
 
     def watch(step: int, theta: torch.Tensor) -> bool:
         weights = (subspace.offset + subspace.map(theta))[None]
-        (point,) = _curve_points(problem, weights, step)
+        (point,) = _curve_points(problem, weights, step, goal)
         if math.isfinite(point.train_loss):
             result.curve.append(point)
         return _meets(goal, point)
@@ -268,7 +306,7 @@ def _solve_exactly(problem: AbstractProblem, subspace: AffineSubspace) -> TrainR
     value = float(problem.to("cpu", torch.float64).loss(weights))
     start = float(problem.to("cpu", torch.float64).loss(offset))
     curve = [
-        CurvePoint(step, loss, math.nan, math.nan, math.nan)
+        CurvePoint(step, {qualified("loss", "train"): loss})
         for step, loss in ((0, start), (1, value))
     ]
     return TrainResult(Outcome.FINISHED, curve, 1, theta, time.perf_counter() - clock)

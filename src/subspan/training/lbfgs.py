@@ -13,7 +13,7 @@ from scipy.optimize import OptimizeResult, minimize
 
 from subspan.maps.base import LinearMap
 from subspan.problems.base import AbstractProblem
-from subspan.training.strong import StrongResult, Watch, levelled_off
+from subspan.training.levenberg_marquardt import StrongResult, Watch, levelled_off
 
 _WINDOW = 100  # iterations over which a stall is judged
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 
-from subspan.training.spec import TrainSpec
+from subspan.spec import TrainSpec
 
 
 class Optimizer(abc.ABC):

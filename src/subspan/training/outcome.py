@@ -3,22 +3,58 @@
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from subspan.metrics import qualified
 
 
 class Outcome(enum.StrEnum):
-    """How a trial ended. Divergence is data, not an exception."""
+    """How a trial ended. Divergence is data, not an exception; and so is a failure."""
 
     FINISHED = "finished"  # trained for all its steps
     STOPPED = "stopped"  # met `spec.stop_at` and ended early
     DIVERGED = "diverged"  # loss or θ became non-finite; what was reached before still counts
+    FAILED = "failed"  # an error ended it, the record's `reason`: it tells nothing about d
 
 
-class CurvePoint(NamedTuple):
-    """One evaluation on the full sets. Metrics that the problem lacks are NaN."""
+@dataclass(frozen=True)
+class CurvePoint:
+    """One evaluation: metrics by name, `"split:metric"`; what is not finite is left out.
+
+    Args:
+        step: how many steps were taken.
+        metrics: values by name.
+    """
 
     step: int
-    train_loss: float
-    train_accuracy: float
-    test_loss: float
-    test_accuracy: float
+    metrics: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        known = {name: float(v) for name, v in sorted(self.metrics.items()) if math.isfinite(v)}
+        object.__setattr__(self, "metrics", known)
+
+    def value(self, metric: str, split: str = "train") -> float:
+        """Return a metric on a split; NaN where it was not evaluated or not finite."""
+        return self.metrics.get(qualified(metric, split), math.nan)
+
+    @property
+    def train_loss(self) -> float:
+        """Loss on the training set, or NaN."""
+        return self.value("loss")
+
+    @property
+    def train_accuracy(self) -> float:
+        """Accuracy on the training set, or NaN."""
+        return self.value("accuracy")
+
+    @property
+    def test_loss(self) -> float:
+        """Loss on the test set, or NaN."""
+        return self.value("loss", "test")
+
+    @property
+    def test_accuracy(self) -> float:
+        """Accuracy on the test set, or NaN."""
+        return self.value("accuracy", "test")

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from subspan.errors import invalid, whole
-from subspan.problems.base import AbstractProblem
+from subspan.spec import TrainSpec
 from subspan.subspaces.base import Method
 from subspan.subspaces.registry import parse_method
-from subspan.training.spec import TrainSpec
-from subspan.trials.runner import Progress, TrialRunner
-from subspan.trials.store import Store
+from subspan.trials.function import FunctionTrainable, LoopSpec
+from subspan.trials.runner import MAX_FAILURES, Progress, Subject, TrialRunner, check_problem
+from subspan.trials.stores.base import RecordStore
 from subspan.trials.trial import TrialRecord
 
 
 def run(
-    problem: AbstractProblem,
-    method: Method | str,
-    dims: Sequence[int],
+    problem: Subject,
+    method: Method | str | None = None,
+    dims: Sequence[int] = (),
     repeats: int = 10,
-    spec: TrainSpec | None = None,
+    spec: TrainSpec | LoopSpec | None = None,
     seed: int = 0,
-    store: Store | str | Path | None = None,
+    store: RecordStore | str | Path | None = None,
     *,
     workers: int | None = None,
     progress: Progress | None = None,
+    executor: Any = None,
+    max_failures: int = MAX_FAILURES,
 ) -> list[TrialRecord]:
     """Train `repeats` trials at each dimension, and keep their records.
 
@@ -33,15 +36,19 @@ def run(
     initial weights and order of batches at every dimension, and for every method.
 
     Args:
-        problem: what to train.
-        method: how to choose subspaces, or its text, e.g. `"burn-in:64"`.
-        dims: training dimensions, each in 1 … D.
+        problem: what to train: a problem, or a function made `trainable`.
+        method: how to choose subspaces, or its text, e.g. `"burn-in:64"`; None for a function.
+        dims: training dimensions, each in 0 … D; at 0 nothing is trained.
         repeats: trials at each dimension.
         spec: how to train; None takes `problem.default_spec`.
         seed: any integer; all randomness derives from it.
-        store: a path, a `Store`, or None for memory.
+        store: a path, a database's URL, a `Store`, or None for memory.
         workers: processes, one thread each; None takes one per core. On a GPU, none are used.
         progress: called with (done, planned, message).
+        executor: where trials run: `"inline"`, `"processes"`, or anything with
+            `submit(function, *arguments) -> Future`, such as Dask's `client.get_executor()`; None:
+            processes on a CPU, this one on a GPU.
+        max_failures: how many trials of a function may raise before the sweep stops.
 
     Returns:
         Records ordered by dims as given, then repeats.
@@ -49,6 +56,7 @@ def run(
     Raises:
         InputError: an argument is out of range.
         StoreError: the store cannot be used.
+        TrialsFailed: more trials of a function raised than are allowed.
     """
     repeats = whole("repeats", repeats, low=1)
     if not isinstance(dims, Iterable):
@@ -57,5 +65,33 @@ def run(
     if not wanted:
         raise invalid("dims", expected="at least one training dimension", got="none")
     plan = [(dim, repeat) for dim in wanted for repeat in range(repeats)]
-    with TrialRunner(problem, store=store, workers=workers, progress=progress) as runner:
-        return runner.run(parse_method(method), plan, spec=spec or problem.default_spec, seed=seed)
+    check_problem(problem)
+    way = method_of(problem, method)
+    with TrialRunner(
+        problem,
+        store=store,
+        workers=workers,
+        progress=progress,
+        executor=executor,
+        max_failures=max_failures,
+    ) as runner:
+        return runner.run(way, plan, spec=spec or problem.default_spec, seed=seed)
+
+
+def method_of(problem: Subject, method: Method | str | None) -> Method | None:
+    """Return the method for a problem, and None for a function.
+
+    Raises:
+        InputError: a problem without a method, a function with one.
+    """
+    if isinstance(problem, FunctionTrainable):
+        if method is not None:
+            raise invalid(
+                "method",
+                expected="none for a function, which chooses its own subspace",
+                got=repr(method),
+            )
+        return None
+    if method is None:
+        raise invalid("method", expected="a method", got="none", remedy='"random" is one.')
+    return parse_method(method)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from subspan.canonical import digest
-from subspan.goals import Goal
+from subspan.goals import Goal, best_for
 from subspan.maps import changes_of_bits
+from subspan.metrics import known
 from subspan.training.outcome import CurvePoint, Outcome
 
 
@@ -47,7 +49,8 @@ class TrialRecord:
 
     Accuracies are fractions; a metric the problem lacks is NaN. `wall_time` is the trial's share
     of its ensemble's seconds. `search_steps` and `search_bits` are what the method spent to find
-    the subspace: full-space training steps, and bits to store it beyond a seed.
+    the subspace: full-space training steps, and bits to store it beyond a seed. `reason` says
+    why a trial failed or diverged, where more is known than its outcome.
     """
 
     trial: Trial
@@ -60,6 +63,7 @@ class TrialRecord:
     search_steps: int = 0
     search_bits: int = 0
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
+    reason: str = ""
 
     def __repr__(self) -> str:
         """One line: which trial, and what came of it. `dataclasses.asdict` has everything."""
@@ -103,41 +107,115 @@ class TrialRecord:
     @property
     def final_train_loss(self) -> float:
         """Training loss at the last evaluation."""
-        return self._final("train_loss")
+        return self.final("loss", "train")
 
     @property
     def final_train_accuracy(self) -> float:
         """Training accuracy at the last evaluation."""
-        return self._final("train_accuracy")
+        return self.final("accuracy", "train")
 
     @property
     def final_test_loss(self) -> float:
         """Test loss at the last evaluation."""
-        return self._final("test_loss")
+        return self.final("loss", "test")
 
     @property
     def final_test_accuracy(self) -> float:
         """Test accuracy at the last evaluation."""
-        return self._final("test_accuracy")
+        return self.final("accuracy", "test")
 
-    def _final(self, name: str) -> float:
-        return getattr(self.curve[-1], name) if self.curve else float("nan")
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics on the curve, `"split:metric"`, in order of first sight."""
+        return tuple(dict.fromkeys(name for point in self.curve for name in point.metrics))
 
-    def best(self, metric: str, split: str) -> float:
-        """Return the best finite value of `loss` (lowest) or `accuracy` (highest), or NaN."""
-        values = [getattr(point, f"{split}_{metric}") for point in self.curve]
-        finite = [v for v in values if v == v]
-        if not finite:
-            return float("nan")
-        return min(finite) if metric == "loss" else max(finite)
+    def final(self, metric: str, split: str = "train") -> float:
+        """Return a metric at the last evaluation, or NaN."""
+        return self.curve[-1].value(metric, split) if self.curve else float("nan")
+
+    def best(self, metric: str, split: str = "train", *, higher: bool | None = None) -> float:
+        """Return the best value of a metric over the curve, or NaN.
+
+        Args:
+            metric: its name.
+            split: on which data.
+            higher: whether more is better; None where the metric is registered.
+
+        Raises:
+            InputError: the metric is not registered and `higher` is None.
+        """
+        up = known(metric).higher if higher is None else higher
+        values = [v for v in (point.value(metric, split) for point in self.curve) if v == v]
+        return (max(values) if up else min(values)) if values else float("nan")
 
     def meets(self, goal: Goal) -> bool | None:
         """Whether the trial hit the goal at any evaluation.
 
         Returns:
             True or False; None where the record cannot say, because the trial stopped early at
-            another goal before this one was met.
+            another goal before this one was met, or failed.
         """
-        if goal.met_by(self.best(goal.metric, goal.split)):
+        if goal.met_by(best_for(goal, (p.value(goal.metric, goal.split) for p in self.curve))):
             return True
-        return None if self.outcome is Outcome.STOPPED else False
+        return None if self.outcome in (Outcome.STOPPED, Outcome.FAILED) else False
+
+
+def record_to_json(record: TrialRecord) -> dict[str, Any]:
+    """Return a record as plain JSON data, NaN and infinity as null; the curve by metric name."""
+    names = record.metrics
+    return {
+        "trial": record.trial.to_json(),
+        "ambient_dim": record.ambient_dim,
+        "outcome": record.outcome.value,
+        "steps": record.steps,
+        "curve": {
+            "step": [point.step for point in record.curve],
+            **{name: [point.metrics.get(name) for point in record.curve] for name in names},
+        },
+        "theta_norm": _finite(record.theta_norm),
+        "wall_time": _finite(record.wall_time),
+        "search_steps": record.search_steps,
+        "search_bits": record.search_bits,
+        "provenance": record.provenance,
+        **({"reason": record.reason} if record.reason else {}),
+    }
+
+
+def record_from_json(data: dict[str, Any]) -> TrialRecord:
+    """Build a record from `record_to_json`'s output, of this release or an earlier one."""
+    curve = data["curve"] if isinstance(data["curve"], dict) else columns_of(data["curve"])
+    names = [name for name in curve if name != "step"]
+    points = zip(curve["step"], *(curve[name] for name in names), strict=True)
+    return TrialRecord(
+        trial=Trial(**data["trial"]),
+        ambient_dim=data["ambient_dim"],
+        outcome=Outcome(data["outcome"]),
+        steps=data["steps"],
+        curve=tuple(
+            CurvePoint(step, {n: v for n, v in zip(names, values, strict=True) if v is not None})
+            for step, *values in points
+        ),
+        theta_norm=math.nan if data["theta_norm"] is None else data["theta_norm"],
+        wall_time=data["wall_time"],
+        search_steps=data["search_steps"],
+        search_bits=data["search_bits"],
+        provenance=data["provenance"],
+        reason=data.get("reason", ""),
+    )
+
+
+_POINT = ("train:loss", "train:accuracy", "test:loss", "test:accuracy")
+
+
+def columns_of(curve: list[list[Any]]) -> dict[str, list[Any]]:
+    """Return a curve of schemas 1 and 2, points of a step and four numbers, by metric name."""
+    steps = [point[0] for point in curve]
+    named = {name: [point[i] for point in curve] for i, name in enumerate(_POINT, 1)}
+    return {
+        "step": steps,
+        **{name: values for name, values in named.items() if any(v is not None for v in values)},
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -14,7 +14,7 @@ from subspan.report import (
     save_figure,
     spectroscopy_data,
 )
-from subspan.report.compare_figure import apart
+from subspan.report.comparison import apart
 from subspan.subspaces import Trajectory
 
 NAN = math.nan

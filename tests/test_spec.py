@@ -3,7 +3,7 @@ import pytest
 
 from subspan.canonical import digest
 from subspan.errors import InputError
-from subspan.training.spec import TrainSpec
+from subspan.spec import TrainSpec
 
 
 def test_round_trip_and_pinned_hashes():

@@ -1,9 +1,7 @@
-"""Figures of the theory: predictions beside measured success, wells, spectral density."""
+"""The figure of predicted thresholds, beside measured success where there is some."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,14 +17,12 @@ from subspan.report.success_curve import (
 )
 from subspan.success.estimate import ThresholdEstimate
 from subspan.theory.cone import ConeEstimate
-from subspan.theory.lanczos import smoothed_density
 from subspan.theory.predict import Prediction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _GRID = 300
-_SHOWN_MASS = 0.005  # negative curvature below this share of Σ|λ| is not drawn
 
 
 @dataclass(frozen=True)
@@ -155,140 +151,3 @@ def _draw_measured(axes: Axes, seen: SuccessCurveData) -> None:
         seen.grid, seen.fit_low, seen.fit_high, color=base.BLUE, alpha=0.16, linewidth=0
     )
     draw_rates(axes, seen)
-
-
-@dataclass(frozen=True)
-class WellsData:
-    """Thresholds of one quadratic well along an axis (ε or R).
-
-    Args:
-        axis: name of the axis.
-        x: its values, shape (n,).
-        measured: mean hitting dimension by exact least squares, (n,).
-        spread: its standard deviation over draws: the transition's width, (n,).
-        exact: the exact formula, (n,).
-        paper: the paper's formula, (n,).
-        title: what the well is.
-    """
-
-    axis: str
-    x: np.ndarray
-    measured: np.ndarray
-    spread: np.ndarray
-    exact: np.ndarray
-    paper: np.ndarray
-    title: str
-
-
-def wells_data(axis: str, title: str, rows: Sequence[Mapping[str, float]]) -> WellsData:
-    """Collect rows with keys x, measured, spread, exact, paper into arrays, by rising x."""
-    ordered = sorted(rows, key=lambda row: row["x"])
-    columns = {
-        key: np.array([row[key] for row in ordered])
-        for key in ("x", "measured", "spread", "exact", "paper")
-    }
-    return WellsData(axis=axis, title=title, **columns)
-
-
-def draw_wells(panels: Sequence[WellsData]) -> Figure:
-    """Draw d* of quadratic wells, one panel each: measured, exact formula, paper's formula."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    with base.style():
-        figure = Figure(figsize=(3.5 * len(panels), 3.6), layout="constrained")
-        FigureCanvasAgg(figure)
-        for axes, data in zip(
-            figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-        ):
-            axes.set_xscale("log")
-            axes.set_xlabel(data.axis)
-            axes.set_ylabel("threshold training dimension d*")
-            axes.plot(data.x, data.paper, color=base.GREY, linestyle="--", label="paper's formula")
-            axes.plot(data.x, data.exact, color=base.BLUE, label="exact formula")
-            axes.errorbar(
-                data.x, data.measured, data.spread, fmt="o", markersize=4, color=base.INK,
-                elinewidth=0.8, label="least squares ± transition width",
-            )  # fmt: skip
-            axes.set_title(data.title, fontsize=9)
-            axes.grid(color=base.PALE, linewidth=0.6)
-        figure.axes[0].legend()
-    return figure
-
-
-@dataclass(frozen=True)
-class SpectrumData:
-    """Spectral density over log₁₀ |λ| of one or more spectra.
-
-    Args:
-        grid: log₁₀ |λ|, shape (m,).
-        positive: eigenvalues λ > 0 per decade, by name, each (m,).
-        negative: eigenvalues λ < 0 per decade of |λ|, by name, each (m,).
-        negative_mass: Σ|negative λ| / Σ|λ|, by name.
-        ambient_dim: D.
-    """
-
-    grid: np.ndarray
-    positive: dict[str, np.ndarray]
-    negative: dict[str, np.ndarray]
-    negative_mass: dict[str, float]
-    ambient_dim: int
-
-
-def spectrum_data(
-    measures: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]],
-    *,
-    decades: float = 3.0,
-    width: float = 0.15,
-) -> SpectrumData:
-    """Smooth Lanczos measures (`lanczos.density_measures`) on a logarithmic axis.
-
-    Args:
-        measures: by name, one (nodes, weights) per probe.
-        decades: how far below the largest eigenvalue to look. Smaller ones are left out: Lanczos
-            resolves the ends of a spectrum, not what is next to zero.
-        width: standard deviation of the smoothing, in decades.
-    """
-    top = math.log10(max(float(nodes.max()) for runs in measures.values() for nodes, _ in runs))
-    grid = np.linspace(top - decades, top + 0.5, _GRID)
-    positive, negative, mass, dim = {}, {}, {}, 0.0
-    for name, runs in measures.items():
-        positive[name], negative[name] = (
-            smoothed_density([_logs(sign * n, w, grid[0] - 1) for n, w in runs], grid, width)
-            for sign in (1, -1)
-        )
-        total = sum(float(np.abs(n) @ w) for n, w in runs)
-        mass[name] = max(0.0, -sum(float(np.minimum(n, 0) @ w) for n, w in runs) / total)
-        dim = float(runs[0][1].sum())
-    return SpectrumData(grid, positive, negative, mass, round(dim))
-
-
-def _logs(nodes: np.ndarray, weights: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
-    kept = nodes > 10**least
-    return np.log10(nodes[kept]), weights[kept]
-
-
-def draw_spectrum(data: SpectrumData, title: str, note: str = "") -> Figure:
-    """Draw eigenvalues per decade, a line per spectrum, dashed where eigenvalues are negative."""
-    colors = [base.BLUE, base.VERMILION, base.GREEN, base.ORANGE]
-    with base.style():
-        figure, axes = base.new_figure(height=5.0)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        axes.grid(color=base.PALE, linewidth=0.6)
-        axes.set_axisbelow(True)
-        for i, (name, density) in enumerate(data.positive.items()):
-            color, share = colors[i % len(colors)], data.negative_mass[name]
-            axes.plot(10**data.grid, density, color=color, linewidth=1.6, label=name)
-            if share >= _SHOWN_MASS:
-                axes.plot(
-                    10**data.grid, data.negative[name], color=color, linestyle=(0, (4, 2)),
-                    linewidth=1.2, label=f"its −λ ({share:.0%} of Σ|λ|)",
-                )  # fmt: skip
-        axes.set_ylim(0.3, 2 * max(float(d.max()) for d in data.positive.values()))
-        axes.set_xlim(10 ** data.grid[0], 10 ** data.grid[-1])
-        axes.set_xlabel("size of the eigenvalue |λ|")
-        axes.set_ylabel("eigenvalues per decade")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
-        axes.set_title(title, pad=8, fontweight="bold")
-        base.add_provenance(figure, f"D = {data.ambient_dim:,}" + (f"  ·  {note}" if note else ""))
-    return figure

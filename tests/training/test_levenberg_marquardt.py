@@ -5,12 +5,12 @@ from torch import nn
 from subspan import maps
 from subspan.errors import InputError
 from subspan.problems import Problem, Quadratic
+from subspan.spec import TrainSpec
 from subspan.streams import normals
 from subspan.subspaces import BurnIn, Draw, RandomAffine
 from subspan.training.ensemble import train
+from subspan.training.levenberg_marquardt import _krylov_model, minimize_in_subspace
 from subspan.training.outcome import Outcome
-from subspan.training.spec import TrainSpec
-from subspan.training.strong import _krylov_model, minimize_in_subspace
 
 
 def draw(*shape, name):

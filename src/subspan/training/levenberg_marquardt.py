@@ -14,12 +14,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.func import grad, jvp, vjp
 
 from subspan.errors import invalid
 from subspan.maps.base import LinearMap
+from subspan.problems import structure
 from subspan.problems.base import AbstractProblem
 
 _Product = Callable[[torch.Tensor], torch.Tensor]
@@ -95,12 +97,10 @@ def minimize_in_subspace(
     assert batch is not None
     x, y = batch[:2]
 
-    def outputs(theta: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = problem.outputs(offset + linear_map(theta), x)
-        return result
+    outputs, closed = structure.opened(lambda t: problem.outputs(offset + linear_map(t), x))
 
-    def of_outputs(z: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = problem.loss_of_outputs(z, y)
+    def of_outputs(z: Any) -> torch.Tensor:
+        result: torch.Tensor = problem.loss_of_outputs(closed(z), y)
         return result
 
     theta = offset.new_zeros(linear_map.dim) if start is None else start.clone()
@@ -153,11 +153,11 @@ def levelled_off(losses: Sequence[float], steps: int, tolerance: float) -> bool:
 
 
 def _gauss_newton(
-    outputs: _Product,
-    of_outputs: _Product,
+    outputs: Callable[..., Any],
+    of_outputs: Callable[..., torch.Tensor],
     theta: torch.Tensor,
-    z: torch.Tensor,
-    pullback: Callable[[torch.Tensor], tuple[torch.Tensor, ...]],
+    z: Any,
+    pullback: Callable[..., tuple[torch.Tensor, ...]],
 ) -> _Product:
     def product(v: torch.Tensor) -> torch.Tensor:
         tangent = jvp(outputs, (theta,), (v,))[1]

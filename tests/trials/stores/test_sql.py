@@ -10,7 +10,7 @@ import pytest
 from subspan.errors import StoreError
 from subspan.testing import check_store
 from subspan.testing.store_conformance import example_record
-from subspan.trials.store import SCHEMA_VERSION, Store
+from subspan.trials.stores.sql import SCHEMA_VERSION, Store
 
 OLD = Path(__file__).parent / "assets" / "schema-1.db"
 

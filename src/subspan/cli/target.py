@@ -1,0 +1,76 @@
+"""What stands in a user's own file, `my_experiment.py:mine`, for a command to be about."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from subspan.errors import invalid
+
+if TYPE_CHECKING:
+    from subspan.trials.runner import Subject
+
+EXIT_TRACEBACK = 1
+
+
+def is_file(text: str) -> bool:
+    """Whether a text names something in a file of Python."""
+    path, _, name = text.rpartition(":")
+    return path.endswith(".py") and bool(name)
+
+
+def load_from_file(text: str) -> Subject:
+    """Run a file and return the function made `trainable`, or the `Problem`, of a name in it.
+
+    What the file raises is shown as Python shows it, and ends the command.
+
+    Raises:
+        InputError: there is no such file or name, or it is neither of the two.
+    """
+    from subspan.trials.executors.shipping import by_value
+    from subspan.trials.runner import Subject
+
+    path, _, name = text.rpartition(":")
+    if not Path(path).is_file():
+        raise invalid("problem", expected=f"a file at {path}", got="none")
+    module = _run(Path(path))
+    by_value(module)  # another process cannot import it by its name
+    if not hasattr(module, name):
+        own = [key for key, value in vars(module).items() if isinstance(value, Subject)]
+        raise invalid(
+            "problem", expected=f"one of {', '.join(own) or 'none'} in {path}", got=repr(name)
+        )
+    value = getattr(module, name)
+    if not isinstance(value, Subject):
+        raise invalid(
+            "problem",
+            expected="a Problem, or a function under @subspan.trainable(name=..., max_dim=...)",
+            got=f"{name} = {value!r}",
+        )
+    return value
+
+
+def _run(path: Path) -> ModuleType:
+    """Run a file as a module of its own, with its folder on the path, as `python FILE` has it."""
+    name = path.stem
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.resolve().parent))
+    before: Any = sys.modules.get(name)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception:
+        if before is not None:
+            sys.modules[name] = before
+        traceback.print_exc()
+        raise typer.Exit(EXIT_TRACEBACK) from None
+    return module

@@ -1,0 +1,160 @@
+"""Metrics of a `Problem` beside loss and accuracy, of outputs and targets in chunks of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from subspan import metrics
+from subspan.canonical import digest
+from subspan.errors import invalid, unknown
+from subspan.metrics import Metric
+from subspan.problems import structure
+from subspan.problems.identity import identity_of
+from subspan.problems.losses import loss_name
+from subspan.problems.reduction import joined
+
+if TYPE_CHECKING:
+    from subspan.problems.labels import Labels
+    from subspan.problems.module import Problem
+
+OwnMetric = Callable[[Any, Any], torch.Tensor | float]
+"""Of outputs and targets of all rows of a split: one number."""
+
+
+@dataclass(frozen=True)
+class OfAllRows:
+    """A user's own metric. It sees a whole split at once, since only some are means over rows."""
+
+    name: str
+    function: OwnMetric
+
+    @property
+    def identity(self) -> Any:
+        """What tells it from others."""
+        return [loss_name(self.function), digest(identity_of(self.function, "metrics"))]
+
+    def __call__(self, outputs: Any, targets: Any) -> float:
+        """Return the metric.
+
+        Raises:
+            InputError: it is not one number.
+        """
+        value = torch.as_tensor(self.function(outputs, targets))
+        if value.numel() != 1:
+            raise invalid(
+                f"metric {self.name}", expected="one number", got=f"shape {tuple(value.shape)}"
+            )
+        return float(value)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registered metric, of sums over chunks."""
+
+    metric: Metric
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.metric.name
+
+    @property
+    def identity(self) -> Any:
+        """What tells it from others."""
+        return "registered"
+
+
+def own_metrics(
+    given: Mapping[str, OwnMetric] | Iterable[str] | None,
+) -> dict[str, Registered | OfAllRows]:
+    """Return the metrics that a problem is given: names, or functions by name.
+
+    Raises:
+        InputError: a name that is no name, is not registered, or is loss or accuracy itself.
+    """
+    if given is None:
+        return {}
+    pairs = given.items() if isinstance(given, Mapping) else [(name, None) for name in given]
+    found: dict[str, Registered | OfAllRows] = {}
+    for name, function in pairs:
+        metric, split = metrics.parse(name)
+        if split != "train" or ":" in name or metric in ("loss", "accuracy"):
+            raise invalid(
+                "metrics", expected="names without a split, other than loss and accuracy", got=name
+            )
+        if function is not None and not callable(function):
+            raise invalid(f"metric {name}", expected="a function", got=repr(function))
+        found[metric] = (
+            Registered(metrics.known(metric)) if function is None else OfAllRows(name, function)
+        )
+    return found
+
+
+def metric_for(
+    own: Mapping[str, Registered | OfAllRows], name: str, labels: Labels
+) -> Registered | OfAllRows:
+    """Return a metric of one's own or a registered one that fits the problem's targets.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name in own and isinstance(own[name], OfAllRows):
+        return own[name]
+    found = metrics.find(name)
+    if found is None:
+        raise unknown("goal metric", name, [*own, *metrics.METRICS])
+    if found.classes and not labels.classes:
+        raise invalid("goal", expected="a metric that fits targets which are no labels", got=name)
+    return Registered(found)
+
+
+@torch.no_grad()
+def measure(
+    problem: Problem,
+    weights: torch.Tensor,
+    split: str,
+    wanted: Sequence[Registered | OfAllRows],
+    labels: Labels,
+    rows_at_once: int | None,
+) -> list[dict[str, float]]:
+    """Return metrics by name for each row of weights (K, D), one after another.
+
+    Labels of many to a row count each for itself; those that the loss leaves out are left out.
+    """
+    x, y = problem.batch(None, split)
+    count = structure.row_count(y)
+    summed = [one.metric for one in wanted if isinstance(one, Registered)]
+    whole = [one for one in wanted if isinstance(one, OfAllRows)]
+    values = []
+    for row in weights:
+        totals: dict[str, Any] = {}
+        seen, outs = 0, []
+        for xs, ys in structure.chunks((x, y), rows_at_once or count):
+            outputs = problem.outputs(row, xs)
+            flat = _flat(outputs, ys, labels)
+            seen += structure.row_count(flat[1])
+            for metric in summed:
+                assert metric.sums is not None
+                totals[metric.name] = totals.get(metric.name, 0) + metric.sums(*flat).cpu()
+            if whole:
+                outs.append(structure.mapped(lambda t: t[None], outputs))
+        found = {metric.name: metric.value(totals[metric.name], seen) for metric in summed}
+        if whole:
+            every = structure.row(joined(outs), 0)
+            found |= {one.name: one(every, y) for one in whole}
+        values.append(found)
+    return values
+
+
+def _flat(outputs: Any, targets: Any, labels: Labels) -> tuple[Any, Any]:
+    """Return outputs (n, classes) and labels (n,) that count; others as they are."""
+    if not labels.classes:
+        return outputs, targets
+    outputs = outputs.movedim(labels.axis, -1).reshape(-1, labels.classes)
+    targets = targets.reshape(-1)
+    counted = targets != labels.ignored
+    return outputs[counted], targets[counted]

@@ -1,0 +1,359 @@
+"""Which dimension and which learning rate to try next, by what they tell about d* at the best lr.
+
+Each candidate (d, lr) is worth the expected fall of the variance of log d*, in the linear-Gaussian
+approximation over the particles of the surface (as the knowledge gradient of Frazier, Powell and
+Dayanik, 2009, has it): the covariance of log d* with what a trial there would show, against the
+noise it would show it with. Further trials of a batch are picked given those before.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy.stats import binom, fisher_exact
+
+from subspan.errors import check_confidence, invalid
+from subspan.success.graded import FAR, Observation, Scale
+from subspan.success.lr_scale import LrScale
+from subspan.success.posterior import Count, Range, posterior
+from subspan.success.surface_model import SurfacePosterior, sample
+
+TrialOutcome = Literal["finished", "stopped", "diverged"]
+ENOUGH = 1.0  # on the scale of the surface
+_FLAT = math.log(1.1)  # "as good as the best": d* at most a tenth higher
+_DOUBT = 0.01  # counts less likely than this contradict the surface
+_FEWEST = 8  # trials before any verdict
+_POPULATIONS = 3
+_DIMS_WIDE, _DIMS_NEAR, _LRS = 17, 16, 13
+_INFORMATION_DOF = (5.0 + 3) / (5.0 + 1)  # 1 / Fisher information of t's location, per scale²
+_REACH = 2.0  # interquartile ranges: particles beyond must not decide what is asked
+_ASKED = 1024  # particles that the lookahead is averaged over
+
+
+class Ask(NamedTuple):
+    """A trial to run."""
+
+    dim: int
+    lr: float
+
+
+@dataclass(frozen=True)
+class JointEstimate:
+    """d* at the best learning rate.
+
+    Args:
+        value: posterior median of d*; None above the range.
+        low: lower end of the interval.
+        high: upper end; None where unbounded.
+        confidence: of the interval.
+        status: `"ok"`, `"below range"`, `"above range"`, `"not monotone"` or `"not converged"`.
+        trials: number of trials told.
+        trainings: what they cost, in full trainings.
+        lr: the best learning rate at `value` (at max_dim above the range).
+        lr_low: the smallest lr at which d* is expected at most a tenth higher.
+        lr_high: the largest.
+        lr_at_edge: the end of the learning rates searched that the best lies at, if any: beyond
+            it d* may be smaller.
+    """
+
+    value: int | None
+    low: int
+    high: int | None
+    confidence: float
+    status: str
+    trials: int
+    trainings: float
+    lr: float
+    lr_low: float
+    lr_high: float
+    lr_at_edge: Literal["low", "high"] | None = None
+
+    def __str__(self) -> str:
+        value = "?" if self.value is None else f"{self.value:,}"
+        high = "∞" if self.high is None else f"{self.high:,}"
+        known = "" if self.status == "ok" else f", {self.status}"
+        return (
+            f"d* = {value} [{self.low:,}, {high}] at the best learning rate, {self.lr:.2g} "
+            f"({self.lr_low:.2g} … {self.lr_high:.2g}), {self.trainings:.1f} trainings{known}"
+        )
+
+
+class JointDesign:
+    """Ask which (d, lr) to train at, tell how good training got, until d* is known well enough.
+
+    Law: what is asked and estimated depends on what was told and on nothing else, not its order.
+
+    Args:
+        scale: of the goal's metric.
+        lr: where the learning rate is searched.
+        max_dim: largest dim to try.
+        min_dim: smallest dim to try.
+        delta: d* is where the success probability at the best lr reaches 1 − δ.
+        confidence: of the interval.
+        ratio: done when high/low is at most this, or the ends are neighbouring integers.
+        max_trials: done, and "not converged", after so many.
+
+    Raises:
+        InputError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        scale: Scale,
+        lr: LrScale,
+        max_dim: int,
+        *,
+        min_dim: int = 1,
+        delta: float = 0.1,
+        confidence: float = 0.95,
+        ratio: float = 1.5,
+        max_trials: int = 100,
+    ) -> None:
+        if not ratio > 1:
+            raise invalid("ratio", expected="a number above 1", got=repr(ratio))
+        if max_trials < 1:
+            raise invalid("max_trials", expected="a positive integer", got=repr(max_trials))
+        check_confidence(confidence)
+        self.scale, self.lr = scale, lr
+        self.span = Range(min_dim, max_dim, delta)
+        self.confidence, self.ratio, self.max_trials = confidence, ratio, max_trials
+        self._told: list[Observation] = []
+        self._cost = 0.0
+        self._posterior: SurfacePosterior | None = None
+
+    @property
+    def trials(self) -> int:
+        """Number of trials told."""
+        return len(self._told)
+
+    @property
+    def enough(self) -> float:
+        """The metric's value at which a trial may be stopped: how far beyond tells little more."""
+        return self.scale.value_at(ENOUGH)
+
+    @property
+    def posterior(self) -> SurfacePosterior:
+        """The posterior given all that has been told."""
+        if self._posterior is None:
+            self._posterior = sample(self._told, self.span, self.lr.ridge)
+            tail = (1 - self.confidence) / 2
+            low, high = (self._posterior.quantile(q) for q in (tail, 1 - tail))
+            # Near a verdict, look again: an interval must not be narrow by the luck of a sample.
+            if len(self._told) >= _FEWEST and high <= max(low * self.ratio**1.25, low + 2):
+                self._posterior = sample(
+                    self._told, self.span, self.lr.ridge, populations=_POPULATIONS
+                )
+        return self._posterior
+
+    def tell(
+        self,
+        dim: int,
+        lr: float,
+        value: float | None,
+        outcome: TrialOutcome = "finished",
+        share: float = 1.0,
+    ) -> None:
+        """Record how good a trial got.
+
+        Args:
+            dim: where it was trained.
+            lr: its learning rate.
+            value: its best metric; None or NaN where it has none.
+            outcome: `"stopped"` says that it was cut short at `value` and would have gone on.
+            share: of a full training, what it cost.
+
+        Raises:
+            InputError: dim or lr are out of range.
+        """
+        if not self.span.min_dim <= dim <= self.span.max_dim:
+            expected = f"{self.span.min_dim}..{self.span.max_dim}"
+            raise invalid("dim", expected=expected, got=repr(dim))
+        if not 0 < lr < math.inf:
+            raise invalid("lr", expected="a positive number", got=repr(lr))
+        z = math.nan if value is None else self.scale.distance(value)
+        place = math.log(dim), math.log(lr / self.lr.unit(dim))
+        if math.isnan(z):
+            self._told.append(Observation(*place, -FAR, "at most"))
+        else:
+            self._told.append(
+                Observation(*place, z, "at least" if outcome == "stopped" else "none")
+            )
+        self._cost += share
+        self._posterior = None
+
+    def estimate(self) -> JointEstimate:
+        """Return d* with interval, status, cost and the learning rate that serves the goal best.
+
+        The plain success counts of the trials near the best learning rate must agree: where their
+        own interval lies beside the surface's, the two are joined and the status is
+        `"not converged"`; where they succeed above d* and fail farther above, `"not monotone"`.
+        """
+        belief, span = self.posterior, self.span
+        tail = (1 - self.confidence) / 2
+        low, value, high = (belief.quantile(q) for q in (tail, 0.5, 1 - tail))
+        status = "ok"
+        counted = posterior(self.near_counts(), span)
+        plain = [counted.quantile(q) for q in (_DOUBT / 2, 1 - _DOUBT / 2)]
+        if math.isfinite(value) and self._falls(value):
+            status = "not monotone"
+        elif plain[1] < low or plain[0] > high:
+            low, high, status = min(low, plain[0]), max(high, plain[1]), "not converged"
+        elif belief.below >= self.confidence:
+            low, value, high, status = 1, span.min_dim, span.min_dim, "below range"
+        elif belief.above >= self.confidence:
+            low, value, high, status = span.max_dim, math.inf, math.inf, "above range"
+        elif belief.below > tail and span.min_dim > 1:
+            low, status = 1, "not converged"
+        bottom = math.ceil(min(low, span.max_dim) - 1e-9)
+        middle, top = (None if math.isinf(x) else math.ceil(x - 1e-9) for x in (value, high))
+        if status == "ok":
+            wide = top is None or (top > bottom * self.ratio and top > bottom + 1)
+            status = "not converged" if wide else "ok"
+        best, least, most = self._best_lr(span.max_dim if middle is None else middle)
+        return JointEstimate(
+            value=middle,
+            low=bottom,
+            high=top,
+            confidence=self.confidence,
+            status=status,
+            trials=self.trials,
+            trainings=self._cost,
+            lr=best,
+            lr_low=least,
+            lr_high=most,
+            lr_at_edge=self._lr_at_edge(),
+        )
+
+    def near_counts(self) -> list[Count]:
+        """Return successes and trials per dim at learning rates that cost next to nothing."""
+        if not self._told:
+            return []
+        table: dict[int, list[int]] = {}
+        places = np.array([row[:2] for row in self._told])
+        surfaces = self.posterior.surfaces
+        v = surfaces.coordinates(places[:, 0], places[:, 1])[1]
+        best = surfaces.off_ridge(self.posterior.best_v[:, None])
+        lost = np.median((best - surfaces.off_ridge(v)) / surfaces.slope, axis=0)
+        for row, cost in zip(self._told, lost, strict=True):
+            if cost <= _FLAT:
+                won = row.z >= 0 and row.censoring != "at most"
+                cell = table.setdefault(round(math.exp(row.log_dim)), [0, 0])
+                cell[0] += won
+                cell[1] += 1
+        return [Count(dim, *table[dim]) for dim in sorted(table)]
+
+    def _falls(self, dim: float) -> bool:
+        """Whether trials near the best lr fail, well above `dim`, that succeeded less far above."""
+        above = [count for count in self.near_counts() if count.dim >= dim]
+        for i in range(1, len(above)):
+            parts = (above[:i], above[i:])
+            won = [sum(c.successes for c in part) for part in parts]
+            table = np.array([won, [sum(c.total for c in part) for part in parts]]).T
+            table[:, 1] -= table[:, 0]
+            failures, total = table[1, 1], table[1].sum()
+            more = fisher_exact(table, alternative="greater").pvalue < _DOUBT
+            if more and binom.sf(failures - 1, total, self.span.delta) < _DOUBT:
+                return True
+        return False
+
+    def _lr_at_edge(self) -> Literal["low", "high"] | None:
+        """Which end of the learning rates searched the best lies at, if any."""
+        belief = self.posterior
+        t = np.where(np.isfinite(belief.log_threshold), belief.log_threshold, 0)
+        s = belief.surfaces
+        at = (s.ridge + s.drift * np.clip(t[:, None] - s.crossing, -4, 4))[:, 0] + belief.best_v
+        near = 0.5 * math.log(2)
+        if np.mean(at > math.log(self.lr.high) - near) > 0.5:
+            return "high"
+        return "low" if np.mean(at < math.log(self.lr.low) + near) > 0.5 else None
+
+    @property
+    def done(self) -> bool:
+        """Whether d* is known to the ratio, lies outside the range, or trials are up."""
+        if self.trials < _FEWEST:
+            return self.trials >= self.max_trials
+        return self.trials >= self.max_trials or self.estimate().status != "not converged"
+
+    def ask(self, n: int = 1) -> list[Ask]:
+        """Return the next n trials to run, in the order of their worth.
+
+        Raises:
+            InputError: n is not positive.
+        """
+        if n < 1:
+            raise invalid("n", expected="a positive integer", got=repr(n))
+        dims, log_lrs = self._candidates()
+        target, seen, noise = self._lookahead(np.log(dims), log_lrs)
+        asked = []
+        for _ in range(n):
+            variance = seen.var(0) + noise
+            covariance = (target - target.mean()) @ (seen - seen.mean(0)) / len(target)
+            best = int(np.argmax(np.round(covariance**2 / variance / max(target.var(), 1e-12), 9)))
+            dim = int(dims[best])
+            asked.append(Ask(dim, _rounded(math.exp(log_lrs[best]) * self.lr.unit(dim))))
+            shown = seen[:, best] - seen[:, best].mean()
+            gain = shown @ (seen - seen.mean(0)) / len(target) / variance[best]
+            # A square-root update (Whitaker and Hamill, 2002): the particles keep their means and
+            # get the variance that is left.
+            less = 1 / (1 + math.sqrt(noise[best] / variance[best]))
+            target = target - less * shown * covariance[best] / variance[best]
+            seen = seen - less * shown[:, None] * gain
+        return asked
+
+    def _candidates(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return dims and log lrs (on the search scale) of all candidates, each (J,)."""
+        low, high = math.log(self.span.min_dim), math.log(self.span.max_dim)
+        ranked = np.clip(self.posterior.log_threshold, low, high)
+        near = np.quantile(ranked, (0.01, 0.99))
+        logs = np.concatenate(
+            [
+                np.linspace(low, high, _DIMS_WIDE),
+                np.linspace(max(low, near[0] - 0.5), min(high, near[1] + 0.5), _DIMS_NEAR),
+            ]
+        )
+        dims = np.unique(np.clip(np.round(np.exp(logs)), self.span.min_dim, self.span.max_dim))
+        lrs = np.linspace(math.log(self.lr.low), math.log(self.lr.high), _LRS)
+        grid = np.meshgrid(dims.astype(np.int64), lrs, indexing="ij")
+        return grid[0].ravel(), grid[1].ravel()
+
+    def _lookahead(
+        self, log_dims: np.ndarray, log_lrs: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return log d* (K,), what trials would show (K, J), and their noise variance (J,)."""
+        belief = self.posterior
+        every = max(1, len(belief.log_threshold) // _ASKED)
+        low, high = math.log(self.span.min_dim) - 1, math.log(self.span.max_dim) + 1
+        target = np.clip(belief.log_threshold, low, high)
+        quarters = np.quantile(target, (0.25, 0.75))
+        reach = _REACH * (quarters[1] - quarters[0])
+        target = np.clip(target, quarters[0] - reach, quarters[1] + reach)[::every]
+        surfaces = belief.surfaces.select(slice(None, None, every))
+        t, v = surfaces.coordinates(log_dims, log_lrs)
+        lapse = surfaces.lapse(v)
+        mean = np.clip(surfaces.mean(t, v), -FAR, FAR)
+        scale = surfaces.scale(t, v) ** 2 + surfaces.misfit**2 * (t * t + v * v)
+        noise = _INFORMATION_DOF * scale / (1 - np.minimum(lapse, 0.9))
+        return target, mean, noise.mean(0)
+
+    def _best_lr(self, dim: int) -> tuple[float, float, float]:
+        """Return the best lr at a dim and the ends of those that serve nearly as well."""
+        belief, surfaces = self.posterior, self.posterior.surfaces
+        centre = float(np.median(belief.best_log_lr(math.log(dim))))
+        offsets = np.linspace(-3, 3, 121)
+        v = belief.best_v[:, None] + offsets
+        lost = surfaces.off_ridge(belief.best_v[:, None]) - surfaces.off_ridge(v)
+        flat = np.median(lost / surfaces.slope, axis=0) <= _FLAT
+        unit = self.lr.unit(dim)
+        ends = (centre + offsets[flat].min(), centre, centre + offsets[flat].max())
+        low, best, high = (
+            min(max(math.exp(end), self.lr.low), self.lr.high) * unit for end in ends
+        )
+        return best, low, high
+
+
+def _rounded(lr: float) -> float:
+    """Three significant digits: enough for a learning rate, and the same on every machine."""
+    return float(f"{lr:.3g}")

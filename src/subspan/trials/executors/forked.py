@@ -1,0 +1,219 @@
+"""`Workers`: processes that do one piece of work after another, one thread each.
+
+Where it is safe they are forked, so they share what they need with their parent and nothing is
+sent but what to do. Elsewhere (macOS, Windows, after CUDA) they are spawned, and get what is shared
+once, pickled. One that dies is replaced and its work given out again; when the parent dies, the
+kernel ends them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import traceback
+import types
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from multiprocessing.connection import Connection
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from subspan.errors import InputError
+from subspan.trials.executors import shipping
+from subspan.trials.executors.base import Executor, Shared, WorkerDied, WorkerError
+
+_ATTEMPTS = 3
+_PR_SET_PDEATHSIG = 1
+Start = Literal["fork", "spawn"]
+
+
+def can_fork() -> bool:
+    """Whether workers can be forked here: on Linux, and before CUDA was touched."""
+    return sys.platform == "linux" and not torch.cuda.is_initialized()
+
+
+def available_cores() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Work(NamedTuple):
+    future: Future[Any]
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    attempt: int
+
+
+class _Worker:
+    def __init__(self, start: Start) -> None:
+        context: Any = multiprocessing.get_context(start)
+        self.connection, theirs = multiprocessing.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
+        with _without_main() if start == "spawn" else contextlib.nullcontext():
+            self.process.start()
+        theirs.close()
+        self.work: _Work | None = None
+        self.has: set[str] = set()
+
+    def stop(self) -> None:
+        self.connection.close()
+        self.process.kill()
+        self.process.join()
+
+
+class Workers(Executor):
+    """Does work in processes of this machine; survives the death of any of them.
+
+    Args:
+        workers: number of processes; None takes one per core.
+        start: `"fork"` or `"spawn"`; None forks where that is safe.
+    """
+
+    def __init__(self, workers: int | None = None, start: Start | None = None) -> None:
+        self.workers = workers or available_cores()
+        self._start: Start = start or ("fork" if can_fork() else "spawn")
+        self._workers: list[_Worker] = []
+        self._waiting: list[_Work] = []
+        self._payloads: dict[str, bytes] = {}
+        self._inherited: list[str] = []
+
+    @property
+    def started(self) -> bool:  # type: ignore[override]
+        """Whether there are workers by now."""
+        return bool(self._workers)
+
+    def share(self, value: Any) -> Shared:
+        """Make a value known. Workers forked before cannot know it: they are ended."""
+        token = uuid.uuid4().hex
+        if self._start == "fork":
+            self._end()
+            shipping.keep(token, value)
+            self._inherited.append(token)
+        else:
+            self._payloads[token] = shipping.pack(value)
+        return shipping.Shipped(token)
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        """Put a call in the queue."""
+        future: Future[Any] = Future()
+        self._waiting.append(_Work(future, function, arguments, 1))
+        return future
+
+    def completed(self, futures: Iterable[Future[Any]]) -> Iterator[Future[Any]]:
+        """Give out the queue, gather answers, and yield these futures as they are done."""
+        pending = list(futures)
+        while pending:
+            for future in [f for f in pending if f.done()]:
+                pending.remove(future)
+                yield future
+            if pending:
+                self._turn()
+
+    def close(self) -> None:
+        """End all workers at once; drop the queue, and what was shared."""
+        self._end()
+        for token in self._inherited:
+            shipping.forget(token)
+        self._inherited, self._payloads = [], {}
+
+    def _end(self) -> None:
+        for worker in self._workers:
+            worker.stop()
+        self._workers, self._waiting = [], []
+
+    def _turn(self) -> None:
+        """Give work to the idle, wait for an answer, and take what has come."""
+        wanted = min(self.workers, sum(w.work is not None for w in self._workers) + self._queue())
+        while len(self._workers) < wanted:
+            self._workers.append(_Worker(self._start))
+        for worker in self._workers:
+            if worker.work is None and self._waiting:
+                self._give(worker, self._waiting.pop(0))
+        busy = {w.connection: w for w in self._workers if w.work is not None}
+        for connection in multiprocessing.connection.wait(list(busy)):
+            self._take(busy[connection])  # type: ignore[index]
+
+    def _queue(self) -> int:
+        self._waiting = [work for work in self._waiting if not work.future.cancelled()]
+        return len(self._waiting)
+
+    def _give(self, worker: _Worker, work: _Work) -> None:
+        worker.work = work
+        with contextlib.suppress(OSError):  # a dead worker is found when it is asked
+            for token in self._payloads.keys() - worker.has:
+                worker.connection.send(("receive", token, self._payloads[token]))
+                worker.has.add(token)
+            worker.connection.send(("call", work.function, work.arguments))
+
+    def _take(self, worker: _Worker) -> None:
+        work, worker.work = worker.work, None
+        assert work is not None
+        try:
+            kind, answer = worker.connection.recv()
+        except (EOFError, OSError):
+            worker.stop()
+            self._workers.remove(worker)
+            if work.attempt >= _ATTEMPTS:
+                died = WorkerDied(
+                    f"workers: one died {_ATTEMPTS} times on the same trials (exit code "
+                    f"{worker.process.exitcode}). Out of memory? Use fewer workers."
+                )
+                work.future.set_exception(died)
+            else:
+                self._waiting.insert(0, work._replace(attempt=work.attempt + 1))
+            return
+        if kind == "result":
+            work.future.set_result(answer)
+        elif kind == "refused":
+            work.future.set_exception(InputError(answer))
+        else:
+            work.future.set_exception(WorkerError(f"workers: a trial failed.\n{answer}"))
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Start processes that do not run the user's script again: what they need of it is sent."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _serve(connection: Connection, parent: int) -> None:
+    """Answer until the connection closes. Runs in the worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the line above
+        os._exit(1)
+    torch.set_num_threads(1)
+    broken = ""  # why something shared could not be read
+    while True:
+        try:
+            kind, what, arguments = connection.recv()
+        except (EOFError, OSError):
+            os._exit(0)
+        if kind == "receive":
+            try:
+                shipping.receive(what, arguments)
+            except Exception:
+                broken = traceback.format_exc()
+            continue
+        try:
+            if broken:
+                raise WorkerError(f"what is shared cannot be read here.\n{broken}")
+            answer: tuple[str, Any] = ("result", what(*arguments))
+        except InputError as error:
+            answer = ("refused", str(error))
+        except Exception:
+            answer = ("error", traceback.format_exc())
+        connection.send(answer)

@@ -1,0 +1,132 @@
+"""`Futures`: work goes to any executor of Python's kind, `submit(function, *arguments) → Future`.
+
+So Dask (`client.get_executor()`), MPI (`mpi4py.futures`), loky, submitit, and
+`concurrent.futures` itself. What is shared is pickled once. The first pieces of work carry it;
+later ones carry its name, and a worker that has not got it says so and is sent it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from typing import Any, NamedTuple
+
+from subspan.errors import invalid
+from subspan.trials.executors import shipping
+from subspan.trials.executors.base import Executor, Shared, WorkerDied, one_thread
+from subspan.trials.executors.forked import available_cores
+
+_SECONDS_BETWEEN_LOOKS = 0.05  # at futures that are not Python's own
+
+
+class _Missing(NamedTuple):
+    tokens: list[str]
+
+
+class Futures(Executor):
+    """Does work through somebody's executor, which stays theirs: `close` leaves it open.
+
+    A trial takes a process for itself, since it seeds generators and sets the number of threads:
+    give an executor of processes, not of threads.
+
+    Args:
+        executor: anything with `submit(function, *arguments) -> Future`.
+        workers: how many pieces it does at once; None asks it, and takes one per core where it
+            does not say.
+
+    Raises:
+        InputError: it has no `submit`.
+    """
+
+    def __init__(self, executor: Any, workers: int | None = None) -> None:
+        if not callable(getattr(executor, "submit", None)):
+            raise invalid(
+                "executor",
+                expected="a name, or anything with submit(function, *arguments) -> Future",
+                got=repr(executor),
+            )
+        self._executor = executor
+        self.workers = workers or getattr(executor, "_max_workers", None) or available_cores()
+        self._payloads: dict[str, bytes] = {}
+        self._sent: dict[str, int] = {}
+        self._inner: dict[Future[Any], tuple[Any, tuple[Any, ...]]] = {}
+
+    def share(self, value: Any) -> Shared:
+        """Pickle a value, to be sent with the first pieces of work."""
+        token = uuid.uuid4().hex
+        self._payloads[token] = shipping.pack(value)
+        return shipping.Shipped(token)
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        """Hand a call on."""
+        future: Future[Any] = Future()
+        tokens = [a.token for a in arguments if isinstance(a, shipping.Shipped)]
+        early = [t for t in tokens if self._sent.get(t, 0) < self.workers]
+        self._hand(future, (function, arguments), tokens, early)
+        return future
+
+    def completed(self, futures: Iterable[Future[Any]]) -> Iterator[Future[Any]]:
+        """Yield these futures as they are done."""
+        pending = list(futures)
+        while pending:
+            for future in pending:
+                if not future.done() and self._inner[future][0].done():
+                    self._settle(future)
+            done = [future for future in pending if future.done()]
+            for future in done:
+                pending.remove(future)
+                self._inner.pop(future, None)
+                yield future
+            if pending and not done:
+                inner = [self._inner[future][0] for future in pending]
+                if all(isinstance(one, Future) for one in inner):
+                    wait(inner, return_when=FIRST_COMPLETED)
+                else:
+                    time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+    def close(self) -> None:
+        """Cancel what has not begun; drop what was shared."""
+        for inner, _ in self._inner.values():
+            with contextlib.suppress(Exception):
+                inner.cancel()
+        self._inner.clear()
+        self._payloads.clear()
+
+    def _hand(
+        self, future: Future[Any], call: tuple[Any, ...], tokens: list[str], with_it: list[str]
+    ) -> None:
+        for token in with_it:
+            self._sent[token] = self._sent.get(token, 0) + 1
+        parcels = {t: self._payloads[t] if t in with_it else None for t in tokens}
+        self._inner[future] = (self._executor.submit(_call, parcels, *call), call)
+
+    def _settle(self, future: Future[Any]) -> None:
+        inner, call = self._inner[future]
+        try:
+            result = inner.result()
+        except BrokenExecutor as error:
+            future.set_exception(WorkerDied(f"workers: the executor broke ({error})."))
+        except Exception as error:
+            future.set_exception(error)
+        else:
+            if isinstance(result, _Missing):
+                self._hand(future, call, result.tokens, result.tokens)
+            else:
+                future.set_result(result)
+
+
+def _call(
+    parcels: dict[str, bytes | None], function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> Any:
+    """Unpack what is new here and make the call. Runs in the worker."""
+    missing = [t for t, parcel in parcels.items() if parcel is None and not shipping.has(t)]
+    if missing:
+        return _Missing(list(parcels))
+    for token, parcel in parcels.items():
+        if parcel is not None and not shipping.has(token):
+            shipping.receive(token, parcel)
+    with one_thread():
+        return function(*arguments)

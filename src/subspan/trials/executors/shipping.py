@@ -1,0 +1,59 @@
+"""What crosses to another process: a value is pickled once, and unpickled once in each worker.
+
+The one place where the house pickles, and only between one's own processes: never to or from a
+file (`tests/test_architecture.py` holds that).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import cloudpickle
+
+_KEPT = 8  # values that a worker remembers; each may hold a data set
+_received: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """The name of a value that was shipped; called where it was received, it returns it."""
+
+    token: str
+
+    def __call__(self) -> Any:
+        """Return the value."""
+        return _received[self.token]
+
+
+def pack(value: Any) -> bytes:
+    """Pickle a value, functions and classes of a script or notebook included."""
+    return cloudpickle.dumps(value)
+
+
+def has(token: str) -> bool:
+    """Whether this process has received the value."""
+    return token in _received
+
+
+def receive(token: str, payload: bytes) -> None:
+    """Unpickle a value of one's own other process and remember it; the oldest is forgotten."""
+    _received[token] = cloudpickle.loads(payload)
+    while len(_received) > _KEPT:
+        del _received[next(iter(_received))]
+
+
+def by_value(module: ModuleType) -> None:
+    """Ship what a module defines itself, since other processes cannot import it by its name."""
+    cloudpickle.register_pickle_by_value(module)
+
+
+def keep(token: str, value: Any) -> None:
+    """Remember a value as it is, for workers that are forked from here."""
+    _received[token] = value
+
+
+def forget(token: str) -> None:
+    """Drop a value."""
+    _received.pop(token, None)

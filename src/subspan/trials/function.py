@@ -1,0 +1,318 @@
+"""`@trainable`: a user's own training function, of any framework, as what trains a trial.
+
+It is called with a `RunningTrial`, which says d, a seed and the repeat, and takes reports. What
+the function raises is an outcome of that trial, with its reason in the record.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+
+from subspan import metrics
+from subspan.errors import invalid, real, whole
+from subspan.goals import Goal, name_of, parse_goal
+from subspan.streams import derive, scoped_global_rngs
+from subspan.training.outcome import CurvePoint, Outcome
+from subspan.trials.provenance import environment
+from subspan.trials.trainable import Pair, Trainable
+from subspan.trials.trial import Trial, TrialRecord
+
+_SEEDS = 2**31  # what NumPy's and Lightning's global generators take
+
+
+@dataclass(frozen=True)
+class LoopSpec:
+    """What is told to a function of how to train.
+
+    Args:
+        lr: learning rate; None where it is the function's own affair.
+        stop_at: a goal, or its text, at which `report` answers True.
+    """
+
+    lr: float | None = None
+    stop_at: Goal | str | None = None
+
+    def __post_init__(self) -> None:
+        if self.lr is not None:
+            object.__setattr__(self, "lr", real("lr", self.lr, low=0.0, strict=True))
+        if self.stop_at is not None:
+            object.__setattr__(self, "stop_at", parse_goal(self.stop_at))
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as plain JSON data, the form that is hashed and stored."""
+        return {"lr": self.lr, "stop_at": None if self.stop_at is None else str(self.stop_at)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> LoopSpec:
+        """Build a spec from `to_json`'s output."""
+        return cls(**data)
+
+
+class RunningTrial:
+    """One trial while a function trains it.
+
+    Attributes:
+        dim: training dimension d; at 0 nothing is to be trained.
+        seed: of everything random in this trial, in [0, 2³¹); the same for every dim of a repeat.
+        repeat: which repeat it is.
+        lr: learning rate; None where it is the function's own affair.
+    """
+
+    def __init__(self, dim: int, repeat: int, spec: LoopSpec, seed: int) -> None:
+        self.dim, self.repeat, self.lr = dim, repeat, spec.lr
+        self.seed = seed_of(seed, repeat)
+        self._goal: Goal | None = None if spec.stop_at is None else parse_goal(spec.stop_at)
+        self._points: dict[int, dict[str, float]] = {}
+        self._last = 0
+        self._stopped = False
+        self._bad = ""
+
+    def report(
+        self,
+        metrics: Mapping[str, float] | None = None,
+        /,
+        *,
+        step: int | None = None,
+        **named: Any,
+    ) -> bool:
+        """Note metrics at a step; say whether the trial may stop.
+
+        Args:
+            metrics: by name, `"[split:]metric"`, the split `train` where it is left out.
+            step: how many steps were taken, not less than before; None: one more.
+            named: more metrics, by name.
+
+        Returns:
+            True where the goal is met, or a metric is not finite: there is nothing more to learn.
+
+        Raises:
+            InputError: a metric is not a number, or the step runs backwards.
+        """
+        at = self._last + 1 if step is None else whole("step", step, low=self._last)
+        met = self._note({**(metrics or {}), **named}, at)
+        self._stopped = self._stopped or met
+        return met or bool(self._bad)
+
+    def _note(self, values: Mapping[str, Any], step: int) -> bool:
+        found = {}
+        for text, value in values.items():
+            name = metrics.qualified(*metrics.parse(text))
+            found[name] = _number(text, value)
+            if not math.isfinite(found[name]) and not self._bad:
+                self._bad = f"{name} is {found[name]} at step {step}"
+        self._points.setdefault(step, {}).update(found)
+        self._last = step
+        goal = self._goal
+        return goal is not None and goal.met_by(found.get(name_of(goal), math.nan))
+
+    def _result(self, returned: Any) -> tuple[Outcome, str]:
+        """Note what the function returned, and say how the trial ended."""
+        if returned is not None:
+            if not isinstance(returned, Mapping):
+                raise invalid(
+                    "what the function returns",
+                    expected="metrics by name, or None",
+                    got=repr(returned),
+                    remedy='Write return {"val:accuracy": accuracy}.',
+                )
+            self._note(returned, self._last or min(self.dim, 1))  # step 0: nothing was trained
+        if self._bad:
+            return Outcome.DIVERGED, self._bad
+        return (Outcome.STOPPED if self._stopped else Outcome.FINISHED), ""
+
+    @property
+    def _curve(self) -> tuple[CurvePoint, ...]:
+        return tuple(CurvePoint(step, self._points[step]) for step in sorted(self._points))
+
+
+Function = Callable[[RunningTrial], Mapping[str, float] | None]
+
+
+class FunctionTrainable(Trainable):
+    """A user's function with a name, a largest dimension and a version. Made by `trainable`."""
+
+    width = 1
+    train_size = 0
+    device = torch.device("cpu")  # where its worker is; the function chooses its own
+
+    def __init__(
+        self, function: Function, name: str, max_dim: int, version: str, lr: float | None
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.function, self.name, self.max_dim, self.version = function, name, max_dim, version
+        self.default_spec = LoopSpec(lr)
+        self.identity: dict[str, Any] = {
+            "name": name,
+            "kind": "trainable",
+            "version": version,
+            "max_dim": max_dim,
+        }
+
+    @property
+    def ambient_dim(self) -> int:
+        """The largest dimension, as a problem calls it."""
+        return self.max_dim
+
+    def __call__(self, trial: RunningTrial) -> Any:
+        """Call the function itself."""
+        return self.function(trial)
+
+    def __repr__(self) -> str:
+        return f"<trainable {self.name}, version {self.version}: max_dim = {self.max_dim:,}>"
+
+    def trial(self, pair: Pair, spec: LoopSpec, seed: int) -> Trial:
+        """Return the identity of a trial.
+
+        Raises:
+            InputError: the dimension is not 0 … max_dim.
+        """
+        whole("dim", pair[0], low=0, high=self.max_dim)
+        return Trial(self.identity, {"name": "trainable"}, pair[0], spec.to_json(), seed, pair[1])
+
+    def split(self, pairs: Sequence[Pair], workers: int) -> list[list[Pair]]:
+        """One trial is one piece of work."""
+        return [[pair] for pair in pairs]
+
+    def train(self, pairs: Sequence[Pair], spec: LoopSpec, seed: int) -> list[TrialRecord]:
+        """Call the function for each trial, and make records of what comes of it."""
+        return [self._train(pair, spec, seed) for pair in pairs]
+
+    def lost(
+        self, pairs: Sequence[Pair], spec: LoopSpec, seed: int, reason: str
+    ) -> list[TrialRecord]:
+        """Return the records of trials whose worker died, out of memory most often."""
+        return [self._record(pair, spec, seed, Outcome.FAILED, reason) for pair in pairs]
+
+    def _train(self, pair: Pair, spec: LoopSpec, seed: int) -> TrialRecord:
+        running = RunningTrial(*pair, spec, seed)
+        clock, told = time.perf_counter(), ""
+        try:
+            with scoped_global_rngs(running.seed):
+                outcome, reason = running._result(self.function(running))
+        except Exception as error:
+            outcome, told = Outcome.FAILED, traceback.format_exc()
+            reason = _reason(error)
+        seconds = time.perf_counter() - clock
+        record = self._record(pair, spec, seed, outcome, reason, running, seconds)
+        if told:
+            record.provenance["traceback"] = told
+        return record
+
+    def _record(
+        self,
+        pair: Pair,
+        spec: LoopSpec,
+        seed: int,
+        outcome: Outcome,
+        reason: str,
+        running: RunningTrial | None = None,
+        seconds: float = 0.0,
+    ) -> TrialRecord:
+        return TrialRecord(
+            trial=self.trial(pair, spec, seed),
+            ambient_dim=self.max_dim,
+            outcome=outcome,
+            steps=running._last if running else 0,
+            curve=running._curve if running else (),
+            theta_norm=math.nan,
+            wall_time=seconds,
+            provenance={**environment(self.device), "threads": torch.get_num_threads()},
+            reason=reason,
+        )
+
+
+def trainable(
+    *,
+    name: str,
+    max_dim: int,
+    version: str = "1",
+    lr: float | tuple[float, float] | None = None,
+) -> Callable[[Function], FunctionTrainable]:
+    """Make a training function something to measure: `threshold`, `run`, `compare`, `diagnose`.
+
+    The function is called with a `RunningTrial` and trains at `trial.dim` degrees of freedom. It
+    calls `trial.report(step=..., **{"val:accuracy": a})` as often as it likes and stops where that
+    answers True; it may return metrics by name as well. PyTorch's, NumPy's and Python's global
+    generators are seeded from the trial while it runs, and put back after.
+
+    An exception, an out-of-memory among them, is the outcome `failed`, a metric that is not finite
+    the outcome `diverged`, each with its reason in the record.
+
+    Args:
+        name: trials are known by it.
+        max_dim: the largest d, usually the number of weights.
+        version: raise it when what the function does changes: code cannot be hashed, and trials
+            of an older version are not to be mixed with those of a new one.
+        lr: passed on as `trial.lr`: a number, or the (low, high) that it lies in, of which the
+            geometric mean is taken where none is chosen.
+
+    Raises:
+        InputError: an argument is out of range.
+    """
+    if not isinstance(name, str) or not name:
+        raise invalid("name", expected="a text", got=repr(name))
+    largest, chosen = whole("max_dim", max_dim, low=1), lr
+    if isinstance(chosen, tuple | list):
+        low, high = (real("lr", v, low=0.0, strict=True) for v in chosen)
+        chosen = math.sqrt(low * high)
+
+    def decorate(function: Function) -> FunctionTrainable:
+        if not callable(function):
+            raise invalid("trainable", expected="a function of one trial", got=repr(function))
+        return FunctionTrainable(function, name, largest, str(version), chosen)
+
+    return decorate
+
+
+def seed_of(seed: int, repeat: int) -> int:
+    """Return the seed that a repeat's loop is given, in [0, 2³¹)."""
+    return derive(seed, "function", repeat) % _SEEDS
+
+
+def record_of_metrics(
+    trial: Trial, values: Mapping[str, Any], *, steps: int, ambient_dim: int
+) -> TrialRecord:
+    """Return the record of a trial that was trained elsewhere, from its metrics alone.
+
+    Raises:
+        InputError: a name or a value is none.
+    """
+    named = {metrics.qualified(*metrics.parse(k)): _number(k, v) for k, v in values.items()}
+    bad = [f"{name} is {value}" for name, value in named.items() if not math.isfinite(value)]
+    return TrialRecord(
+        trial=trial,
+        ambient_dim=ambient_dim,
+        outcome=Outcome.DIVERGED if bad else Outcome.FINISHED,
+        steps=steps,
+        curve=(CurvePoint(max(steps, min(trial.dim, 1)), named),),
+        theta_norm=math.nan,
+        wall_time=0.0,
+        provenance=environment(torch.device("cpu")),
+        reason="; ".join(bad),
+    )
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value.detach() if isinstance(value, torch.Tensor) else value)
+    except (TypeError, ValueError, RuntimeError):
+        raise invalid(f"metric {name}", expected="a number", got=repr(value)) from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return f"out of memory: {error}"
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,169 @@
+"""`ProblemTrainable`: a problem and a method, trained by our loop, many trials at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+
+import torch
+
+from subspan.canonical import digest, tensor_digest
+from subspan.maps.base import check_dims
+from subspan.problems.base import AbstractProblem
+from subspan.problems.module import Problem
+from subspan.spec import TrainSpec
+from subspan.subspaces.base import Draw, Method, Subspace
+from subspan.training.ensemble import TrainResult, evaluate_offsets, train
+from subspan.trials.provenance import environment
+from subspan.trials.trainable import Pair, Trainable
+from subspan.trials.trial import Trial, TrialRecord
+
+_LARGEST_ENSEMBLE = 32
+_ENSEMBLE_WEIGHTS = 2**18  # together; more fall out of the cache
+_ENSEMBLE_WEIGHTS_GPU = 2**28
+
+
+class ProblemTrainable(Trainable):
+    """Trains a problem in the subspaces of a method.
+
+    At d = 0 nothing is trained: the record is an evaluation of the offset.
+
+    Args:
+        problem: what to train.
+        method: how to choose subspaces.
+        by_dtype: the problem in other dtypes, where that was made already.
+    """
+
+    def __init__(
+        self,
+        problem: AbstractProblem,
+        method: Method,
+        by_dtype: dict[str, AbstractProblem] | None = None,
+    ) -> None:
+        self.problem, self.method = problem, method
+        self._by_dtype = {} if by_dtype is None else by_dtype
+        self.name, self.max_dim = problem.name, problem.ambient_dim
+        self.width = ensemble_size(problem)
+
+    def trial(self, pair: Pair, spec: TrainSpec, seed: int) -> Trial:
+        """Return the identity of a trial.
+
+        Raises:
+            InputError: the dimension is not 0 … D.
+        """
+        dim, repeat = pair
+        if dim != 0:
+            check_dims(dim, self.problem.ambient_dim)
+        return Trial(self.problem.identity, self.method.config(), dim, spec.to_json(), seed, repeat)
+
+    def split(self, pairs: Sequence[Pair], workers: int) -> list[list[Pair]]:
+        """Split by dim; by repeat where a search serves all its dims."""
+        size = max(1, min(self.width, -(-len(pairs) // workers)))
+        searches = bool(self.method.search_steps(self.problem))
+        return by_repeat(pairs, size) if searches else by_dim(pairs, size)
+
+    def warm_up(self, pieces: Sequence[Sequence[Pair]], spec: TrainSpec) -> None:
+        """Trace the gradient of the largest ensemble."""
+        if spec.batch_size is not None:
+            largest = max(min(len(piece), self.width) for piece in pieces)
+            self._in_dtype(spec.dtype).warm_up(largest, spec.batch_size)
+
+    def train(self, pairs: Sequence[Pair], spec: TrainSpec, seed: int) -> list[TrialRecord]:
+        """Find the subspaces, together, then train them, ensemble by ensemble."""
+        clock = time.perf_counter()
+        problem = self._in_dtype(spec.dtype)
+        # Nothing is trained at d = 0, so of its subspace only the offset counts.
+        draws = [Draw(max(dim, 1), seed, repeat) for dim, repeat in pairs]
+        subspaces = self.method.subspaces(problem, draws)
+        search_share = (time.perf_counter() - clock) / len(draws)
+        records: dict[int, TrialRecord] = {}
+        trained = [i for i, (dim, _) in enumerate(pairs) if dim]
+        still = [i for i, (dim, _) in enumerate(pairs) if not dim]
+        for places in (trained, still):
+            for start in range(0, len(places), self.width):
+                own = places[start : start + self.width]
+                found = [subspaces[i] for i in own]
+                results = (
+                    train(problem, found, spec, [draws[i].batch_seed for i in own])
+                    if places is trained
+                    else evaluate_offsets(problem, found, spec)
+                )
+                for i, result in zip(own, results, strict=True):
+                    trial = self.trial(pairs[i], spec, seed)
+                    records[i] = _record(
+                        trial, problem, subspaces[i], result, search_share, len(own)
+                    )
+        return [records[i] for i in range(len(pairs))]
+
+    def _in_dtype(self, dtype: str) -> AbstractProblem:
+        if dtype not in self._by_dtype:
+            self._by_dtype[dtype] = self.problem.to(dtype=getattr(torch, dtype))
+        return self._by_dtype[dtype]
+
+
+def _record(
+    trial: Trial,
+    problem: AbstractProblem,
+    subspace: Subspace,
+    result: TrainResult,
+    search_share: float,
+    together: int,
+) -> TrialRecord:
+    provenance = {
+        **environment(problem.device),
+        "threads": torch.get_num_threads(),
+        "ensemble_size": together,
+    }
+    if trial.dim == 0:
+        subspace = dataclasses.replace(subspace, search_bits=0)
+    checksum = _checksum(subspace) if trial.dim else tensor_digest(subspace.offset)
+    return TrialRecord(
+        trial=trial,
+        ambient_dim=problem.ambient_dim,
+        outcome=result.outcome,
+        steps=result.steps,
+        curve=tuple(result.curve),
+        theta_norm=float(result.theta.norm()),
+        wall_time=search_share + result.wall_time,
+        search_steps=subspace.search_steps,
+        search_bits=subspace.search_bits,
+        provenance={**provenance, "subspace": checksum},
+    )
+
+
+def _checksum(subspace: Subspace) -> str:
+    """Return a digest of what a seed stands for: the offset's bits and the map's checksum."""
+    return digest([tensor_digest(subspace.offset), subspace.map.checksum()])
+
+
+def by_dim(pairs: Sequence[Pair], size: int) -> list[list[Pair]]:
+    """Split (dim, repeat) pairs into jobs of `size`; neighbours in dim take about as long."""
+    ordered = sorted(pairs)
+    return [ordered[i : i + size] for i in range(0, len(ordered), size)]
+
+
+def by_repeat(pairs: Sequence[Pair], size: int) -> list[list[Pair]]:
+    """Split (dim, repeat) pairs into jobs of about `size` that keep each repeat in one piece.
+
+    A repeat's search serves all its dims, so that one worker runs it, once.
+    """
+    dims: dict[int, list[int]] = {}
+    for dim, repeat in sorted(pairs):
+        dims.setdefault(repeat, []).append(dim)
+    jobs: list[list[Pair]] = []
+    for repeat in sorted(dims, key=lambda r: (dims[r], r)):
+        own = [(dim, repeat) for dim in dims[repeat]]
+        if jobs and len(jobs[-1]) + len(own) <= size:
+            jobs[-1] += own
+        else:
+            jobs.append(own)
+    return jobs
+
+
+def ensemble_size(problem: AbstractProblem) -> int:
+    """Return how many trials of a problem to advance as one batched program."""
+    if isinstance(problem, Problem) and not problem.vectorized:
+        return 1
+    room = _ENSEMBLE_WEIGHTS if problem.device.type == "cpu" else _ENSEMBLE_WEIGHTS_GPU
+    return max(1, min(_LARGEST_ENSEMBLE, room // problem.ambient_dim))

@@ -1,0 +1,1 @@
+"""Where records of trials are kept: in SQLite, PostgreSQL or memory."""

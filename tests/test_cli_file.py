@@ -1,0 +1,126 @@
+"""Commands about a user's own file, and `resume`."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from subspan.cli.app import main
+from subspan.trials.stores.sql import Store
+
+FILE = """
+import helper_of_this_file
+import torch
+import subspan as ss
+
+@ss.trainable(name="mine", max_dim=1000)
+def mine(trial):
+    trial.report(step=1, **{"val:accuracy": 0.25})
+    return {"val:accuracy": helper_of_this_file.level(trial.dim)}
+
+x = torch.linspace(-1, 1, 60).reshape(20, 3)
+own = ss.Problem(lambda: torch.nn.Linear(3, 2), (x, (x[:, 0] > 0).long()), name="own",
+                 default_spec=ss.TrainSpec(steps=20, batch_size=None))
+number = 3
+"""
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    (tmp_path / "helper_of_this_file.py").write_text("def level(dim): return float(dim >= 60)\n")
+    path = tmp_path / "experiment.py"
+    path.write_text(FILE)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("experiment", "helper_of_this_file"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return path
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return ended.value.code or 0
+
+
+def test_threshold_of_a_function_in_a_file(file, capsys):
+    goal = ("--goal", "val:accuracy>=0.9", "--workers", 2, "--json")
+    assert run("threshold", f"{file}:mine", *goal) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["low"] <= 60 <= found["high"]
+    assert found["experiment"]["problem"]["name"] == "mine"
+
+
+def test_a_problem_in_a_file(file, capsys):
+    assert run("surface", f"{file}:own", "--dims", "2,4", "--goals", "loss<=0.5", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["experiment"]["problem"]["name"] == "own"
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "message"),
+    [
+        ("nobody", [], "expected one of mine, own"),
+        ("number", [], "got number = 3"),
+        ("mine", ["--method", "snip"], "none for a function"),
+        ("mine", ["--steps", "3"], "--lr alone"),
+        ("own", ["--subset", "3"], "--subset"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(file, name, more, message, capsys):
+    assert run("threshold", f"{file}:{name}", "--goal", "loss<=1", *more) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_missing_file_is_one_line(tmp_path, capsys):
+    assert run("threshold", f"{tmp_path}/no.py:mine", "--goal", "loss<=1") == 2
+    assert "expected a file at" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("1 / 0\n", "ZeroDivisionError"), ("def :\n", "SyntaxError")]
+)
+def test_errors_of_the_file_are_shown_as_python_shows_them(tmp_path, text, told, capsys):
+    (tmp_path / "broken.py").write_text("x = 1\n" + text)
+    assert run("threshold", f"{tmp_path}/broken.py:mine", "--goal", "loss<=1") == 1
+    error = capsys.readouterr().err
+    assert "Traceback" in error
+    assert told in error
+    assert 'broken.py", line 2' in error
+
+
+def test_errors_while_training_come_with_their_traceback(tmp_path, capsys):
+    (tmp_path / "late.py").write_text(
+        "import subspan as ss\n\n@ss.trainable(name='late', max_dim=9)\n"
+        "def late(trial):\n    return undefined_name\n"
+    )
+    assert run("threshold", f"{tmp_path}/late.py:late", "--goal", "loss<=1", "--workers", 1) == 2
+    assert 'late.py", line 5, in late\n' in capsys.readouterr().err
+
+
+def test_resume_goes_on_with_what_was_cut_off(file, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ["threshold", "experiment.py:mine", "--goal", "val:accuracy>=0.9", "--store", "s.db"]
+    code = (
+        "import os, sys, subspan.trials.stores.sql as sql\n"
+        "add, done = sql.Store.add, []\n"
+        "def dying(self, record):\n"
+        "    done.append(add(self, record))\n"
+        "    if len(done) == 3: os._exit(9)\n"
+        "sql.Store.add = dying\n"
+        "from subspan.cli.app import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    died = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, check=False)
+    assert died.returncode == 9, died.stderr.decode()
+    with Store(tmp_path / "s.db") as store:
+        assert len(store) == 3
+    assert run("resume", "s.db") == 0
+    said = capsys.readouterr()
+    assert "going on with subspan threshold experiment.py:mine" in said.err
+    assert "d*" in said.out
+    with Store(tmp_path / "s.db") as store:
+        assert len(store) > 8
+    assert run("resume", "s.db") == 0
+    assert "Nothing to go on with" in capsys.readouterr().out

@@ -1,0 +1,77 @@
+"""One sweep, wherever it runs: the same records, bit for bit in float64."""
+
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import pytest
+import torch
+from torch import nn
+
+import subspan as ss
+
+FACTOR = 1.5  # of this module: shipped where it cannot be imported
+
+
+def make():
+    return nn.Sequential(nn.Linear(64, 6), nn.ReLU(), nn.Linear(6, 10))
+
+
+def problem():
+    x, y = ss.problems.load("digits-mlp", subset=60).batch()
+    scale = FACTOR
+    return ss.Problem(lambda: make(), (x * scale, y), name="anywhere")
+
+
+@ss.trainable(name="loop", max_dim=100)
+def loop(trial):
+    weights = torch.randn(trial.dim, dtype=torch.float64).requires_grad_()
+    optimizer = torch.optim.SGD([weights], lr=0.1)
+    for step in range(1, 4):
+        optimizer.zero_grad()
+        loss = (weights - FACTOR).square().mean()
+        loss.backward()
+        optimizer.step()
+        trial.report(step=step, loss=loss)
+
+
+def results(**where):
+    spec = ss.TrainSpec(steps=5, batch_size=16, dtype="float64")
+    records = ss.run(problem(), "random", [2, 5], 3, spec, **where)
+    records += ss.run(loop, dims=[1, 4], repeats=2, **where)
+    return [
+        (r.key, r.outcome, r.steps, repr(r.curve), repr(r.theta_norm), r.provenance["threads"])
+        for r in records
+    ]
+
+
+@pytest.fixture(scope="module")
+def here():
+    found = results(executor="inline")
+    assert all(outcome == "finished" for _, outcome, *_ in found)
+    return found
+
+
+def test_forked(here):
+    assert results(executor="forked", workers=2) == here
+    assert results(workers=2) == here
+
+
+def test_spawned(here):
+    assert results(executor="spawned", workers=2) == here
+
+
+def test_pythons_own_pool(here):
+    with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
+        assert results(executor=pool) == here
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_dask(here):
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        assert results(executor=client.get_executor()) == here
