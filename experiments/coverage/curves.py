@@ -35,13 +35,15 @@ class SyntheticCurve:
     threshold: int
 
 
-def draw_curve(family: str, seed: int, index: int, delta: float = 0.1) -> SyntheticCurve:
-    """Draw D in 60..2e5, a midpoint and a transition width (10 to 90 %, 0.03..4.6 in log d)."""
+def draw_curve(
+    family: str, seed: int, index: int, delta: float = 0.1, widest: float = 4.6
+) -> SyntheticCurve:
+    """Draw D in 60..2e5, a midpoint and a transition width (10 to 90 %, 0.03..widest in log d)."""
     rng = stream(seed, "coverage", family, index)
     while True:
         ambient = int(np.exp(rng.uniform(math.log(60), math.log(2e5))))
         middle = rng.uniform(math.log(2), math.log(ambient))
-        width = math.exp(rng.uniform(math.log(0.03), math.log(4.6)))
+        width = math.exp(rng.uniform(math.log(0.03), math.log(widest)))
         dims = np.arange(1, ambient + 1)
         x = (np.log(dims) - middle) / width
         p = _shape(family, rng)(x)

@@ -57,9 +57,9 @@ def measure(
     return Case(curve.family, found.status, design.trials, found.ratio, covered)
 
 
-def case(index: int, seed: int, width: int, ratio: float) -> Case:
-    family = FAMILIES[index % len(FAMILIES)]
-    return measure(draw_curve(family, seed, index), seed, index, width=width, ratio=ratio)
+def case(index: int, seed: int, width: int, ratio: float, widest: float = 4.6) -> Case:
+    curve = draw_curve(FAMILIES[index % len(FAMILIES)], seed, index, widest=widest)
+    return measure(curve, seed, index, width=width, ratio=ratio)
 
 
 def table(cases: list[Case]) -> str:

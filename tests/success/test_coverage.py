@@ -38,12 +38,16 @@ def test_synthetic_thresholds_are_what_they_are_said_to_be(coverage: ModuleType)
 
 
 def test_intervals_hold_the_truth(coverage: ModuleType) -> None:
-    """A smaller version of the law: at a true 95 %, fewer than 17 of 20 has probability 1.6 %."""
+    """A smaller version of the law: at a true 95 %, fewer than 35 of 40 has probability 0.3 %."""
+    cases = [coverage.case(index, seed=7, width=8, ratio=1.4, widest=1.5) for index in range(40)]
+    assert sum(c.covered for c in cases) >= 35
+    assert sum(c.status == "ok" for c in cases) >= 30
+
+
+def test_intervals_of_wide_transitions_hold_the_truth(coverage: ModuleType) -> None:
+    """Transitions of up to two decades; at a true 95 %, more than 3 of 20 miss with 1.6 %."""
     cases = [coverage.case(index, seed=7, width=8, ratio=1.5) for index in range(20)]
-    ok = [c for c in cases if c.status == "ok"]
-    assert sum(c.covered for c in cases) >= 17
-    assert sum(not c.covered for c in ok) <= 3
-    assert len(ok) >= 10
+    assert sum(not c.covered for c in cases) <= 3
 
 
 def test_a_wrong_interval_is_noticed(coverage: ModuleType) -> None:
@@ -56,9 +60,13 @@ def test_a_wrong_interval_is_noticed(coverage: ModuleType) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("widest", [1.5, 4.6])
 @pytest.mark.parametrize("width", [1, 8])
-def test_coverage_law(coverage: ModuleType, width: int) -> None:
-    cases = [coverage.case(index, seed=width, width=width, ratio=1.5) for index in range(500)]
+def test_coverage_law(coverage: ModuleType, width: int, widest: float) -> None:
+    cases = [
+        coverage.case(index, seed=width, width=width, ratio=1.25, widest=widest)
+        for index in range(500)
+    ]
     print(coverage.table(cases))
     ok = [c for c in cases if c.status == "ok"]
     assert sum(c.covered for c in cases) >= 0.93 * 500
