@@ -284,7 +284,7 @@ def test_a_real_ctrl_c_loses_nothing(cli: Any, tmp_path: Path) -> None:
                 break
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 130, (process.returncode, out, err)
     assert out == ""
     assert "Traceback" not in err
