@@ -297,9 +297,16 @@ class Problem(AbstractProblem):
         return losses, gradients
 
     def _refuse_late(self, weights: torch.Tensor, batch: Data, gradients: torch.Tensor) -> None:
-        """Hold the first gradient that is NaN at finite weights against plain PyTorch's, once."""
+        """Hold the first gradient that is NaN at finite weights against plain PyTorch's, once.
+
+        Not on a GPU, which would have to be waited for at each step: there the trial diverges.
+        """
+        if self._nan_is_plain or self._stateless.way != "swapped" or self.device.type != "cpu":
+            return
+        if not gradients.sum().isnan():  # one pass, where all is well
+            return
         found = (gradients.isnan().any(1) & weights.isfinite().all(1)).nonzero()
-        if self._nan_is_plain or self._stateless.way != "swapped" or not len(found):
+        if not len(found):
             return
         k = int(found[0, 0])
         x, y = structure.row(batch, k)
