@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from subspan import optimizers
 from subspan.comparison.functions import trials_of_functions
 from subspan.comparison.paired import repeats_needed
 from subspan.comparison.rows import first_metric, rows_of, same_start
@@ -27,7 +28,6 @@ from subspan.trials.stores.base import RecordStore
 from subspan.trials.trial import TrialRecord
 
 _LOGGER = logging.getLogger(__name__)
-_STRONG = ("exact", "lbfgs", "levenberg_marquardt")  # end when nothing is left to gain
 
 
 def compare(
@@ -256,7 +256,7 @@ def _training(
     if not isinstance(matched, bool):
         raise invalid("matched", expected="True or False", got=repr(matched))
     chosen = spec or problem.default_spec
-    if matched and (chosen.optimizer in _STRONG or chosen.stop_at is not None):
+    if matched and (optimizers.find(chosen.optimizer).ends_early or chosen.stop_at is not None):
         early = f"optimizer={chosen.optimizer!r}"
         raise invalid(
             "matched",

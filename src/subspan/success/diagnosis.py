@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from subspan.errors import invalid
 from subspan.goals import Goal
+from subspan.optimizers import OPTIMIZERS, find
 from subspan.problems.analytic import Quadratic
 from subspan.spec import TrainSpec
 from subspan.subspaces.base import Method
@@ -189,7 +190,7 @@ def diagnose(
 
 
 def _exact(spec: object) -> bool:
-    return isinstance(spec, TrainSpec) and spec.optimizer == "exact"
+    return isinstance(spec, TrainSpec) and find(spec.optimizer).exact
 
 
 def _stronger(problem: Subject, usual: TrainSpec | LoopSpec) -> TrainSpec:
@@ -202,10 +203,9 @@ def _stronger(problem: Subject, usual: TrainSpec | LoopSpec) -> TrainSpec:
         )
     if isinstance(problem, Quadratic):
         return problem.default_spec
-    default = TrainSpec("lbfgs", dtype=usual.dtype)
-    if _same(default, usual):
-        return TrainSpec("levenberg_marquardt", dtype=usual.dtype)
-    return default
+    searches = [name for name, facts in OPTIMIZERS.items() if facts.kind == "search"]
+    specs = [TrainSpec(name, dtype=usual.dtype) for name in searches]
+    return next(spec for spec in specs if not _same(spec, usual))
 
 
 def _same(one: TrainSpec | LoopSpec, other: TrainSpec | LoopSpec) -> bool:
@@ -233,7 +233,7 @@ def _described(spec: TrainSpec | LoopSpec | FunctionTrainable) -> str:
         return spec.name
     if isinstance(spec, LoopSpec):
         return "the usual training" if spec.lr is None else f"lr = {spec.lr:g}"
-    if spec.optimizer == "exact":
+    if _exact(spec):
         return "exact least squares"
     length = f"{spec.steps} steps" if spec.steps else f"{spec.epochs:g} epochs"
     return f"{spec.optimizer} ({length})"
