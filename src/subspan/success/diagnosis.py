@@ -122,6 +122,7 @@ def diagnose(
     store: RecordStore | str | Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
+    executor: Any = None,
     **options: Any,
 ) -> Diagnosis:
     """Measure d* with the usual training and with a stronger one, and say what the gap means.
@@ -138,6 +139,7 @@ def diagnose(
         store: as for `threshold`; a threshold measured there before is not measured again.
         workers: as for `threshold`.
         progress: as for `threshold`.
+        executor: as for `threshold`.
         options: further arguments of `threshold`, the same for both (`seed`, `delta`, `ratio`, …).
 
     Raises:
@@ -153,6 +155,7 @@ def diagnose(
             store=store,
             workers=workers,
             progress=progress,
+            executor=executor,
             **options,
         )
         return Diagnosis(found, found, usual_spec, usual_spec)
@@ -165,6 +168,7 @@ def diagnose(
                 store=store,
                 workers=workers,
                 progress=progress,
+                executor=executor,
                 **options,
             )
             for function, each in ((problem, usual_spec), (stronger, None))
@@ -180,7 +184,7 @@ def diagnose(
         )
     with contextlib.ExitStack() as stack:
         runner = stack.enter_context(
-            TrialRunner(problem, store=store, workers=workers, progress=progress)
+            TrialRunner(problem, store=store, workers=workers, progress=progress, executor=executor)
         )
         usual, better = (
             threshold(problem, method, goal, spec=each, runner=runner, **options)
