@@ -22,6 +22,7 @@ from subspan.subspaces.base import Method
 from subspan.subspaces.random_affine import RandomAffine
 from subspan.subspaces.registry import parse_method
 from subspan.success.estimate import ThresholdEstimate, fit_threshold
+from subspan.trials.asked import resumable
 from subspan.trials.function import FunctionTrainable, LoopSpec
 from subspan.trials.runner import Progress, Subject, TrialRunner, check_problem
 from subspan.trials.stores.base import RecordStore
@@ -30,6 +31,7 @@ from subspan.trials.trial import TrialRecord
 _LOGGER = logging.getLogger(__name__)
 
 
+@resumable
 def compare(
     problem: AbstractProblem | Sequence[FunctionTrainable],
     methods: Sequence[Method | str] = (),

@@ -22,6 +22,7 @@ from subspan.spec import TrainSpec
 from subspan.subspaces.base import Method
 from subspan.success.estimate import ThresholdEstimate
 from subspan.success.threshold import threshold
+from subspan.trials.asked import resumable
 from subspan.trials.function import FunctionTrainable, LoopSpec
 from subspan.trials.runner import Progress, Subject, TrialRunner
 from subspan.trials.stores.base import RecordStore
@@ -112,6 +113,7 @@ class Diagnosis:
         return self.verdict
 
 
+@resumable
 def diagnose(
     problem: Subject,
     method: Method | str | None = None,
