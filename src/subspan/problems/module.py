@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
 from subspan.canonical import digest, tensor_digest
 from subspan.errors import InputError, invalid, unknown
@@ -31,6 +32,7 @@ from subspan.problems.checks import (
     not_batchable,
     refused,
 )
+from subspan.problems.dataset import pair
 from subspan.problems.identity import identity_of
 from subspan.problems.losses import LOSSES, OutputLoss, loss_name, loss_on
 from subspan.problems.measured import OwnMetric, measure, metric_for, own_metrics
@@ -73,7 +75,10 @@ class Problem(AbstractProblem):
         train: inputs (n, ...) and targets (n, ...). Inputs that are a tuple are the module's
             arguments in order, those that are a mapping its arguments by name. Class labels are
             integers (n,), or (n, ...) for outputs (n, ..., classes) or (n, classes, ...); -100, or
-            the `ignore_index` of the loss, does not count.
+            the `ignore_index` of the loss, does not count. Or a map-style data set of PyTorch's,
+            with items (input, target) of tensors, arrays, numbers or Pillow's images, or tuples or
+            mappings of them: it is read once, into memory, and gives the trials of its tensors.
+            One that augments at random is refused: see `transform`.
         test: the same for the test split; None: the problem has none.
         loss: `"cross_entropy"`, `"mse"`, or a function of (outputs, targets) that returns the
             mean over rows, which may be negative. Accuracy is reported where the targets are class
@@ -112,18 +117,18 @@ class Problem(AbstractProblem):
             whole split, by name. They change nothing in training; goals may ask for them.
 
     Raises:
-        InputError: data are NaN, of unequal length, or do not fit the module; labels are out of
-            range; the module has complex parameters, mutable buffers other than BatchNorm's, or
-            active dropout, writes into its weights, or is the same object at each call; training
-            draws noise that a seed does not settle; no identity is given and the problem cannot be
-            told from others.
+        InputError: data are NaN, of unequal length, or do not fit the module; a data set is empty,
+            a stream, ragged or random; labels are out of range; the module has complex parameters,
+            mutable buffers other than BatchNorm's, or active dropout, writes into its weights, or
+            is the same object at each call; training draws noise that a seed does not settle; no
+            identity is given and the problem cannot be told from others.
     """
 
     def __init__(
         self,
         make_module: Callable[[], nn.Module],
-        train: Data,
-        test: Data | None = None,
+        train: Data | Dataset[Any],
+        test: Data | Dataset[Any] | None = None,
         loss: str | OutputLoss = "cross_entropy",
         name: str = "problem",
         *,
@@ -152,9 +157,11 @@ class Problem(AbstractProblem):
         self.name, self._init = name, init
         made = OwnModules(make_module, batch_statistics, dropout)
         self._made, self.device, self.dtype = made, torch.device("cpu"), made.dtype
-        self._splits = {"train": checked_split(train, "train", self.dtype)}
-        if test is not None:
-            self._splits["test"] = checked_split(test, "test", self.dtype)
+        given = {"train": train} if test is None else {"train": train, "test": test}
+        self._splits = {
+            split: checked_split(pair(data, split), split, self.dtype)
+            for split, data in given.items()
+        }
         check_targets(self._splits, loss)
         known = None if identity else made.identity()  # before a pass leaves traces in it
         whole = {split: self.batch(None, split) for split in self._splits}
