@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
+from torch.utils.data import Dataset
 
 from subspan.adapters.attach import candidate_weights
 from subspan.adapters.checks import check_plain, refuse_scripted
@@ -22,6 +23,7 @@ from subspan.errors import InputError, invalid
 from subspan.problems import structure
 from subspan.problems.checks import logits
 from subspan.problems.copies import closures, duplicate
+from subspan.problems.dataset import pair
 from subspan.problems.identity import identity_of, module_identity
 from subspan.problems.losses import OutputLoss, loss_name
 from subspan.problems.module import Problem
@@ -37,8 +39,8 @@ _TRIED = 8  # rows on which cutting columns off is tried
 
 def fine_tuning(
     module: nn.Module,
-    train: tuple[Any, Any],
-    test: tuple[Any, Any] | None = None,
+    train: tuple[Any, Any] | Dataset[Any],
+    test: tuple[Any, Any] | Dataset[Any] | None = None,
     loss: str | OutputLoss = "cross_entropy",
     name: str = "fine-tuning",
     *,
@@ -59,7 +61,7 @@ def fine_tuning(
         train: (inputs, targets), as of `Problem`: inputs are a tensor, a tuple in the order of
             `forward`'s arguments, or a mapping from their names, as tokenisers return them. Where
             labels are one a row, columns after the longest row of a batch, by `attention_mask`,
-            are cut off, if that changes nothing.
+            are cut off, if that changes nothing. Or a map-style data set, as of `Problem`.
         test: the same for the test split.
         loss: as of `Problem`.
         name: for records and files, and part of the identity, as of `Problem`.
@@ -74,6 +76,8 @@ def fine_tuning(
             trainable, the module cannot be copied, or a subspace is attached to it; as of
             `Problem`.
     """
+    train = pair(train, "train")
+    test = None if test is None else pair(test, "test")
     inputs = _inputs(train, "train")
     fields = _fields(inputs)
     if test is not None and (found := _fields(_inputs(test, "test"))) != fields:
