@@ -8,16 +8,15 @@ from typing import Annotated
 
 import typer
 
-from subspan.cli.console import complain
+from subspan.cli.console import command_line, complain, unfinished
 
 
 def command(
+    context: typer.Context,
     store: Annotated[str, typer.Argument(help="A store of trials: a file, or a database's URL.")],
 ) -> None:
     """Go on with the commands on a store that were cut off, from the folder they were given in."""
-    from subspan.cli.app import main
-    from subspan.cli.console import unfinished
-
+    program = context.find_root().command
     waiting = unfinished(store)
     if not waiting:
         print("Nothing to go on with: every command on this store came to its end.")
@@ -26,6 +25,9 @@ def command(
         here = os.getcwd()
         os.chdir(folder)
         try:
-            main(argv, standalone=False)
+            command_line.set(argv)
+            code = program(args=argv, prog_name="subspan", standalone_mode=False)
         finally:
             os.chdir(here)
+        if code:
+            raise typer.Exit(code)
