@@ -469,7 +469,8 @@ class Problem(AbstractProblem):
         found = super().measure_many(weights, split, [m for m in metrics if m in usual])
         wanted = [metric_for(self._own_metrics, m, self._labels) for m in metrics if m not in usual]
         if wanted and split in self._splits:
-            more = measure(self, weights, split, wanted, self._labels, self._eval_rows)
+            data = self.batch(None, split)
+            more = measure(self.outputs, data, weights, wanted, self._labels, self._eval_rows)
             found = [one | other for one, other in zip(found, more, strict=True)]
         return found
 
