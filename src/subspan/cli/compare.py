@@ -31,9 +31,8 @@ def command(
     methods: Annotated[
         str | None,
         typer.Option(
-            help="Methods for a problem, like random,burn-in:64,lottery-ticket:rounds=5,rewind=64,"
-            "random-mask,snip,last-layer,low-rank-fixed-factor. KEY=VALUE belongs to the method "
-            "before it."
+            help="Methods for a problem, with commas between: {methods}. KEY=VALUE belongs to the "
+            "method before it, as in random,lottery-ticket:rounds=5,rewind=64."
         ),
     ] = None,
     repeats: Annotated[
@@ -50,7 +49,7 @@ def command(
     ] = False,
     metric: Annotated[
         str | None,
-        typer.Option(help="SPLIT:METRIC, like test:accuracy or train:loss."),
+        typer.Option(help="SPLIT:METRIC, like test:accuracy. Metrics: {metrics}."),
     ] = None,
     json: options.Json = False,
     figure: options.FigureStem = None,
@@ -81,7 +80,7 @@ def command(
             matched=matched,
             confidence=study.confidence,
             progress=progress,
-            **options.given(workers=study.workers),
+            **study.running(),
         )
     drawn = draw(table, figure)
     if json:

@@ -41,6 +41,7 @@ class AbstractProblem(abc.ABC):
         splits: names of its data.
         noisy: whether training draws noise: `train_grads` is then another thing than `grads`.
         metrics: what every trial's record holds, on each split.
+        origin: `"name"` and `"options"` that `load` makes it of; None where it was made otherwise.
     """
 
     name: str
@@ -53,6 +54,7 @@ class AbstractProblem(abc.ABC):
     splits: tuple[str, ...] = ("train", "test")
     noisy: bool = False
     metrics: tuple[str, ...] = ("loss", "accuracy")
+    origin: dict[str, Any] | None = None
 
     @abc.abstractmethod
     def init(self, seed: int) -> torch.Tensor:
