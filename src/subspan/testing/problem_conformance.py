@@ -71,7 +71,7 @@ def _check_training(
         law(same, "train_grads is grads where training draws nothing")
         return
     for k in seeds:
-        own = structure.mapped(lambda t, k=k: t[k : k + 1], batch)
+        own = structure.expanded(structure.row(batch, k), 1)
         alone = problem.train_grads(w[k : k + 1], own, [k])
         same = all(torch.equal(one[0], many[k]) for one, many in zip(alone, found, strict=True))
         law(same, "what training draws depends on the seed alone")
