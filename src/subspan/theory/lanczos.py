@@ -12,6 +12,7 @@ import torch
 from subspan.errors import invalid, real, whole
 from subspan.streams import normals
 from subspan.theory.arrays import ArrayLike, tensor, vector
+from subspan.training.lanczos_step import lanczos_step, orthogonalised
 
 _CPU = torch.device("cpu")
 _CONVERGED = 1e-8  # residual of a Ritz pair, as a share of the largest Ritz value
@@ -166,18 +167,16 @@ def lanczos(
     first = start.to(basis) / norm
     if against is not None:
         basis[:locked] = against
-        first = _orthogonalised(first, basis[:locked])
+        first = orthogonalised(first, basis[:locked])
         norm *= float(first.norm())
         first = first / first.norm()
     basis[locked] = first
     alphas: list[float] = []
     betas: list[float] = []
     for m in range(steps):
-        now = basis[locked + m]
-        w = operator(now)
-        alphas.append(float(w @ now))
-        w = _orthogonalised(w, basis[: locked + m + 1])
-        betas.append(float(w.norm()))
+        alpha, w, beta = lanczos_step(operator, basis[locked + m], basis[: locked + m + 1])
+        alphas.append(alpha)
+        betas.append(beta)
         if not math.isfinite(betas[-1]):
             raise invalid("operator", expected="finite products", got="NaN or infinity")
         scale = max(1e-300, max(abs(a) for a in alphas), max(betas))
@@ -192,12 +191,6 @@ def lanczos(
         norm,
         basis[locked : locked + m].clone() if keep_basis else None,
     )
-
-
-def _orthogonalised(w: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
-    for _ in range(2):
-        w = w - basis.T @ (basis @ w)
-    return w
 
 
 def density_measures(
