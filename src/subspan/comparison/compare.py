@@ -109,6 +109,13 @@ def compare(
     sizes = _sizes(problem, dims)
     chosen, null = _labelled(methods)
     training = _training(problem, spec, matched)
+    if matched and 0 in sizes:
+        raise invalid(
+            "dims",
+            expected="dims above 0 where totals are matched",
+            got="0, where no step is taken",
+            remedy="Leave out 0, or matched.",
+        )
     plans = {
         label: _plan(problem, method, sizes, is_null=label == null)
         for label, method in chosen.items()
