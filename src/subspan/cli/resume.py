@@ -26,7 +26,7 @@ def command(
     From the folder they were begun in.
     """
     from subspan.trials import asked
-    from subspan.trials.stores.sql import Store
+    from subspan.trials.stores.registry import open_store
 
     if "://" not in store and not Path(store).exists():
         raise StoreError(
@@ -34,7 +34,7 @@ def command(
         )
     program = context.find_root().command
     waiting = unfinished(store)
-    with Store(store) as opened:
+    with open_store(store) as opened:
         calls = asked.unfinished(opened)
     if not waiting and not calls:
         print("Nothing to go on with: every command and call on this store came to its end.")
@@ -67,7 +67,7 @@ def _go_on(note: Mapping[str, Any], store: str) -> bool:
     from subspan.cli.target import load_from_file
     from subspan.errors import InputError
     from subspan.trials import asked
-    from subspan.trials.stores.sql import Store
+    from subspan.trials.stores.registry import open_store
 
     calls = (subspan.run, subspan.threshold, subspan.compare, subspan.diagnose)
     call: Any = {each.__name__: each for each in calls}[note["call"]]
@@ -84,7 +84,7 @@ def _go_on(note: Mapping[str, Any], store: str) -> bool:
     complain(f"subspan: going on with {named}")
     with watch(store) as progress, asked.quiet():
         result = call(**arguments, store=store, progress=progress)
-    with Store(store) as opened:
+    with open_store(store) as opened:
         asked.finished(opened, note)
     print(f"{len(result)} trials" if isinstance(result, list) else result)
     return True
