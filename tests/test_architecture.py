@@ -26,6 +26,7 @@ OWN_UNITS: set[str] = set()
 # What each unit may import, written as layers from the bottom up: a unit may import units of
 # lower layers, never of its own or a higher one. The leaves at the top are imported by nobody.
 LAYERS: tuple[frozenset[str], ...] = (
+    frozenset({"printable"}),
     frozenset({"errors"}),
     frozenset({"streams", "canonical", "metrics", "estimate", "intervals"}),
     frozenset({"goals"}),

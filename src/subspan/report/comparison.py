@@ -98,7 +98,7 @@ def draw_compare_figure(data: CompareFigureData) -> Figure:
         axes.set_xlabel("degrees of freedom d (dimensions or kept weights)")
         if kind == "loss":
             axes.set_yscale("log")
-        axes.set_ylabel(f"best {split} {kind}, mean and range of repeats")
+        axes.set_ylabel(f"best {base.label(split)} {base.label(kind)}, mean and range of repeats")
         axes.grid(axis="y", color=base.PALE, linewidth=0.6)
         axes.set_axisbelow(True)
         for i, s in enumerate(data.series):
@@ -116,7 +116,7 @@ def draw_compare_figure(data: CompareFigureData) -> Figure:
                 linestyle=style,
                 marker=marker,
                 markersize=np.sqrt(_MARKER_AREA),
-                label=f"{s.method} (null)" if s.is_null else s.method,
+                label=base.label(f"{s.method} (null)" if s.is_null else s.method),
                 zorder=4 if s.is_null else 3,
             )
             differs = s.better | s.worse | s.is_null
@@ -140,7 +140,8 @@ def draw_compare_figure(data: CompareFigureData) -> Figure:
             borderaxespad=0.0,
             handlelength=3.2,  # shows the line styles
         )
-        axes.set_title(f"{data.problem}: against the random subspace", pad=8, fontweight="bold")
+        title = f"{base.label(data.problem)}: against the random subspace"
+        axes.set_title(title, pad=8, fontweight="bold")
         cost = "equal total steps, search included" if data.matched else "search cost not matched"
         told = "filled: differs from the null (sign flips, Holm)"
         told = told if data.tested else "too few for verdicts on so many cells"
