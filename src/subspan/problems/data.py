@@ -244,7 +244,7 @@ def _read_cache(path: Path, source: Source) -> Images | None:
 def _fits(source: Source, x: torch.Tensor, y: torch.Tensor) -> bool:
     sizes = x.shape[1:] == _memory_shape(source) and y.shape == x.shape[:1]
     kinds = x.dtype == torch.uint8 and y.dtype == torch.int64
-    return sizes and kinds and 0 <= int(y.min()) and int(y.max()) < source.classes
+    return sizes and kinds and int(y.min()) >= 0 and int(y.max()) < source.classes
 
 
 def _write_cache(path: Path, data: Images) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from subspan.canonical import canonical_json
+from subspan.canonical import canonical_json, check_depth, strict_json
 from subspan.errors import StoreError, invalid
 from subspan.printable import cut
 from subspan.training.outcome import Outcome
@@ -31,6 +31,7 @@ from subspan.trials.trial import TrialRecord, record_from_json, record_to_json
 
 _APPLICATION_ID = 0x53554253  # "SUBS", in the file's header
 _BUSY_SECONDS = 30.0
+_FEW = 50  # lists and objects in a record, which so many cannot be nested too deep
 _AT_ONCE = 500  # keys in one question: SQLite takes some thousands
 
 
@@ -134,10 +135,10 @@ class Store(RecordStore):
 
     def _data(self, text: str) -> dict[str, Any]:
         try:
-            data = json.loads(text)
+            data = strict_json(text)
             if not isinstance(data, dict):
                 raise TypeError("no object")
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError) as error:
             raise StoreError(
                 f"store: expected claims in {self._place}, got one that is damaged. Restore the "
                 "file, or run again into another."
@@ -146,7 +147,10 @@ class Store(RecordStore):
 
     def _record(self, text: str) -> TrialRecord:
         try:
-            return record_from_json(json.loads(text))
+            data = json.loads(text)
+            if text.count("[") + text.count("{") > _FEW:  # no walk through each of many records
+                check_depth(data)
+            return record_from_json(data)
         except Exception as error:  # JSON that nobody here wrote can break any line of the reader
             raise StoreError(
                 f"store: expected records of trials in {self._place}, got one that is damaged "
