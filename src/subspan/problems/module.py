@@ -20,6 +20,7 @@ from torch import nn
 from subspan.canonical import digest, tensor_digest
 from subspan.errors import InputError, invalid, unknown
 from subspan.problems import structure
+from subspan.problems.aliases import Watch
 from subspan.problems.base import AbstractProblem, Batch, Evaluation
 from subspan.problems.checks import (
     batched,
@@ -29,6 +30,7 @@ from subspan.problems.checks import (
     not_batchable,
     refused,
 )
+from subspan.problems.given_identity import check_identity
 from subspan.problems.identity import identity_of
 from subspan.problems.losses import LOSSES, OutputLoss, loss_name, loss_on
 from subspan.problems.measured import OwnMetric, measure, metric_for, own_metrics
@@ -71,6 +73,7 @@ class Problem(AbstractProblem):
             arguments in order, those that are a mapping its arguments by name. Class labels are
             integers (n,), or (n, ...) for outputs (n, ..., classes) or (n, classes, ...); -100, or
             the `ignore_index` of the loss, does not count.
+            Tensors up to 64 MiB are copied; a later write into a larger one is refused.
         test: the same for the test split; None: the problem has none.
         loss: `"cross_entropy"`, `"mse"`, or a function of (outputs, targets) that returns the
             mean over rows, which may be negative. Accuracy is reported where the targets are class
@@ -132,6 +135,7 @@ class Problem(AbstractProblem):
             )
         if not isinstance(name, str) or not name:
             raise invalid("name", expected="a name", got=repr(name))
+        check_identity(identity)
         if isinstance(loss, str) and loss not in LOSSES:
             raise unknown("loss", loss, list(LOSSES))
         self.name, self._init = name, init
@@ -141,6 +145,7 @@ class Problem(AbstractProblem):
         if test is not None:
             self._splits["test"] = checked_split(test, "test", self.dtype)
         check_targets(self._splits, loss)
+        self._watch = Watch(structure.leaves(tuple(self._splits.values())))
         known = None if identity else made.identity()  # before a pass leaves traces in it
         whole = {split: self.batch(None, split) for split in self._splits}
         module, reference = made.two(first_rows(whole["train"])[0], fresh=init is None)
@@ -494,6 +499,7 @@ class Problem(AbstractProblem):
             raise invalid(
                 "split", expected="'train': the problem has no test data", got=repr(split)
             )
+        self._watch.check()
         return self._splits[split]
 
     @staticmethod
