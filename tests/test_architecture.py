@@ -30,6 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"streams", "canonical", "metrics", "estimate", "intervals"}),
     frozenset({"goals"}),
+    frozenset({"optimizers"}),
     frozenset({"spec"}),
     frozenset({"maps"}),
     frozenset({"problems"}),

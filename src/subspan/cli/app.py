@@ -18,6 +18,7 @@ import typer
 
 from subspan.cli import std_streams
 from subspan.cli.console import Interrupted, command_line, complain, print_json_error
+from subspan.cli.help import Command
 from subspan.cli.target import EXIT_TRACEBACK, FileFailed
 from subspan.errors import SubspanError
 
@@ -79,7 +80,7 @@ def build() -> typer.Typer:
     )
     app.callback()(_top)
     for name, module in COMMANDS.items():
-        app.command(name)(guarded(importlib.import_module(module).command))
+        app.command(name, cls=Command)(guarded(importlib.import_module(module).command))
     return app
 
 

@@ -20,8 +20,8 @@ def command(
     methods: Annotated[
         str,
         typer.Option(
-            help="Methods, like random,burn-in:64,lottery-ticket:rounds=5,rewind=64,random-mask,"
-            "snip,last-layer,low-rank-fixed-factor. KEY=VALUE belongs to the method before it."
+            help="Methods, with commas between: {methods}. KEY=VALUE belongs to the method before "
+            "it, as in random,lottery-ticket:rounds=5,rewind=64."
         ),
     ],
     dims: Annotated[str, typer.Option(help="Degrees of freedom, like 8,32,128.")],
@@ -39,7 +39,7 @@ def command(
     ] = False,
     metric: Annotated[
         str | None,
-        typer.Option(help="test:accuracy, train:accuracy, test:loss or train:loss."),
+        typer.Option(help="SPLIT:METRIC, like test:accuracy. Metrics: {metrics}."),
     ] = None,
     json: options.Json = False,
     figure: options.FigureStem = None,
@@ -73,7 +73,7 @@ def command(
             matched=matched,
             confidence=study.confidence,
             progress=progress,
-            **options.given(workers=study.workers),
+            **study.running(),
         )
     drawn = draw(table, figure)
     if json:

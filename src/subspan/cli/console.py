@@ -164,17 +164,19 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
 def _noted(store: object | None) -> Iterator[None]:
     """Note in a store which command is at work on it, and that it came to its end."""
     argv = command_line.get([])
-    if store is None or not argv:
+    if store is None or not argv or argv[0] == "resume":  # what it goes on with is noted already
         yield
         return
     from subspan.canonical import digest
+    from subspan.trials import asked
     from subspan.trials.stores.sql import Store
 
     note = {"argv": argv, "folder": os.getcwd()}
     key = f"{_COMMAND}{digest(note)}"
     with Store(store) as opened:  # type: ignore[arg-type]
         opened.claim(key, _COMMAND, 0.0, {**note, "done": False})
-    yield
+    with asked.quiet():
+        yield
     with Store(store) as opened:  # type: ignore[arg-type]
         opened.claim(key, _COMMAND, 0.0, {**note, "done": True})
 

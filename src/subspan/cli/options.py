@@ -28,8 +28,8 @@ _RUNNING = "Running"
 ProblemName = Annotated[
     str,
     typer.Argument(
-        help="A problem, which `subspan problems` lists, or FILE.py:NAME, a Problem or a function "
-        "made trainable."
+        help="A problem ({problems}; `subspan problems` lists them), or FILE.py:NAME, a Problem or "
+        "a function made trainable."
     ),
 ]
 DataDir = Annotated[
@@ -41,15 +41,14 @@ MethodText = Annotated[
     str,
     typer.Option(
         "--method",
-        help="How subspaces are chosen: random, burn-in:STEPS, lottery-subspace, lottery-ticket, "
-        "magnitude, snip, synflow, random-mask, last-layer, biases, low-rank-fixed-factor.",
+        help="How subspaces are chosen: {methods}.",
     ),
 ]
 MapName = Annotated[
     str | None,
     typer.Option(
         "--map",
-        help="The map of a random subspace: gaussian, orthonormal, sparse, partition, hadamard.",
+        help="The map of a random subspace: {maps}.",
     ),
 ]
 Confidence = Annotated[float, typer.Option(help="Confidence of the intervals.")]
@@ -67,6 +66,14 @@ Workers = Annotated[
     int | None,
     typer.Option(help="Worker processes; by default one per core.", rich_help_panel=_RUNNING),
 ]
+ExecutorName = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        help="Where trials run: {executors}; by default processes on a CPU, this one on a GPU.",
+        rich_help_panel=_RUNNING,
+    ),
+]
 Json = Annotated[
     bool,
     typer.Option("--json", help="Print one JSON document on standard output and nothing else."),
@@ -79,7 +86,7 @@ FigureStem = Annotated[
 Optimizer = Annotated[
     str | None,
     typer.Option(
-        help="adam, sgd, legacy_adam, lbfgs, levenberg_marquardt, exact.",
+        help="{optimizers}.",
         rich_help_panel=_TRAINING,
     ),
 ]
@@ -96,9 +103,7 @@ BatchSize = Annotated[
     str | None,
     typer.Option(help="Rows per step, or `full`.", metavar="N|full", rich_help_panel=_TRAINING),
 ]
-Schedule = Annotated[
-    str | None, typer.Option(help="constant, cosine, linear.", rich_help_panel=_TRAINING)
-]
+Schedule = Annotated[str | None, typer.Option(help="{schedules}.", rich_help_panel=_TRAINING)]
 EvalEvery = Annotated[
     int | None, typer.Option(help="Steps between evaluations.", rich_help_panel=_TRAINING)
 ]
@@ -173,6 +178,7 @@ class Study:
     data_dir: DataDir = None
     subset: Subset = None
     workers: Workers = None
+    executor: ExecutorName = None
     optimizer: Optimizer = None
     lr: LearningRate = None
     epochs: Epochs = None
@@ -180,6 +186,10 @@ class Study:
     batch_size: BatchSize = None
     schedule: Schedule = None
     eval_every: EvalEvery = None
+
+    def running(self) -> dict[str, Any]:
+        """Return where trials are to run, as far as it was said."""
+        return given(workers=self.workers, executor=self.executor)
 
     def load(self, name: str) -> tuple[Subject, TrainSpec | LoopSpec]:
         """Load a problem or function, and its `default_spec` changed in the fields given."""

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from subspan import optimizers
 from subspan.comparison.functions import trials_of_functions
 from subspan.comparison.paired import repeats_needed
-from subspan.comparison.rows import first_metric, rows_of, same_start
+from subspan.comparison.rows import first_metric, rows_of
 from subspan.comparison.table import ComparisonTable
 from subspan.errors import InputError, check_confidence, invalid, unknown, whole
 from subspan.goals import Goal, parse_goal
@@ -21,6 +22,7 @@ from subspan.subspaces.base import Method
 from subspan.subspaces.random_affine import RandomAffine
 from subspan.subspaces.registry import parse_method
 from subspan.success.estimate import ThresholdEstimate, fit_threshold
+from subspan.trials.asked import resumable
 from subspan.trials.function import FunctionTrainable, LoopSpec
 from subspan.trials.run import check_count
 from subspan.trials.runner import Progress, Subject, TrialRunner, check_problem
@@ -28,9 +30,9 @@ from subspan.trials.stores.base import RecordStore
 from subspan.trials.trial import TrialRecord
 
 _LOGGER = logging.getLogger(__name__)
-_STRONG = ("exact", "lbfgs", "levenberg_marquardt")  # end when nothing is left to gain
 
 
+@resumable
 def compare(
     problem: AbstractProblem | Sequence[FunctionTrainable],
     methods: Sequence[Method | str] = (),
@@ -213,7 +215,7 @@ def _repeats(
     cells = sum(
         len(plans[label].possible)
         for label, method in methods.items()
-        if label != null and not same_start(method.config())
+        if label != null and not type(method).starts_alike(method.config())
     )
     return _enough(asked, cells, confidence)
 
@@ -258,7 +260,7 @@ def _training(
     if not isinstance(matched, bool):
         raise invalid("matched", expected="True or False", got=repr(matched))
     chosen = spec or problem.default_spec
-    if matched and (chosen.optimizer in _STRONG or chosen.stop_at is not None):
+    if matched and (optimizers.find(chosen.optimizer).ends_early or chosen.stop_at is not None):
         early = f"optimizer={chosen.optimizer!r}"
         raise invalid(
             "matched",
@@ -338,24 +340,13 @@ def _labelled(methods: Sequence[Method | str]) -> tuple[dict[str, Method], str]:
     for i, config in enumerate(configs):
         if config in configs[:i]:
             raise invalid("methods", expected="each method once", got=f"{parsed[i]!r} twice")
-    labels = [text or _label(i, configs) for i, text in enumerate(texts)]
+    labels = [text or parsed[i].label(parsed) for i, text in enumerate(texts)]
     labels = [
-        label if labels.count(label) == 1 else _label(i, configs) for i, label in enumerate(labels)
+        label if labels.count(label) == 1 else parsed[i].label(parsed)
+        for i, label in enumerate(labels)
     ]
     null = next(i for i, m in enumerate(parsed) if isinstance(m, RandomAffine))
     return dict(zip(labels, parsed, strict=True)), labels[null]
-
-
-def _label(index: int, configs: Sequence[Mapping[str, Any]]) -> str:
-    """Return a method's name, with what tells it from others of that name."""
-    config = configs[index]
-    name = f"burn-in:{config['steps']}" if config["name"] == "burn-in" else str(config["name"])
-    rivals = [c for c in configs if c["name"] == config["name"] and c is not config]
-    differing = [k for k in config if any(c.get(k) != config[k] for c in rivals)]
-    if config["name"] == "burn-in":
-        differing = [k for k in differing if k != "steps"]
-    told = ", ".join(f"{k}={config[k]}" for k in differing)
-    return f"{name} ({told})" if told else name
 
 
 def _specs(

@@ -40,6 +40,7 @@ class AbstractProblem(abc.ABC):
         dtype: floating-point type of weights and data.
         splits: names of its data.
         metrics: what every trial's record holds, on each split.
+        origin: `"name"` and `"options"` that `load` makes it of; None where it was made otherwise.
     """
 
     name: str
@@ -51,6 +52,7 @@ class AbstractProblem(abc.ABC):
     dtype: torch.dtype
     splits: tuple[str, ...] = ("train", "test")
     metrics: tuple[str, ...] = ("loss", "accuracy")
+    origin: dict[str, Any] | None = None
 
     @abc.abstractmethod
     def init(self, seed: int) -> torch.Tensor:

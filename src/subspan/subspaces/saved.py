@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from subspan.errors import StoreError, invalid, whole
+from subspan.errors import InputError, StoreError, invalid, whole
 from subspan.maps.columns import ColumnsMap
 from subspan.maps.coordinate import CoordinateMap
 from subspan.problems.base import AbstractProblem
@@ -123,6 +123,27 @@ class SavedSubspace(Method):
         """Return plain JSON data that fixes the method: what the file holds, not where it lies."""
         return {"name": "saved", "checksum": self._checksum, "transfer": self.transfer}
 
+    def to_config(self) -> dict[str, Any]:
+        """Return what fixes the method, and where the file lies."""
+        return {**self.config(), "path": str(self.path.absolute())}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Read the file again.
+
+        Raises:
+            InputError: there is none, or it has changed.
+        """
+        made = cls(config["path"], transfer=config["transfer"])
+        if made._checksum != config["checksum"]:
+            raise _changed(made.path)
+        return made
+
+    @classmethod
+    def starts_alike(cls, config: Mapping[str, Any]) -> bool:
+        """Whether every repeat starts from the file's offset."""
+        return not config["transfer"]
+
     def search_steps(self, problem: AbstractProblem) -> int:
         """Return what the search cost that the file comes from."""
         return self._search_steps
@@ -145,12 +166,7 @@ class SavedSubspace(Method):
         head.check(problem)
         saved = read_file(self.path, head)
         if saved.content() != self._checksum:
-            raise invalid(
-                "path",
-                expected="the file that this method was made from",
-                got=f"another in {self.path}",
-                remedy="Make a new SavedSubspace.",
-            )
+            raise _changed(self.path)
         found = saved.for_problem(problem)
         map_bits, offset_bits = _bits(found)
         made = []
@@ -186,6 +202,15 @@ def _first(chosen: ColumnsMap, dim: int) -> ColumnsMap:
     if scales is not None:
         scales = column_scales("sigma", scales[:dim])  # in proportion to what they are
     return ColumnsMap(chosen.dense_rows[:dim], scales)
+
+
+def _changed(path: Path) -> InputError:
+    return invalid(
+        "path",
+        expected="the file that this method was made from",
+        got=f"another in {path}",
+        remedy="Make a new SavedSubspace.",
+    )
 
 
 def _is_masked(subspace: Subspace) -> bool:

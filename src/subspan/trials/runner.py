@@ -12,6 +12,7 @@ from subspan.errors import SubspanError, invalid, whole
 from subspan.problems.base import AbstractProblem
 from subspan.subspaces.base import Method
 from subspan.training.outcome import Outcome
+from subspan.trials import asked
 from subspan.trials.executors.base import Executor, Shared, WorkerDied, one_thread
 from subspan.trials.executors.registry import make_executor
 from subspan.trials.function import FunctionTrainable
@@ -120,6 +121,8 @@ class TrialRunner:
         done = len(trials) - len(missing)
         if done:
             self._progress(done, len(trials), "found in the store")
+        if missing:
+            asked.begin(self.store)
         for answer in self._train(place, missing, spec, seed):
             for record in answer:
                 self.store.add(record)
