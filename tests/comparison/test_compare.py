@@ -334,6 +334,7 @@ def test_the_same_call_continues(problem, tmp_path) -> None:
         ({"dims": []}, "at least one training dimension"),
         ({"dims": [-1]}, "dim: expected"),
         ({"dims": [2411]}, "dim: expected"),
+        ({"dims": [0, 8], "matched": True}, "dims: expected dims above 0 where totals are matched"),
         ({"repeats": 0}, "repeats"),
         ({"metric": "accuracy"}, "metric: unknown"),
         ({"confidence": 95}, "confidence"),

@@ -15,6 +15,7 @@ from subspan.problems import Problem, transforms
 from subspan.spec import TrainSpec
 from subspan.streams import derive, torch_generator, watched_global_rngs
 from subspan.subspaces import BurnIn, Draw, RandomAffine
+from subspan.testing import check_problem
 from subspan.training.ensemble import train
 
 
@@ -282,3 +283,35 @@ def test_a_problem_without_noise_is_as_before():
         warnings.simplefilter("error")
         found = problem.train_grads(weights, batch, [])
     assert all(map(torch.equal, found, problem.grads(weights, batch)))
+
+
+@pytest.mark.parametrize("dropout", ["off", "train"])
+@pytest.mark.parametrize("case", CASES)
+def test_the_laws_of_a_problem_hold(case, dropout):
+    make, data, transform = CASES[case]
+    dropping = lambda: nn.Sequential(nn.Dropout(0.2), *make())  # noqa: E731
+    check_problem(Problem(dropping, data, transform=transform, dropout=dropout))
+
+
+def test_noise_that_depends_on_neighbours_breaks_the_laws():
+    class Drawing(Problem):
+        def train_grads(self, weights, batch, seeds):
+            losses, gradients = self.grads(weights, batch)
+            return losses, gradients * len(seeds)
+
+    problem = Drawing(dense, rows(), transform=jitter)
+    with pytest.raises(AssertionError, match="depends on the seed alone"):
+        check_problem(problem)
+
+
+def test_fine_tuning_augments_and_drops():
+    x, y = rows()
+    module = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.4), nn.Linear(8, 3))
+    choices = [{}, {"dropout": "train"}, {"transform": jitter}]
+    problems = [ss.adapters.fine_tuning(module, (x, y), **more) for more in choices]
+    assert [p.noisy for p in problems] == [False, True, True]
+    assert len({str(p.identity) for p in problems}) == 3
+    w, batch = problems[0].init(0)[None], problems[0].batch(torch.arange(8)[None])
+    losses = [float(p.train_grads(w, batch, [0][: p.noisy])[0]) for p in problems]
+    assert len(set(losses)) == 3
+    assert len({p.evaluate(w[0]).loss for p in problems}) == 1

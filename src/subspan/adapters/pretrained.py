@@ -7,7 +7,7 @@ module's present weights, which makes burn-in zero the pretrained point.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from subspan.adapters.digests import tensors_digest
 from subspan.canonical import digest, tensor_digest
 from subspan.errors import InputError, invalid
 from subspan.problems import structure
+from subspan.problems.augmentation import Transform
 from subspan.problems.checks import logits
 from subspan.problems.copies import closures, duplicate
 from subspan.problems.dataset import pair
@@ -48,13 +49,15 @@ def fine_tuning(
     eval_rows: int | None = None,
     outputs: Callable[[Any], Any] | None = None,
     identity: dict[str, Any] | None = None,
+    dropout: Literal["off", "train"] = "off",
+    transform: Transform | None = None,
 ) -> Problem:
     """Return the problem of fine-tuning a module from its present weights.
 
     D counts the parameters that ask for gradients; the others are constants. The module is copied
-    and runs in evaluation mode, so without dropout and with BatchNorm's running statistics, which
-    stand, as do other buffers that training changes (spectral norm's, a moving average): at
-    θ = 0 the problem is the module, as `module.eval()` has it.
+    and runs in evaluation mode, so without dropout, unless that trains, and with BatchNorm's
+    running statistics, which stand, as do other buffers that training changes (spectral norm's, a
+    moving average): at θ = 0 the problem is the module, as `module.eval()` has it.
 
     Args:
         module: pretrained, with its head.
@@ -70,6 +73,8 @@ def fine_tuning(
         outputs: as of `Problem`: what of the module's output counts; None: its `logits`, where it
             has them.
         identity: as of `Problem`.
+        dropout: `"off"`, or `"train"`, as of `Problem`: then no buffer may change in training.
+        transform: as of `Problem`.
 
     Raises:
         InputError: inputs differ between the splits, rows are not padded to one length, nothing is
@@ -127,6 +132,10 @@ def fine_tuning(
             identity["batch_norm"] = "running statistics"
         if outputs is not None:
             identity["outputs"] = [loss_name(outputs), digest(identity_of(outputs, "outputs"))]
+        if transform is not None:
+            identity["transform"] = digest(identity_of(transform, "transform"))
+        if dropout == "train":
+            identity["dropout"] = dropout
     problem = Problem(
         lambda: duplicate(wrapper),
         _as_given(train),
@@ -135,12 +144,13 @@ def fine_tuning(
         name,
         default_spec=default_spec,
         init=lambda seed: start,
-        dropout="off",
+        dropout=dropout,
         eval_rows=eval_rows,
         vectorize=False,
         identity=identity if named else None,
         outputs=outputs,
         batch_statistics=False,
+        transform=transform,
     )
     if not named:  # a loss of the user's own shows by what it holds, as in any `Problem`
         shown = ("loss_at_init", "loss_holds")

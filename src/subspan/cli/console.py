@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import math
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import PurePath
 from typing import Any
+
+from subspan.printable import printable
 
 _SECONDS_BETWEEN_LINES = 30.0
 _COMMAND = "command:"
@@ -28,12 +31,30 @@ class Interrupted(Exception):
 
 def complain(text: str) -> None:
     """Print one line on standard error."""
-    print(" ".join(text.split()), file=sys.stderr)
+    print(printable(" ".join(text.split())), file=sys.stderr)
+
+
+def say(text: object) -> None:
+    """Print one line on standard output."""
+    print(printable(text))
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document on standard output. What is not finite becomes null."""
-    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+    """Print one JSON document on standard output. What is not finite becomes null.
+
+    Characters that a terminal would obey, or its encoding lacks, are written as JSON escapes them.
+    """
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    known = codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"
+    if not known or not text.replace("\n", "").isprintable():
+        risky = (c for c in set(text) if c != "\n" and not (c.isprintable() and known))
+        text = text.translate({ord(c): json.dumps(c)[1:-1] for c in risky if ord(c) > 0x7E})
+    print(text)
+
+
+def print_json_error(kind: str, message: str) -> None:
+    """Print, where a JSON document was promised, one that says what went wrong."""
+    print_json({"error": {"kind": kind, "message": message}})
 
 
 def _finite(value: Any) -> Any:
@@ -67,7 +88,7 @@ def print_pairs(*pairs: tuple[str, object]) -> None:
     """Print names and values in two columns; a pair whose value is None is left out."""
     for name, value in pairs:
         if value is not None:
-            print(f"  {name:<12} {value}")
+            say(f"  {name:<12} {value}")
 
 
 def cell(value: object) -> str:
@@ -76,7 +97,7 @@ def cell(value: object) -> str:
         return "–"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(value)
 
 
 @contextlib.contextmanager
@@ -127,7 +148,7 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
             task,
             completed=earlier + now,
             total=None if total is None else earlier + total,
-            description=message,
+            description=printable(message),
             count=f"{earlier + now}{of} {what}",
         )
 

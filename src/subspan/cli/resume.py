@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import os
 import shlex
 import sys
@@ -12,19 +11,20 @@ from typing import Annotated, Any
 
 import typer
 
-from subspan.cli.console import complain
+from subspan.cli.console import command_line, complain, unfinished
 from subspan.errors import StoreError
+
+_NOT_ALL = 2
 
 
 def command(
+    context: typer.Context,
     store: Annotated[str, typer.Argument(help="A store of trials: a file, or a database's URL.")],
 ) -> None:
     """Go on with the commands, and the calls from Python, on a store that were cut off.
 
     From the folder they were begun in.
     """
-    from subspan.cli.app import EXIT_ERROR, main
-    from subspan.cli.console import unfinished
     from subspan.trials import asked
     from subspan.trials.stores.registry import open_store
 
@@ -32,6 +32,7 @@ def command(
         raise StoreError(
             f"store: expected a file at {store}, got none. Name the one of the trials."
         )
+    program = context.find_root().command
     waiting = unfinished(store)
     with open_store(store) as opened:
         calls = asked.unfinished(opened)
@@ -43,9 +44,12 @@ def command(
         complain(f"subspan: going on with {shlex.join(['subspan', *argv])}")
         os.chdir(folder)
         try:
-            contextvars.copy_context().run(main, argv, standalone=False)
+            command_line.set(argv)
+            code = program(args=argv, prog_name="subspan", standalone_mode=False)
         finally:
             os.chdir(here)
+        if code:
+            raise typer.Exit(code)
     for note in calls:
         os.chdir(note["folder"])
         try:
@@ -53,7 +57,7 @@ def command(
         finally:
             os.chdir(here)
     if lost:
-        raise typer.Exit(EXIT_ERROR)
+        raise typer.Exit(_NOT_ALL)
 
 
 def _go_on(note: Mapping[str, Any], store: str) -> bool:

@@ -2,8 +2,7 @@
 
 PyTorch's dropout, wherever it stands in a module, draws from PyTorch's own generator. A pass of
 training runs with that generator at the seed of its trial and step, trial by trial, and puts it
-back: so masks and gradients are plain PyTorch's at that seed, to the bit, and depend on no
-neighbour.
+back: so its masks are plain PyTorch's at that seed, and depend on no neighbour.
 """
 
 from __future__ import annotations
