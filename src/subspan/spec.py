@@ -9,16 +9,13 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal
 
+from subspan import optimizers
 from subspan.canonical import without_defaults
 from subspan.errors import invalid, unknown
 from subspan.goals import Goal, parse_goal
 
-OPTIMIZERS = ("adam", "sgd", "legacy_adam", "lbfgs", "levenberg_marquardt", "exact")
 SCHEDULES = ("constant", "cosine", "linear")
 DTYPES = ("float32", "float64")
-# Second-order searches on the full training set, and their steps unless said otherwise: what they
-# take on digits-mlp until they stall, or nearly.
-_STRONG_STEPS = {"lbfgs": 1000, "levenberg_marquardt": 60}
 
 # Fields that came after version 0.1 and their defaults: left out of the hash when at default.
 _LATER_FIELDS: dict[str, Any] = {}
@@ -29,14 +26,14 @@ class TrainSpec:
     """How to train θ in a subspace. Immutable; part of every trial's identity.
 
     Args:
-        optimizer: `"adam"` (default), `"sgd"` (with `momentum`), `"legacy_adam"` (the official
-            code's Adam, whose bias correction divides by the constant 1−β instead of 1−βᵗ, so the
-            step shrinks from lr to 0.316 lr), `"lbfgs"` (limited-memory BFGS, 1,000 iterations
-            unless said otherwise) and `"levenberg_marquardt"` (networks; 60 steps; made for d up
-            to a few hundred), both second-order searches on the full training set, which end
-            early where nothing is left to gain: `batch_size` is then None and `lr` without
-            meaning; or `"exact"` (analytic problems: the minimum over the subspace by least
-            squares, no optimiser in between).
+        optimizer: a name of the table in `optimizers.py`: `"adam"` (default), `"sgd"` (with
+            `momentum`), `"legacy_adam"` (the official code's Adam, whose bias correction divides
+            by the constant 1−β instead of 1−βᵗ, so the step shrinks from lr to 0.316 lr),
+            `"lbfgs"` (limited-memory BFGS, 1,000 iterations unless said otherwise) and
+            `"levenberg_marquardt"` (networks; 60 steps; made for d up to a few hundred), both
+            second-order searches on the full training set, which end early where nothing is left
+            to gain: `batch_size` is then None and `lr` without meaning; or `"exact"` (analytic
+            problems: the minimum over the subspace by least squares, no optimiser in between).
         lr: learning rate at step 0.
         epochs: passes over the training set; or give `steps`. Exactly one of the two.
         steps: optimiser steps.
@@ -54,9 +51,7 @@ class TrainSpec:
         InputError: a field is out of range.
     """
 
-    optimizer: Literal["adam", "sgd", "legacy_adam", "lbfgs", "levenberg_marquardt", "exact"] = (
-        "adam"
-    )
+    optimizer: str = "adam"
     lr: float = 0.05
     epochs: float | None = None
     steps: int | None = None
@@ -70,16 +65,15 @@ class TrainSpec:
     dtype: Literal["float32", "float64"] = "float32"
 
     def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
-            raise unknown("optimizer", str(self.optimizer), list(OPTIMIZERS))
+        facts = optimizers.find(self.optimizer)
         if self.schedule not in SCHEDULES:
             raise unknown("schedule", str(self.schedule), list(SCHEDULES))
         if self.dtype not in DTYPES:
             raise unknown("dtype", str(self.dtype), list(DTYPES))
-        if self.optimizer in _STRONG_STEPS:
+        if facts.full_batch:
             object.__setattr__(self, "batch_size", None)
-            if self.epochs is None and self.steps is None:
-                object.__setattr__(self, "steps", _STRONG_STEPS[self.optimizer])
+        if facts.steps is not None and self.epochs is None and self.steps is None:
+            object.__setattr__(self, "steps", facts.steps)
         if self.epochs is None and self.steps is None:
             object.__setattr__(self, "epochs", 5)
         if self.epochs is not None and self.steps is not None:

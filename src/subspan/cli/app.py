@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from subspan.cli.console import Interrupted, command_line, complain
+from subspan.cli.help import Command
 from subspan.errors import SubspanError
 
 COMMANDS = {
@@ -58,7 +59,7 @@ def build() -> typer.Typer:
     )
     app.callback()(_top)
     for name, module in COMMANDS.items():
-        app.command(name)(guarded(importlib.import_module(module).command))
+        app.command(name, cls=Command)(guarded(importlib.import_module(module).command))
     return app
 
 

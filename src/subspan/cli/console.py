@@ -143,26 +143,28 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
 def _noted(store: object | None) -> Iterator[None]:
     """Note in a store which command is at work on it, and that it came to its end."""
     argv = command_line.get([])
-    if store is None or not argv:
+    if store is None or not argv or argv[0] == "resume":  # what it goes on with is noted already
         yield
         return
     from subspan.canonical import digest
-    from subspan.trials.stores.sql import Store
+    from subspan.trials import asked
+    from subspan.trials.stores.registry import open_store
 
     note = {"argv": argv, "folder": os.getcwd()}
     key = f"{_COMMAND}{digest(note)}"
-    with Store(store) as opened:  # type: ignore[arg-type]
+    with open_store(store) as opened:  # type: ignore[arg-type]
         opened.claim(key, _COMMAND, 0.0, {**note, "done": False})
-    yield
-    with Store(store) as opened:  # type: ignore[arg-type]
+    with asked.quiet():
+        yield
+    with open_store(store) as opened:  # type: ignore[arg-type]
         opened.claim(key, _COMMAND, 0.0, {**note, "done": True})
 
 
 def unfinished(store: str) -> list[tuple[list[str], str]]:
     """Return the arguments and the folder of each command on a store that was cut off."""
-    from subspan.trials.stores.sql import Store
+    from subspan.trials.stores.registry import open_store
 
-    with Store(store) as opened:
+    with open_store(store) as opened:
         notes = [claim.data for claim in opened.claims(_COMMAND)]
     return [(note["argv"], note["folder"]) for note in notes if not note["done"]]
 

@@ -51,7 +51,7 @@ def command(
             seed=study.seed,
             store=study.store,
             progress=progress,
-            **options.given(workers=study.workers),
+            **study.running(),
         )
     surface = subspan.success_surface(trials, wanted, study.confidence)
     drawn = draw(surface, figure)

@@ -20,7 +20,8 @@ def command(
     goal: Annotated[
         str,
         typer.Option(
-            help="loss<=LEVEL, accuracy>=FRACTION or another metric; of other data after test:."
+            help="METRIC<=LEVEL or >=, like loss<=0.1 or, on other data, test:accuracy>=0.9. "
+            "Metrics: {metrics}."
         ),
     ],
     method: options.MethodText = "random",
@@ -63,7 +64,8 @@ def command(
             "seed": study.seed,
             "store": study.store,
             "progress": progress,
-            **options.given(ratio=ratio, max_trials=max_trials, workers=study.workers),
+            **options.given(ratio=ratio, max_trials=max_trials),
+            **study.running(),
         }
         if diagnose:
             diagnosis = subspan.diagnose(loaded, way, wanted, **arguments)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -119,6 +119,27 @@ class SavedSubspace(Method):
         """Return plain JSON data that fixes the method: what the file holds, not where it lies."""
         return {"name": "saved", "checksum": self._checksum, "transfer": self.transfer}
 
+    def to_config(self) -> dict[str, Any]:
+        """Return what fixes the method, and where the file lies."""
+        return {**self.config(), "path": str(self.path.absolute())}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Read the file again.
+
+        Raises:
+            InputError: there is none, or it has changed.
+        """
+        made = cls(config["path"], transfer=config["transfer"])
+        if made._checksum != config["checksum"]:
+            raise _changed(made.path)
+        return made
+
+    @classmethod
+    def starts_alike(cls, config: Mapping[str, Any]) -> bool:
+        """Whether every repeat starts from the file's offset."""
+        return not config["transfer"]
+
     def search_steps(self, problem: AbstractProblem) -> int:
         """Return what the search cost that the file comes from."""
         return self._search_steps
@@ -138,12 +159,7 @@ class SavedSubspace(Method):
         """
         saved = _read(self.path)
         if saved.content() != self._checksum:
-            raise invalid(
-                "path",
-                expected="the file that this method was made from",
-                got=f"another in {self.path}",
-                remedy="Make a new SavedSubspace.",
-            )
+            raise _changed(self.path)
         found = saved.for_problem(problem)
         map_bits, offset_bits = _bits(found)
         made = []
@@ -280,6 +296,15 @@ def _subspace(
             path, f"a basis in R^{len(offset)}, as the offset", f"R^{chosen.ambient_dim}"
         )
     return Subspace(offset, chosen, int(meta["search_steps"]), int(meta["search_bits"]))
+
+
+def _changed(path: Path) -> InputError:
+    return invalid(
+        "path",
+        expected="the file that this method was made from",
+        got=f"another in {path}",
+        remedy="Make a new SavedSubspace.",
+    )
 
 
 def _damaged(path: str | Path, expected: str, got: str) -> InputError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Callable
 
 import torch
 
@@ -86,13 +85,6 @@ class LegacyAdam(Adam):
 
     def _corrections(self) -> tuple[float, float]:
         return 1 - self._betas[0], 1 - self._betas[1]
-
-
-OPTIMIZER_CLASSES: dict[str, Callable[[torch.Tensor, TrainSpec], Optimizer]] = {
-    "adam": Adam,
-    "legacy_adam": LegacyAdam,
-    "sgd": Sgd,
-}
 
 
 def learning_rate(spec: TrainSpec, step: int, total: int) -> float:

@@ -10,12 +10,14 @@ from subspan.errors import invalid, whole
 from subspan.spec import TrainSpec
 from subspan.subspaces.base import Method
 from subspan.subspaces.registry import parse_method
+from subspan.trials.asked import resumable
 from subspan.trials.function import FunctionTrainable, LoopSpec
 from subspan.trials.runner import MAX_FAILURES, Progress, Subject, TrialRunner, check_problem
 from subspan.trials.stores.base import RecordStore
 from subspan.trials.trial import TrialRecord
 
 
+@resumable
 def run(
     problem: Subject,
     method: Method | str | None = None,
