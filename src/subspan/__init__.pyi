@@ -1,4 +1,4 @@
-"""The public names, and where each lives: read by lazy-loader on first use, and by type checkers."""
+"""The public names and where they live: lazy-loader reads this, and type checkers."""
 
 from . import adapters as adapters
 from . import maps as maps
