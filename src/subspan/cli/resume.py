@@ -26,12 +26,15 @@ def command(
     from subspan.cli.app import EXIT_ERROR, main
     from subspan.cli.console import unfinished
     from subspan.trials import asked
+    from subspan.trials.stores.place import check_place
     from subspan.trials.stores.sql import Store
 
-    if "://" not in store and not Path(store).exists():
-        raise StoreError(
-            f"store: expected a file at {store}, got none. Name the one of the trials."
-        )
+    if "://" not in store:
+        check_place(Path(store))
+        if not Path(store).exists():
+            raise StoreError(
+                f"store: expected a file at {store}, got none. Name the one of the trials."
+            )
     waiting = unfinished(store)
     with Store(store) as opened:
         calls = asked.unfinished(opened)
