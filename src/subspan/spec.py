@@ -13,9 +13,12 @@ from subspan import optimizers
 from subspan.canonical import without_defaults
 from subspan.errors import invalid, unknown
 from subspan.goals import Goal, parse_goal
+from subspan.printable import shown
 
 SCHEDULES = ("constant", "cosine", "linear")
 DTYPES = ("float32", "float64")
+_LARGEST = 1e30  # of a number that float32 is to hold, and ten thousand times it too
+_MOST_STEPS = 10**12  # more than a trial can take in years
 
 # Fields that came after version 0.1 and their defaults: left out of the hash when at default.
 _LATER_FIELDS: dict[str, Any] = {}
@@ -81,13 +84,14 @@ class TrainSpec:
                 "epochs, steps", expected="one of the two", got="both", remedy="Drop one."
             )
         # Numbers take one form, so that 50 and 50.0 make the same trial.
-        self._number("lr", "a positive number", lambda v: 0 < v < math.inf)
+        self._number("lr", f"a positive number up to {_LARGEST:g}", lambda v: 0 < v <= _LARGEST)
         if self.epochs is not None:
-            self._number("epochs", "a positive number", lambda v: 0 < v < math.inf)
+            most = f"a positive number up to {_MOST_STEPS:g}"
+            self._number("epochs", most, lambda v: 0 < v <= _MOST_STEPS)
             if float(self.epochs).is_integer():
                 object.__setattr__(self, "epochs", int(self.epochs))
         self._number("momentum", "a number in [0, 1)", lambda v: 0 <= v < 1)
-        self._number("eps", "a number, 0 or more", lambda v: 0 <= v < math.inf)
+        self._number("eps", f"a number in [0, {_LARGEST:g}]", lambda v: 0 <= v <= _LARGEST)
         for name in ("steps", "batch_size", "eval_every"):
             value = getattr(self, name)
             if value is None:
@@ -96,6 +100,8 @@ class TrainSpec:
                 whole = name == "batch_size" and value in ("full", -1)
                 remedy = "None takes the full training set each step." if whole else ""
                 raise invalid(name, expected="a positive integer", got=repr(value), remedy=remedy)
+            if int(value) > _MOST_STEPS:
+                raise invalid(name, expected=f"at most {_MOST_STEPS:,}", got=shown(value))
             object.__setattr__(self, name, int(value))
         try:
             first, second = (float(beta) for beta in self.betas)
@@ -109,8 +115,12 @@ class TrainSpec:
 
     def _number(self, name: str, expected: str, fits: Callable[[float], bool]) -> None:
         value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, Real) or not fits(float(value)):
-            raise invalid(name, expected=expected, got=repr(value))
+        try:
+            fine = isinstance(value, Real) and not isinstance(value, bool) and fits(float(value))
+        except OverflowError:  # an integer beyond every float
+            fine = False
+        if not fine:
+            raise invalid(name, expected=expected, got=shown(value))
         object.__setattr__(self, name, float(value))
 
     def replace(self, **changes: Any) -> TrainSpec:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from subspan.cli import options
-from subspan.cli.console import print_json, print_pairs, print_table, watch
+from subspan.cli.console import print_json, print_pairs, print_table, say, watch
 
 if TYPE_CHECKING:
     from subspan.comparison import ComparisonTable
@@ -128,7 +128,7 @@ def _subjects(
 
 def print_comparison(table: ComparisonTable) -> None:
     """Print one row per method and dim, then a line in words per method."""
-    print(f"{table.problem}, D = {table.ambient_dim:,}, best {table.metric.replace(':', ' ')}")
+    say(f"{table.problem}, D = {table.ambient_dim:,}, best {table.metric.replace(':', ' ')}")
     print_table(
         (
             *("method", "d", "D/d", "mean", "low", "high", "diverged", "failed"),
@@ -152,14 +152,14 @@ def print_comparison(table: ComparisonTable) -> None:
         ],
     )
     for (method, goal), estimate in table.thresholds.items():
-        print(f"{method}, {goal}: {estimate}")
+        say(f"{method}, {goal}: {estimate}")
     for goal in dict.fromkeys(goal for _, goal in table.thresholds):
         for method in table.methods:
             if (method, goal) not in table.thresholds:
-                print(f"{method}, {goal}: d* not estimated, which takes trials at two dims or more")
+                say(f"{method}, {goal}: d* not estimated, which takes trials at two dims or more")
     for line in table.summary():
-        print(line)
-    print(table.footer)
+        say(line)
+    say(table.footer)
 
 
 def draw(table: ComparisonTable, stem: Path | None) -> list[Path]:

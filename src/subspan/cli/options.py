@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -236,9 +237,20 @@ def with_study(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def check_figure(stem: Path | None) -> None:
-    """Make the folder of a figure and see that it can be written, before hours of training."""
-    if stem is not None:
-        check_folder("--figure", stem.parent)
+    """See that a figure can be drawn and saved, and make its folder, before hours of training."""
+    if stem is None:
+        return
+    try:
+        from subspan.report.figure import figure_places
+    except ValueError as error:  # matplotlib reads MPLBACKEND when it is imported
+        raise invalid(
+            "MPLBACKEND",
+            expected="one that matplotlib knows",
+            got=repr(os.environ.get("MPLBACKEND", "")),
+            remedy="Unset it: figures are drawn into files.",
+        ) from error
+    figure_places("--figure", stem)
+    check_folder("--figure", stem.parent)
 
 
 def check_folder(option: str, folder: Path) -> None:

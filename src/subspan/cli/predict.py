@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from subspan.cli import options
-from subspan.cli.console import cell, complain, print_json, print_pairs
+from subspan.cli.console import cell, complain, print_json, print_pairs, say
 
 if TYPE_CHECKING:
     from subspan.goals import Goal
@@ -84,7 +84,7 @@ def command(
         )
         return
     at = prediction.at_goal
-    print(f"{problem}, {wanted}, D = {loaded.ambient_dim:,}")
+    say(f"{problem}, {wanted}, D = {loaded.ambient_dim:,}")
     print_pairs(
         ("curvature", f"{_centre(prediction)}  {prediction.curvature} well, {prediction.status}"),
         *(("", f"  ({note})") for note in at.notes),

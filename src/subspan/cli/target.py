@@ -9,14 +9,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from subspan.errors import invalid
 
 if TYPE_CHECKING:
     from subspan.trials.runner import Subject
 
 EXIT_TRACEBACK = 1
+
+
+class FileFailed(Exception):
+    """A user's file raised, and its traceback was printed: the kind of the error, its text."""
 
 
 def is_file(text: str) -> bool:
@@ -75,9 +77,9 @@ def _run(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception:
+    except Exception as error:
         if before is not None:
             sys.modules[name] = before
         traceback.print_exc()
-        raise typer.Exit(EXIT_TRACEBACK) from None
+        raise FileFailed(type(error).__name__, str(error)) from None
     return module

@@ -24,6 +24,7 @@ from subspan.subspaces.registry import parse_method
 from subspan.success.estimate import ThresholdEstimate, fit_threshold
 from subspan.trials.asked import resumable
 from subspan.trials.function import FunctionTrainable, LoopSpec
+from subspan.trials.run import check_count
 from subspan.trials.runner import Progress, Subject, TrialRunner, check_problem
 from subspan.trials.stores.base import RecordStore
 from subspan.trials.trial import TrialRecord
@@ -122,6 +123,7 @@ def compare(
     }
     specs = _specs(problem, chosen, plans, training, matched)
     repeats = _repeats(repeats, chosen, plans, null, confidence)
+    check_count(sum(len(plan.possible) for plan in plans.values()), repeats)
     records: dict[str, list[TrialRecord]] = {label: [] for label in chosen}
     with TrialRunner(
         problem, store=store, workers=workers, progress=progress, executor=executor

@@ -21,6 +21,7 @@ from subspan.canonical import digest, tensor_digest
 from subspan.errors import InputError, invalid, unknown
 from subspan.problems import dropout as dropout_that_trains
 from subspan.problems import structure
+from subspan.problems.aliases import Watch
 from subspan.problems.augmentation import Augmentation, Transform
 from subspan.problems.base import AbstractProblem, Batch, Evaluation
 from subspan.problems.checks import (
@@ -33,6 +34,7 @@ from subspan.problems.checks import (
 )
 from subspan.problems.dataset import pair
 from subspan.problems.evaluation import Evaluator
+from subspan.problems.given_identity import check_identity
 from subspan.problems.identity import identity_of
 from subspan.problems.losses import LOSSES, OutputLoss, loss_name, loss_on
 from subspan.problems.measured import OwnMetric, measure, metric_for, own_metrics
@@ -79,6 +81,7 @@ class Problem(AbstractProblem):
             with items (input, target) of tensors, arrays, numbers or Pillow's images, or tuples or
             mappings of them: it is read once, into memory, and gives the trials of its tensors.
             One that augments at random is refused: see `transform`.
+            Tensors up to 64 MiB are copied; a later write into a larger one is refused.
         test: the same for the test split; None: the problem has none.
         loss: `"cross_entropy"`, `"mse"`, or a function of (outputs, targets) that returns the
             mean over rows, which may be negative. Accuracy is reported where the targets are class
@@ -152,6 +155,7 @@ class Problem(AbstractProblem):
             )
         if not isinstance(name, str) or not name:
             raise invalid("name", expected="a name", got=repr(name))
+        check_identity(identity)
         if isinstance(loss, str) and loss not in LOSSES:
             raise unknown("loss", loss, list(LOSSES))
         self.name, self._init = name, init
@@ -163,6 +167,7 @@ class Problem(AbstractProblem):
             for split, data in given.items()
         }
         check_targets(self._splits, loss)
+        self._watch = Watch(structure.leaves(tuple(self._splits.values())))
         known = None if identity else made.identity()  # before a pass leaves traces in it
         whole = {split: self.batch(None, split) for split in self._splits}
         module, reference = made.two(first_rows(whole["train"])[0], fresh=init is None)
@@ -549,6 +554,7 @@ class Problem(AbstractProblem):
             raise invalid(
                 "split", expected="'train': the problem has no test data", got=repr(split)
             )
+        self._watch.check()
         return self._splits[split]
 
     @staticmethod

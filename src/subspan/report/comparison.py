@@ -106,7 +106,7 @@ def draw_compare_figure(data: CompareFigureData) -> Figure:
         axes.set_xlabel("degrees of freedom d (dimensions or kept weights)")
         if kind == "loss":
             axes.set_yscale("log")
-        axes.set_ylabel(f"best {split} {kind}, mean and range of repeats")
+        axes.set_ylabel(f"best {base.label(split)} {base.label(kind)}, mean and range of repeats")
         axes.grid(axis="y", color=base.PALE, linewidth=0.6)
         axes.set_axisbelow(True)
         for i, s in enumerate(data.series):
@@ -124,7 +124,7 @@ def draw_compare_figure(data: CompareFigureData) -> Figure:
                 linestyle=style,
                 marker=marker,
                 markersize=np.sqrt(_MARKER_AREA),
-                label=f"{s.method} (null)" if s.is_null else s.method,
+                label=base.label(f"{s.method} (null)" if s.is_null else s.method),
                 zorder=4 if s.is_null else 3,
             )
             differs = s.better | s.worse | s.is_null
@@ -149,9 +149,9 @@ def draw_compare_figure(data: CompareFigureData) -> Figure:
             handlelength=3.2,  # shows the line styles
         )
         null = next((s.method for s in data.series if s.is_null), data.problem)
-        title = f"{data.problem}: against the random subspace"
+        title = f"{base.label(data.problem)}: against the random subspace"
         if null == data.problem:  # functions, of which the first is the null
-            title = f"Against {null}"
+            title = f"Against {base.label(null)}"
         axes.set_title(title, pad=8, fontweight="bold")
         cost = "equal total steps, search included" if data.matched else "search cost not matched"
         told = "filled: differs from the null (sign flips, Holm)"

@@ -35,6 +35,8 @@ MAX_FAILURES = 10
 class TrialsFailed(SubspanError, RuntimeError):
     """More trials of a user's function raised than were allowed."""
 
+    several_lines = True
+
 
 class TrialRunner:
     """Runs trials of one problem or function and keeps their records. A context manager.
