@@ -1,6 +1,6 @@
 """`Problem`: any `nn.Module` with data and a loss, as a function of one flat weight vector.
 
-Length: the class's arguments are its documentation, a third of the file.
+Length: one class, whose arguments are its documentation; what it rests on has files of its own.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import itertools
 import math
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
 
@@ -34,13 +33,14 @@ from subspan.problems.checks import (
     refused,
 )
 from subspan.problems.dataset import pair
+from subspan.problems.evaluation import Evaluator
 from subspan.problems.given_identity import check_identity
 from subspan.problems.identity import identity_of
 from subspan.problems.losses import LOSSES, OutputLoss, loss_name, loss_on
 from subspan.problems.measured import OwnMetric, measure, metric_for, own_metrics
 from subspan.problems.own import OwnModules, parameters_of, trained
 from subspan.problems.padding import check_held, held_rows, padding_rows
-from subspan.problems.reduction import Reduction, find, joined
+from subspan.problems.reduction import Reduction, find
 from subspan.problems.rows import Data, checked_split, first_rows, telling_rows
 from subspan.problems.selfcheck import batchable, choose, refuse_late, writes_into
 from subspan.problems.stateless import Stateless
@@ -250,9 +250,10 @@ class Problem(AbstractProblem):
         if self._batchable is None:
             rows = telling_rows(self.batch(), 8 if self.batch_norm else 2)
             weights = self._trial.to(self.device, self.dtype)
+            as_one = self._evaluator(True).as_one
             with torch.enable_grad(), scoped_torch_rng(0, "module"):
                 self._batchable = batchable(
-                    self._stateless, weights, rows, self.loss, lambda w, b: self._as_one(w, *b)
+                    self._stateless, weights, rows, self.loss, lambda w, b: as_one(w, *b)
                 )
         return self._batchable
 
@@ -442,29 +443,12 @@ class Problem(AbstractProblem):
             return [Evaluation(math.nan, math.nan)] * len(weights)
         if not self.vectorized and len(weights) > 1:
             return [self.evaluate(row, split) for row in weights]
-        x, y = self.batch(None, split)
-        losses = torch.zeros(len(weights), dtype=torch.float64)
-        hits = torch.zeros(len(weights), dtype=torch.float64)
-        count = structure.row_count(y)
-        parts = list(structure.chunks((x, y), self._eval_rows or count))
-        if len(parts) > 1 and not self.reduction.adds_up:
-            out = joined([self._outputs_of_many(weights, xs) for xs, _ in parts])
-            for k, row in enumerate(structure.row(out, k) for k in range(len(weights))):
-                losses[k], hits[k] = self._loss_of_outputs(row, y), self._labels.hits(row, y)
-            total = 1.0
-        else:
-            sizes = [1.0] if len(parts) == 1 else [self.reduction.weight(ys) for _, ys in parts]
-            total = 1.0 if len(parts) == 1 else self.reduction.total(sizes)
-            for (xs, ys), size in zip(parts, sizes, strict=True):
-                loss, hit = self._evaluate_rows(weights, xs, ys)
-                losses += loss.double().cpu() * size if size else 0.0  # NaN where nothing counts
-                hits += hit.double().cpu()
-        labels = self._labels
-        accuracy = hits / labels.counted(y) if labels.classes else torch.full_like(hits, math.nan)
-        return [
-            Evaluation(float(loss), float(acc))
-            for loss, acc in zip(losses / total, accuracy, strict=True)
-        ]
+        data = self.batch(None, split)
+        judge = self._evaluator(self.vectorized)
+        return judge.evaluate(weights, data, self._eval_rows, lambda: self.reduction)
+
+    def _evaluator(self, vectorized: bool) -> Evaluator:
+        return Evaluator(self.outputs, self._loss_of_outputs, self._labels, vectorized)
 
     def measure_many(
         self, weights: torch.Tensor, split: str, metrics: Sequence[str]
@@ -487,41 +471,6 @@ class Problem(AbstractProblem):
         """
         if name not in AbstractProblem.metrics:
             metric_for(self._own_metrics, name, self._labels)
-
-    def _outputs_of_many(self, weights: torch.Tensor, x: Tensors) -> Any:
-        """Return outputs (K, n, ...) of weights (K, D)."""
-        if not self.vectorized:
-            return structure.mapped(lambda t: t[None], self.outputs(weights[0], x))
-        with batched(lambda: self.outputs(weights[0], x)):
-            return structure.vmapped(self.outputs)(weights, structure.expanded(x, len(weights)))
-
-    def _evaluate_rows(
-        self, weights: torch.Tensor, x: Tensors, y: Tensors
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if not self.vectorized:
-            loss, hits = self._evaluate_one(weights[0], x, y)
-            return loss[None], hits[None]
-        with batched(lambda: self._evaluate_one(weights[0], x, y)):
-            return self._as_one(weights, x, y)
-
-    def _evaluate_one(
-        self, weights: torch.Tensor, x: Tensors, y: Tensors
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        out = self.outputs(weights, x)
-        return self._loss_of_outputs(out, y), self._labels.hits(out, y)
-
-    def _as_one(
-        self, weights: torch.Tensor, x: Tensors, y: Tensors
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        # Each trial gets its own view of x: a shared one would join the trials' products into
-        # one, whose last bits depend on how many trials there are.
-        many = torch.func.vmap(lambda row, x: self._evaluate_one(row, x, y))
-        with warnings.catch_warnings():  # what vmap runs row by row is right all the same
-            warnings.filterwarnings("ignore", "There is a performance drop")
-            result: tuple[torch.Tensor, torch.Tensor] = many(
-                weights, structure.expanded(x, len(weights))
-            )
-        return result
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
