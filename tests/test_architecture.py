@@ -98,6 +98,12 @@ ALLOWED = {
     "trials/executors/shipping.py": frozenset({"cloudpickle"}),
     "streams.py": frozenset({"random"}),
 }
+RUNS_CODE = {
+    *("eval", "exec", "__import__"),
+    *("torch.load", "torch.save", "torch.jit.load", "torch.hub.load", "torch.package"),
+    *("np.load", "numpy.load", "pd.read_pickle", "pandas.read_pickle", "yaml.load"),
+    *("os.system", "os.popen", "subprocess.getoutput"),
+}
 ONLY_STREAMS = {
     "torch.manual_seed",
     "torch.seed",
@@ -156,12 +162,10 @@ def forbidden(
         if isinstance(node, ast.Call):
             name = dotted(node.func)
             keywords = {k.arg: k.value for k in node.keywords}
-            if name == "torch.load":
-                safe = keywords.get("weights_only")
-                if not (isinstance(safe, ast.Constant) and safe.value is True):
-                    found.append("torch.load without weights_only=True")
-            if name == "torch.save":
-                found.append("torch.save, which pickles")
+            if name in RUNS_CODE:
+                found.append(f"{name}, which pickles or runs what it reads")
+            if isinstance(pickled := keywords.get("allow_pickle"), ast.Constant) and pickled.value:
+                found.append(f"{name}(allow_pickle=True)")
             if name == "hash":
                 found.append("hash(), which differs between processes; use subspan.canonical")
             if name in NEED_GENERATOR and "generator" not in keywords:
@@ -183,6 +187,12 @@ def test_no_hidden_randomness_and_no_pickle(path: Path) -> None:
         "from random import random",
         "torch.load(path)",
         "torch.load(path, weights_only=False)",
+        "torch.load(path, weights_only=True)",
+        "eval(text)",
+        "exec(text)",
+        "np.load(path)",
+        "pd.read_pickle(path)",
+        "read(path, allow_pickle=True)",
         "torch.save(x, path)",
         "np.random.default_rng(0)",
         "numpy.random.seed(1)",
@@ -196,7 +206,7 @@ def test_hidden_randomness_and_pickle_are_found(line: str) -> None:
 
 
 def test_what_is_allowed_is_not_found() -> None:
-    text = "torch.load(p, weights_only=True); torch.randn(3, generator=g); x: np.random.Generator"
+    text = "torch.compile(f); torch.randn(3, generator=g); x: np.random.Generator"
     assert forbidden(ast.parse(text)) == []
 
 

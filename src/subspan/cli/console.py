@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from pathlib import PurePath
 from typing import Any
 
+from subspan.errors import StoreError
 from subspan.printable import printable
 
 _SECONDS_BETWEEN_LINES = 30.0
@@ -187,7 +188,15 @@ def unfinished(store: str) -> list[tuple[list[str], str]]:
 
     with open_store(store) as opened:
         notes = [claim.data for claim in opened.claims(_COMMAND)]
-    return [(note["argv"], note["folder"]) for note in notes if not note["done"]]
+    for note in notes:
+        argv, folder = note.get("argv"), note.get("folder")
+        texts = [*argv, folder] if isinstance(argv, list) else [None]
+        if not all(isinstance(text, str) and "\0" not in text for text in texts):
+            raise StoreError(
+                f"store: expected the notes of commands in {store}, got one that is damaged. Give "
+                "the command again yourself."
+            )
+    return [(note["argv"], note["folder"]) for note in notes if not note.get("done")]
 
 
 def _interruption(done: int, store: object | None, what: str) -> str:

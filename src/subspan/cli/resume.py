@@ -26,12 +26,15 @@ def command(
     From the folder they were begun in.
     """
     from subspan.trials import asked
+    from subspan.trials.stores.place import check_place
     from subspan.trials.stores.registry import open_store
 
-    if "://" not in store and not Path(store).exists():
-        raise StoreError(
-            f"store: expected a file at {store}, got none. Name the one of the trials."
-        )
+    if "://" not in store:
+        check_place(Path(store))
+        if not Path(store).exists():
+            raise StoreError(
+                f"store: expected a file at {store}, got none. Name the one of the trials."
+            )
     program = context.find_root().command
     waiting = unfinished(store)
     with open_store(store) as opened:

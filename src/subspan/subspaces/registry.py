@@ -63,6 +63,9 @@ class Form:
         return name in self.arguments() or any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
+_DIGITS = 19  # of the largest number that a method can use
+
+
 METHODS: dict[str, Form] = {
     "random": Form(RandomAffine, "map"),
     "burn-in": Form(BurnIn, "steps", required=True),
@@ -201,7 +204,7 @@ def _value(name: str, key: str, text: str, kind: str) -> Any:
     if kind == "bool" and text in ("true", "false"):
         return text == "true"
     wholes = kind == "int" or kind.startswith("int |") or not kind  # or an option of a map
-    if wholes and re.fullmatch(r"-?\d+", text):
+    if wholes and re.fullmatch(r"-?[0-9]+", text) and len(text) <= _DIGITS:
         return int(text)
     if kind == "float":
         with contextlib.suppress(ValueError):
