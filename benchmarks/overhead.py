@@ -1,10 +1,10 @@
-"""What a trial costs beyond its training: 5,000 trials of next to nothing, in memory and in a file.
+"""What a trial costs beyond its training: 5,000 trials of next to nothing, in memory and a file.
 
 A function that returns a number, and a problem of two weights trained for one step. The seconds
-that records charge to training are taken off: what is left is planning, looking up, handing out and
-keeping. A record in a file is on disk before it is reported, so a file takes what the disk takes to
-flush, which is printed too; beside the clock stand the processor's own milliseconds in this
-process, training in this process included, which do not depend on who else is at work.
+that records charge to training are taken off: what is left is planning, looking up, handing out
+and keeping. A record in a file is on disk before it is reported, so a file takes what the disk
+takes to flush, which is printed too. Beside the clock stand the processor's own milliseconds in
+this process, training here included, which depend less on who else is at work.
 
 python benchmarks/overhead.py [--trials 5000]
 """

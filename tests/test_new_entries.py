@@ -245,8 +245,11 @@ class AtOnce(Executor):
             future.set_exception(error)
         return future
 
-    def completed(self, futures):
+    def completed(self, futures, seconds=None):
         yield from futures
+
+    def abandon(self, future):
+        pass  # all is done by then
 
     def close(self):
         pass
@@ -286,20 +289,35 @@ class Folder(RecordStore):
         if place.exists() and json.loads(place.read_text())["outcome"] != "failed":
             return False
         place.write_text(json.dumps(record_to_json(record)))
+        self._lease(f"trial:{record.key}").unlink(missing_ok=True)
         return True
 
     def get(self, keys):
         return {r.key: r for r in self.records() if r.key in set(keys)}
 
-    def records(self, problem=None):
+    def records(self, problem=None, *, outcome=None, limit=None, offset=0):
         found = [record_from_json(data) for data in self._read("trial")]
         found = [r for r in found if problem in (None, r.trial.problem["name"])]
-        return iter(sorted(found, key=lambda r: (r.trial.problem["name"], r.dim, r.trial.repeat)))
+        found = [r for r in found if outcome in (None, r.outcome.value)]
+        found.sort(key=lambda r: (r.trial.problem["name"], r.dim, r.trial.repeat))
+        return iter(found[offset:][:limit])
+
+    def _lease(self, key):
+        return self._folder / f"claim-{key.encode().hex()[:200]}.json"
+
+    def lease(self, keys, owner, seconds, data):
+        return {key for key in keys if self.claim(key, owner, seconds, data)}
+
+    def release(self, keys, owner):
+        for key in keys:
+            place = self._lease(key)
+            if place.exists() and json.loads(place.read_text())[1] == owner:
+                place.unlink()
 
     def claim(self, key, owner, seconds, data):
         import time
 
-        place = self._folder / f"claim-{key.encode().hex()[:200]}.json"
+        place = self._lease(key)
         if place.exists():
             _, holder, until, _ = json.loads(place.read_text())
             if holder != owner and until >= time.time():

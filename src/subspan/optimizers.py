@@ -29,6 +29,8 @@ class OptimizerFacts:
         ends_early: whether it ends by itself where nothing is left to gain, so that its steps
             cannot be matched with those of others.
         has_lr: whether `lr` means anything to it.
+        scales_gradient: whether a step is as long as the gradient says, so that the best lr depends
+            on the gradient's share that a subspace holds; else as long as lr says.
         exact: whether it misses nothing that a subspace holds.
         steps: how many it takes where neither `steps` nor `epochs` is given; None: 5 epochs.
     """
@@ -38,6 +40,7 @@ class OptimizerFacts:
     full_batch: bool = False
     ends_early: bool = False
     has_lr: bool = True
+    scales_gradient: bool = False
     exact: bool = False
     steps: int | None = None
 
@@ -71,7 +74,7 @@ _SUBSPAN = "subspan.training"
 
 OPTIMIZERS: dict[str, OptimizerFacts] = {
     "adam": OptimizerFacts(f"{_SUBSPAN}.optimizers:Adam"),
-    "sgd": OptimizerFacts(f"{_SUBSPAN}.optimizers:Sgd"),
+    "sgd": OptimizerFacts(f"{_SUBSPAN}.optimizers:Sgd", scales_gradient=True),
     "legacy_adam": OptimizerFacts(f"{_SUBSPAN}.optimizers:LegacyAdam"),
     # The searches, the usual one first, with the steps that they take on digits-mlp until they
     # stall, or nearly.

@@ -38,7 +38,7 @@ class Signs(Optimizer):
         self._before = 0.5 * self._before + gradient
         step = lr * self._before.sign()
         if self.flaw == "neighbours":
-            step = step * gradient.abs().max()
+            step = step * len(gradient) / 5
         if self.flaw == "lr":
             step = 0.02 * self._before.sign()
         if self.flaw == "up":
@@ -60,6 +60,7 @@ class Signs(Optimizer):
         ("lr", {}, "has_lr"),
         ("up", {}, "the loss falls"),
         ("", {"has_lr": False}, "has_lr"),
+        ("", {"scales_gradient": True}, "scales_gradient"),
         ("", {"full_batch": True}, None),
         ("", {"exact": True}, "gradient is 0"),
     ],

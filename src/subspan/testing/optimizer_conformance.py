@@ -71,6 +71,15 @@ def _check_steps(facts: OptimizerFacts, spec: TrainSpec) -> None:
             law(theta.data_ptr() == place, "a step is taken in place")
         return theta if keep_at < _STEPS else theta[picks]
 
+    first = []
+    for size in (1.0, 2.0):
+        theta = torch.zeros(5, dtype=torch.float64)
+        facts.load()(theta, spec).step(theta, size * gradients[0], 0.01)
+        first.append(float(theta.norm()))
+    law(
+        (first[1] > 1.5 * first[0]) == facts.scales_gradient,
+        "`scales_gradient` says whether a step is as long as the gradient",
+    )
     whole = path([1, 3])
     law(bool(torch.isfinite(whole).all()), "θ is finite")
     law(bool((whole != 0).all()), "a step moves θ")
