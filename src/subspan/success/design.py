@@ -149,7 +149,8 @@ class ThresholdDesign:
         weights = _tempered(weights, starts)
         tilt = self._tilt(chances, np.where(np.isfinite(values), weights, 0.0))
         price = np.array([[self.cost(int(d), won) for won in (False, True)] for d in dims])
-        price[:, 1] *= _WANTED
+        if not (self.trials and self.verdict.shown):
+            price[:, 1] *= _WANTED
         paths = weights[None, :]  # one row per fantasised path, summing to the path's chance
         asked: list[int] = []
         for step in range(n):

@@ -63,12 +63,14 @@ class Verdict:
             its Clopper–Pearson interval.
         confirm: the dim at which trials are still needed, although the interval is narrow enough
             or lies outside the range; None where it is the posterior that needs them.
+        shown: whether the trials above the median of d* agree with 1 − δ.
     """
 
     estimate: Estimate
     seen: str = ""
     level: Estimate | None = None
     confirm: int | None = None
+    shown: bool = False
 
     @property
     def settled(self) -> bool:
@@ -126,6 +128,12 @@ class _Case:
     def drops(self) -> Drops:
         return drops(self.belief, self.counts)
 
+    @functools.cached_property
+    def shown(self) -> bool:
+        last, ends = self.belief.span.max_dim, self._interval()[1:3]
+        # Two cuts and not any: the best of many would find luck.
+        return any(self._shows(*self._pooled(int(min(end, last)), last)) for end in ends)
+
     @property
     def needed(self) -> float:
         return -math.log(1 - self.sure)
@@ -181,8 +189,7 @@ class _Case:
             return self._open("The interval runs out of the dims that were searched.")
         if self.ratio is not None and high > low * self.ratio and high > low + 1:
             return self._open(f"The interval is wider than the ratio {self.ratio:g}.")
-        cuts = (int(value), int(high))  # and not any cut: the best of many would find luck
-        if not any(self._shows(*self._pooled(cut, span.max_dim)) for cut in cuts):
+        if not self.shown:
             won, n = self._pooled(int(value), span.max_dim)
             seen = f"{won} of {n} trials from d = {int(value):,} on met the goal"
             text = f"{seen}, which does not show {100 * self.wanted:g} % yet."
@@ -255,7 +262,7 @@ class _Case:
     ) -> Verdict:
         trials = sum(count.total for count in self.counts)
         estimate = Estimate(value, low, high, self.confidence, trials, status)
-        return Verdict(estimate, seen, level, confirm)
+        return Verdict(estimate, seen, level, confirm, self.shown)
 
     def _pooled(self, first: int, last: int) -> tuple[int, int]:
         inside = [count for count in self.counts if first <= count.dim <= last]
