@@ -4,11 +4,11 @@
 
 Outcomes above a step are successes all, so what a design does there is one fixed path, and a
 plateau of some level below gives the same n successes with a chance of levelⁿ. A design that says
-"ok" on the step, and on the plateau in at most 5 % of cases, needs levelⁿ ≤ 0.05. (For one that draws
-lots Wald's bound, 1945, says the same: the mean log likelihood ratio is at least ln 20.) Likewise
-below d*: where success has already come to 1 − δ, k failures have a chance of δᵏ, which must be at
-most 5 % for an interval that leaves that d out. And the outcomes must tell apart as many intervals of
-the ratio as cover the range. Rounds of w trials end at a multiple of w.
+"ok" on the step, and on the plateau in at most 5 % of cases, needs levelⁿ ≤ 0.05. (For one that
+draws lots Wald's bound, 1945, says the same: the mean log likelihood ratio is at least ln 20.)
+Likewise below d*: where success has already come to 1 − δ, k failures have a chance of δᵏ, which
+must be at most 5 % for an interval that leaves that d out. And the outcomes must tell apart as many
+intervals of the ratio as cover the range. Rounds of w trials end at a multiple of w.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STEPS = (7, 60, 300, 1000, 3000)
 
 
 def least_above(level: float) -> int:
-    """Successes above d* that any design needs, so that a plateau passes in at most 5 % of cases."""
+    """Successes above d* that any design needs, so that a plateau seldom passes."""
     return math.ceil(math.log(ERROR) / math.log(level))
 
 

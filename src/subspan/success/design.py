@@ -10,7 +10,8 @@ rounds bracket the threshold like a bisection, since that is what informs most.
 Once the posterior is sure, what is left is to check it without a model: a `Verdict` names the dim
 where trials must agree, just above d*, at an end of the range, or where success seems to fall, and
 whole rounds go there. With δ = 0.1 and 95 % that takes 25 successes above d* if none fails (see
-`shows_level`). Those met while d* is sought count too, so a success is cheap: d* is sought from above.
+`shows_level`). Those met while d* is sought count too, so a success is cheap: d* is sought from
+above.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The falls of `posterior.other_curves` are few and coarse. Once many trials lie where success rises,
 none of them follows it, and a drop far above is taken for a rate of failure. A drop of a curve of
-the posterior itself follows the rise as well as that does: P_s = R(d) before the drop, r R(d) after.
+the posterior itself follows the rise as well as that does: P_s = R(d) before it, r R(d) after it.
 """
 
 from __future__ import annotations

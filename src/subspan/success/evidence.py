@@ -52,8 +52,8 @@ def shows_level(successes: int, total: int, delta: float, confidence: float) -> 
     Two ways: no failure in as many trials as a rate of 1 − 1.2 δ would pass without one with a
     chance of 7/8 (1 − confidence), 25 at δ = 0.1 and 95 %; or a likelihood ratio of at least
     1 / (1 − confidence) against 1 − δ, as in 55 of 56. Looked at after each of 200 trials, a rate
-    of 0.88 passes with a chance of 4.8 %, one of 0.8 with 0.4 %, and one that is just at 0.9 with 10 %
-    (by recursion over the counts; `tests/success/test_evidence.py`).
+    of 0.88 passes with a chance of 4.8 %, one of 0.8 with 0.4 %, and one that is just at 0.9 with
+    10 % (by recursion over the counts; `tests/success/test_evidence.py`).
 
     Fewer successes cannot do: a step and a plateau of 1 − 1.2 δ give n successes in a row alike,
     the plateau with a chance of (1 − 1.2 δ)ⁿ. Most of the error is spent there, as in a
@@ -90,9 +90,10 @@ def fall_evidence(counts: Iterable[Count], span: Range, drop: float = -math.inf)
 
     The mean likelihood of curves that rise and fall, fixed beforehand, over the likelihood of the
     best monotone curve. One half of these are `other_curves(span)`, the others drop from a curve
-    of the posterior, with the mean likelihood e^`drop`; see `drops`. If success is monotone, whatever its shape, its inverse is at most α with
-    probability α at most, at any stopping time and however dims were chosen (Ville's inequality;
-    Wasserman, Ramdas and Balakrishnan, 2020, "Universal inference").
+    of the posterior, with the mean likelihood e^`drop`; see `drops`. If success is monotone,
+    whatever its shape, the evidence is 1/α or more with probability α at most, at any stopping
+    time and however dims were chosen (Ville's inequality; Wasserman, Ramdas and Balakrishnan,
+    2020, "Universal inference").
     """
     others = other_curves(span)
     dims, wins, losses = outcomes(counts)

@@ -91,8 +91,9 @@ def judge(
 ) -> Verdict:
     """Turn a posterior and the counts that it rests on into a verdict.
 
-    A rate lies below 1 − δ where the likelihood ratio against 1 − δ is at least 1 / (1 − confidence),
-    see `rate_evidence`, and above by `shows_level`. Statuses, in the order they are looked for:
+    A rate lies below 1 − δ where the likelihood ratio against 1 − δ is at least
+    1 / (1 − confidence), see `rate_evidence`, and above by `shows_level`. Statuses, in the order
+    they are looked for:
 
     - `"not monotone"`: success falls with d somewhere. d* is not defined; no value, no interval.
     - `"below range"`: d* ≤ min_dim, also by the trials at min_dim alone. `value` and `high` are
