@@ -1,6 +1,6 @@
 """The adaptive threshold on fixed success laws, in and out of its model, "ok" apart from the rest.
 
-    python experiments/coverage/laws.py [--groups curve,plateau,fall] [--only PATTERN] [--repeats 20]
+    python experiments/coverage/laws.py [--groups curve,plateau] [--only PATTERN] [--repeats 20]
 
 Each law is measured from start to stop, again and again; the rows are written as they are done.
 """
