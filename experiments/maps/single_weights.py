@@ -34,7 +34,9 @@ def shares(name: str, ambient_dim: int, dim: int, seeds: int, single: bool) -> n
         else:
             v = normals(seed, "direction", count=ambient_dim)
             v /= np.linalg.norm(v)
-        made = ss.maps.make(name, dim=dim, ambient_dim=ambient_dim, seed=seed).to(dtype=torch.float64)
+        made = ss.maps.make(name, dim=dim, ambient_dim=ambient_dim, seed=seed).to(
+            dtype=torch.float64
+        )
         out.append(float((made.adjoint(torch.tensor(v)) ** 2).sum()))
     return np.array(out)
 
@@ -43,7 +45,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=300)
     seeds = parser.parse_args().seeds
-    print("| D | d | map | v | mean share · D/d | spread | values | cones of .1 / .5 / .9 are met |")
+    print(
+        "| D | d | map | v | mean share · D/d | spread | values | cones of .1 / .5 / .9 are met |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for ambient_dim, dim in SIZES:
         law = stats.beta(dim / 2, (ambient_dim - dim) / 2)
