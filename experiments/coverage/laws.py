@@ -1,6 +1,6 @@
 """The adaptive threshold on fixed success laws, in and out of its model, "ok" apart from the rest.
 
-    python experiments/coverage/laws.py [--groups curve,plateau,fall] [--repeats 20]
+    python experiments/coverage/laws.py [--groups curve,plateau] [--only PATTERN] [--repeats 20]
 
 Each law is measured from start to stop, again and again; the rows are written as they are done.
 """
@@ -8,6 +8,7 @@ Each law is measured from start to stop, again and again; the rows are written a
 from __future__ import annotations
 
 import argparse
+import re
 import time
 
 from subspan.intervals import binomial_interval
@@ -33,6 +34,7 @@ def summary(tallies: list[LawTally]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--groups", default=",".join(GROUPS))
+    parser.add_argument("--only", default="", help="a regular expression that the name matches")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -41,7 +43,7 @@ def main() -> None:
         print(f"\n## {group}\n")
         tallies = []
         for law in LAWS:
-            if law.group == group:
+            if law.group == group and re.search(args.only, law.name):
                 tallies.append(run_law(ThresholdDesign, law, args.repeats, args.seed))
                 rows = law_table(tallies).splitlines()
                 print("\n".join(rows if len(tallies) == 1 else rows[-1:]), flush=True)

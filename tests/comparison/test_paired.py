@@ -1,4 +1,7 @@
+import importlib.util
 import math
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -93,50 +96,17 @@ def test_bad_input() -> None:
         paired_test([0.1, 0.2, 0.3], resolution=-1.0)
 
 
-def outcomes(rng: np.random.Generator, law: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Outcomes of one method, from a law that two equal methods share."""
-    match law:
-        case "normal":
-            return rng.normal(size=shape)
-        case "binomial":  # test accuracy over 100 rows
-            return rng.binomial(100, 0.95, shape) / 100
-        case "bimodal":  # near d*: a trial reaches .5 or stays at .1
-            return np.where(rng.random(shape) < 0.5, 0.5, 0.1)
-        case "rare":  # one trial in ten gets anywhere
-            return np.where(rng.random(shape) < 0.1, 0.9, 0.1)
-        case "heavy-tailed":
-            return rng.standard_cauchy(shape)
-        case "skewed":
-            return rng.lognormal(0, 2, shape)
-        case _:  # one loss in ten is not finite
-            return np.where(rng.random(shape) < 0.1, np.inf, rng.exponential(size=shape))
+@pytest.fixture(scope="module")
+def familywise(repo_root: Path) -> ModuleType:
+    """`experiments/coverage/familywise.py` as a module."""
+    file = repo_root / "experiments" / "coverage" / "familywise.py"
+    spec = importlib.util.spec_from_file_location("familywise", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 LAWS = ("normal", "binomial", "bimodal", "rare", "heavy-tailed", "skewed", "failing")
-
-
-def false_verdicts(law: str, methods: int, dims: int, repeats: int, families: int) -> float:
-    """How often some of `methods` equal to the null is told from it at any of `dims`.
-
-    A repeat's start moves all of its outcomes, and all methods are held against the same null.
-    """
-    cells = methods * dims
-    if not all(can_tell([repeats] * cells)):
-        return 0.0
-    rng = stream(0, "equal methods", law, cells, repeats)
-    start = rng.normal(size=(families, 1, 1, repeats)) * (law in ("normal", "skewed"))
-    null = outcomes(rng, law, (families, 1, dims, repeats)) + start
-    others = outcomes(rng, law, (families, methods, dims, repeats)) + start
-    with np.errstate(invalid="ignore"):
-        gaps = np.where(others == null, 0.0, others - null).reshape(-1, repeats)
-    p = np.concatenate(
-        [
-            p_values(np.array([bounded(gap) for gap in part]) if law == "failing" else part)
-            for part in np.array_split(gaps, -(-len(gaps) // 4000))
-        ]
-    )
-    # Holm rejects something where the least p, times the number of cells, is at most 5 %.
-    return float(np.mean(p.reshape(families, cells).min(1) * cells <= 0.05 + 1e-12))
 
 
 def held(rate: float, families: int) -> bool:
@@ -145,16 +115,17 @@ def held(rate: float, families: int) -> bool:
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_equal_methods_are_told_apart_in_5_percent_of_tables(law) -> None:
+def test_equal_methods_are_told_apart_in_5_percent_of_tables(law, familywise) -> None:
     """The most cells that 6 … 10 repeats can test: 1, 3, 6, 12 and 25."""
     for repeats, methods, dims in ((6, 1, 1), (7, 3, 1), (8, 2, 3), (9, 4, 3), (10, 5, 5)):
-        assert held(false_verdicts(law, methods, dims, repeats, 400), 400), repeats
+        assert held(familywise.false_verdicts(law, methods, dims, repeats, 400), 400), repeats
 
 
-def test_the_simulation_fails_a_test_that_is_not_valid() -> None:
+def test_the_simulation_fails_a_test_that_is_not_valid(familywise) -> None:
     """Student's paired t-test, on the same bimodal outcomes: three that agree say p = 0."""
     rng = stream(0, "t")
-    gaps = outcomes(rng, "bimodal", (200, 40, 3)) - outcomes(rng, "bimodal", (200, 40, 3))
+    one, other = (familywise.outcomes(rng, "bimodal", (200, 40, 3)) for _ in range(2))
+    gaps = one - other
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.abs(gaps.mean(-1)) / (gaps.std(-1, ddof=1) / math.sqrt(3))
     p = 2 * stats.t.sf(np.nan_to_num(t, nan=0.0, posinf=1e9), 2)
@@ -162,17 +133,23 @@ def test_the_simulation_fails_a_test_that_is_not_valid() -> None:
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_forty_cells_of_few_repeats_have_no_verdict_and_of_eleven_rarely_a_false_one(law) -> None:
+def test_forty_cells_of_few_repeats_have_no_verdict_and_of_eleven_rarely_a_false_one(
+    law, familywise
+) -> None:
     for repeats in range(3, 11):
         assert not any(can_tell([repeats] * 40))
-    assert held(false_verdicts(law, 8, 5, 11, 200), 200)
+    assert held(familywise.false_verdicts(law, 8, 5, 11, 200), 200)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("law", LAWS)
-def test_familywise_error_at_length(law) -> None:
+def test_familywise_error_at_length(law, familywise) -> None:
     for repeats, methods, dims in ((6, 1, 1), (8, 2, 3), (10, 5, 5), (11, 8, 5), (12, 8, 5)):
-        assert held(false_verdicts(law, methods, dims, repeats, 4000), 4000), repeats
+        assert held(familywise.false_verdicts(law, methods, dims, repeats, 4000), 4000), repeats
+
+
+def test_the_laws_are_the_printed_ones(familywise) -> None:
+    assert familywise.LAWS == LAWS
 
 
 def test_the_vectorised_p_values_are_those_of_the_test() -> None:

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from scipy.optimize import isotonic_regression
 
+from subspan.success.drops import drops
 from subspan.success.evidence import (
     fall_evidence,
     isotonic_rates,
     rate_evidence,
+    shows_level,
     steepest_fall,
 )
-from subspan.success.posterior import Count, Range
+from subspan.success.posterior import Count, Range, posterior
 
 
 def test_rate_evidence_is_the_log_likelihood_ratio_with_the_side() -> None:
@@ -26,17 +28,35 @@ def test_rate_evidence_is_the_log_likelihood_ratio_with_the_side() -> None:
     assert rate_evidence(28, 28, 0.9) < math.log(20) < rate_evidence(29, 29, 0.9)
 
 
-@pytest.mark.parametrize(("rate", "most"), [(0.9, 0.085), (0.88, 0.035), (0.8, 0.005)])
-def test_ln_20_is_seldom_passed_by_chance(rate: float, most: float) -> None:
-    """Exactly: the chance that counts at any of 200 looks are evidence for more than 0.9."""
-    left, passed = np.array([1.0]), 0.0  # left[k]: chance of k failures and no evidence so far
+def ever_shown(rate: float, delta: float, confidence: float) -> float:
+    """Exactly: the chance that counts at any of 200 looks show 1 − δ where the rate is another."""
+    left, passed = np.array([1.0]), 0.0  # left[k]: chance of k failures and nothing shown so far
     for n in range(1, 201):
         left = np.append(left * rate, 0.0) + np.append(0.0, left * (1 - rate))
-        told = np.array([rate_evidence(n - k, n, 0.9) >= math.log(20) for k in range(n + 1)])
+        told = np.array([shows_level(n - k, n, delta, confidence) for k in range(n + 1)])
         passed += left[told].sum()
         left[told] = 0
-    assert passed < most
-    assert passed > most / 4
+    return passed
+
+
+@pytest.mark.parametrize(
+    ("rate", "chance"), [(0.9, 0.103), (0.89, 0.069), (0.88, 0.048), (0.8, 0.004)]
+)
+def test_a_level_is_seldom_shown_by_chance(rate: float, chance: float) -> None:
+    assert ever_shown(rate, 0.1, 0.95) == pytest.approx(chance, abs=5e-4)
+
+
+@pytest.mark.parametrize("delta", [0.05, 0.1, 0.25, 0.5])
+@pytest.mark.parametrize("confidence", [0.8, 0.9, 0.95, 0.99])
+def test_a_fifth_more_failures_than_delta_pass_with_the_stated_error(delta, confidence) -> None:
+    allowed = (1 - confidence) * 1.02  # at 80 % and δ = 0.1 it is 20.3 %
+    assert ever_shown(1 - 1.2 * delta, delta, confidence) <= allowed
+
+
+def test_what_shows_a_level() -> None:
+    assert [shows_level(n, n, 0.1, 0.95) for n in (0, 24, 25, 60)] == [False, False, True, True]
+    assert [shows_level(n - 1, n, 0.1, 0.95) for n in (25, 55, 56)] == [False, False, True]
+    assert not shows_level(1, 1, 0.9, 0.95)  # 1 − 1.2 δ would be below 0
 
 
 def test_isotonic_rates_agree_with_scipy() -> None:
@@ -57,7 +77,8 @@ def test_evidence_of_a_fall_is_one_at_most_in_the_mean_if_success_rises(curve) -
             math.comb(3, k) * p**k * (1 - p) ** (3 - k) for k, p in zip(wins, curve, strict=True)
         )
         counts = [Count(dim, k, 3) for dim, k in zip((2, 20, 90), wins, strict=True)]
-        mean += chance * math.exp(fall_evidence(counts, span))
+        drop = drops(posterior(counts, span), counts).log_evidence
+        mean += chance * math.exp(fall_evidence(counts, span, drop))
     assert mean <= 1
 
 
@@ -70,3 +91,24 @@ def test_a_fall_is_seen() -> None:
     assert steepest_fall(fallen) == (
         "Success falls with d: 12 of 12 trials at d = 100 met the goal, 0 of 8 trials at d = 5,000."
     )
+
+
+def test_a_few_failures_far_above_a_well_known_rise_are_a_drop() -> None:
+    """No curve fixed beforehand follows a rise that so many trials lie on."""
+    span = Range(1, 62_006, 0.1)
+    rise = [Count(438, 0, 8), Count(657, 8, 20), Count(804, 16, 20), Count(1000, 39, 40)]
+    counts = [*rise, Count(30_000, 0, 1), Count(62_006, 1, 3)]
+    found = drops(posterior(counts, span), counts)
+    assert found.mass > 0.5
+    assert found.last == 62_006
+    more = [*rise, Count(30_000, 0, 3), Count(62_006, 1, 5)]
+    log_evidence = drops(posterior(more, span), more).log_evidence
+    assert fall_evidence(more, span) < math.log(20) < fall_evidence(more, span, log_evidence)
+    kept = [*rise, Count(30_000, 1, 1), Count(62_006, 3, 3)]
+    assert drops(posterior(kept, span), kept).mass < 0.05
+
+
+def test_no_drop_is_reckoned_with_where_no_success_lies_below_a_failure() -> None:
+    for counts in ([Count(5, 0, 3), Count(9, 4, 4)], [Count(5, 2, 4)], [Count(5, 3, 3)]):
+        span = Range(1, 100, 0.1)
+        assert drops(posterior(counts, span), counts) == (-math.inf, 0.0, None)

@@ -43,13 +43,15 @@ def test_trials_that_no_rising_curve_explains_do_not_crash() -> None:
 STEP = ((7, 0, 2), (50, 0, 3), (58, 0, 3))
 
 
-@pytest.mark.parametrize(("above", "status"), [(12, "not converged"), (29, "ok")])
+@pytest.mark.parametrize(
+    ("above", "status"), [(12, "not converged"), (24, "not converged"), (25, "ok")]
+)
 def test_ok_takes_trials_above_that_show_the_level(above: int, status: str) -> None:
     found = estimate(*STEP, (61, above, above), ratio=1.5)
     assert found.status == status
     assert found.low <= 60 <= found.high
     if status != "ok":
-        assert "12 of 12 trials from d = 6" in str(found)
+        assert f"{above} of {above} trials from d = 6" in str(found)
         assert "which does not show 90 % yet" in str(found)
 
 
@@ -71,6 +73,16 @@ def test_a_fall_is_named() -> None:
     assert (found.value, found.low, found.high) == (None, None, None)
     assert "16 of 16 trials at d = 60 … 300 met the goal, 0 of 12" in str(found)
     assert REMEDIES["not monotone"] in str(found)
+
+
+def test_failures_far_above_are_looked_into_before_a_threshold_is_believed() -> None:
+    rise = ((438, 0, 8), (657, 8, 20), (804, 32, 40), (1000, 80, 82))
+    found = estimate(*rise, (62_006, 1, 3), high=62_006, ratio=1.5)
+    assert found.status == "not converged"
+    assert found.seen == "Success may fall with d."
+    design = told(ThresholdDesign(62_006), *rise, (62_006, 1, 3))
+    assert design.ask(2) == [62_006, 62_006]
+    assert estimate(*rise, (62_006, 3, 3), high=62_006, ratio=1.5).status == "ok"
 
 
 def test_above_range_is_refuted_by_a_success_below() -> None:

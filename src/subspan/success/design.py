@@ -9,7 +9,9 @@ rounds bracket the threshold like a bisection, since that is what informs most.
 
 Once the posterior is sure, what is left is to check it without a model: a `Verdict` names the dim
 where trials must agree, just above d*, at an end of the range, or where success seems to fall, and
-whole rounds go there. With δ = 0.1 and 95 % that takes 29 successes above d* if none fails.
+whole rounds go there. With δ = 0.1 and 95 % that takes 25 successes above d* if none fails (see
+`shows_level`). Those met while d* is sought count too, so a success is cheap: d* is sought from
+above.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from subspan.success.verdict import Verdict, judge
 Cost = Callable[[int, bool], float]
 _BRANCHES = 4  # fantasised outcome paths kept apart; up to two trials ahead they are exact
 _GROUPS = 3  # groups of d* to each halving of a tail, that an outcome is to tell apart
+_WANTED = 0.2  # of its cost that a success is charged, since the last check wants it anyway
 _TEMPER = 0.5  # the power of its mass by which a group of d* counts less than it weighs
 _MASS = 0.995  # of the curves that are looked ahead with
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -147,6 +150,8 @@ class ThresholdDesign:
         weights = _tempered(weights, starts)
         tilt = self._tilt(chances, np.where(np.isfinite(values), weights, 0.0))
         price = np.array([[self.cost(int(d), won) for won in (False, True)] for d in dims])
+        if not (self.trials and self.verdict.shown):
+            price[:, 1] *= _WANTED
         paths = weights[None, :]  # one row per fantasised path, summing to the path's chance
         asked: list[int] = []
         for step in range(n):

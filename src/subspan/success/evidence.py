@@ -21,14 +21,15 @@ from subspan.success.posterior import (
     outcomes,
 )
 
+_NEAR = 1.2  # failures of this many δ are told from δ at the stated error, fewer are not
+_AT_ONCE = 7 / 8  # share of the error that a run without a failure spends
+
 
 def rate_evidence(successes: int, total: int, level: float) -> float:
     """Return the log likelihood ratio of the measured rate against a level.
 
     n · KL(k/n ‖ level), with the sign of k/n − level. Among rates on the other side of the level,
-    the level itself is the one that explains the counts best. Looked at after each of 200 trials,
-    ln 20 is passed by chance in at most 8 % of cases where the rate is just at 0.9, and in 3 %
-    where it is 0.88 (by recursion over the counts; `tests/success/test_evidence.py`).
+    the level itself is the one that explains the counts best.
 
     Args:
         successes: k of n.
@@ -43,6 +44,30 @@ def rate_evidence(successes: int, total: int, level: float) -> float:
     return math.copysign(
         won + (lost * math.log((1 - rate) / (1 - level)) if lost else 0.0), rate - level
     )
+
+
+def shows_level(successes: int, total: int, delta: float, confidence: float) -> bool:
+    """Whether counts show a success rate of 1 − δ, and not one of 1 − 1.2 δ or less.
+
+    Two ways: no failure in as many trials as a rate of 1 − 1.2 δ would pass without one with a
+    chance of 7/8 (1 − confidence), 25 at δ = 0.1 and 95 %; or a likelihood ratio of at least
+    1 / (1 − confidence) against 1 − δ, as in 55 of 56. Looked at after each of 200 trials, a rate
+    of 0.88 passes with a chance of 4.8 %, one of 0.8 with 0.4 %, and one that is just at 0.9 with
+    10 % (by recursion over the counts; `tests/success/test_evidence.py`).
+
+    Fewer successes cannot do: a step and a plateau of 1 − 1.2 δ give n successes in a row alike,
+    the plateau with a chance of (1 − 1.2 δ)ⁿ. Most of the error is spent there, as in a
+    group-sequential test, since a law that seldom fails above d* is the usual one.
+
+    Args:
+        successes: k of n.
+        total: n.
+        delta: in (0, 1).
+        confidence: in (0, 1).
+    """
+    error, near = 1 - confidence, max(1 - _NEAR * delta, (1 - delta) / 2)
+    unbroken = successes == total and total * math.log(near) <= math.log(_AT_ONCE * error)
+    return unbroken or rate_evidence(successes, total, 1 - delta) >= -math.log(error)
 
 
 def isotonic_rates(wins: np.ndarray, losses: np.ndarray) -> np.ndarray:
@@ -60,13 +85,15 @@ def isotonic_rates(wins: np.ndarray, losses: np.ndarray) -> np.ndarray:
     return np.repeat([w / t for w, t, _ in blocks], [int(n) for _, _, n in blocks])
 
 
-def fall_evidence(counts: Iterable[Count], span: Range) -> float:
+def fall_evidence(counts: Iterable[Count], span: Range, drop: float = -math.inf) -> float:
     """Return the log evidence that success falls with d somewhere: above ln(1/α) at level α.
 
     The mean likelihood of curves that rise and fall, fixed beforehand, over the likelihood of the
-    best monotone curve. If success is monotone, whatever its shape, its inverse is at most α with
-    probability α at most, at any stopping time and however dims were chosen (Ville's inequality;
-    Wasserman, Ramdas and Balakrishnan, 2020, "Universal inference").
+    best monotone curve. One half of these are `other_curves(span)`, the others drop from a curve
+    of the posterior, with the mean likelihood e^`drop`; see `drops`. If success is monotone,
+    whatever its shape, the evidence is 1/α or more with probability α at most, at any stopping
+    time and however dims were chosen (Ville's inequality; Wasserman, Ramdas and Balakrishnan,
+    2020, "Universal inference").
     """
     others = other_curves(span)
     dims, wins, losses = outcomes(counts)
@@ -77,7 +104,8 @@ def fall_evidence(counts: Iterable[Count], span: Range) -> float:
         best = float(log_likelihood(rates, wins, losses)[0])
     each = other_likelihood(span, dims, wins, losses)[others.falling]
     top = float(each.max())
-    return top + math.log(float(np.exp(each - top).mean())) - best
+    mean = top + math.log(float(np.exp(each - top).mean()))
+    return float(np.logaddexp(mean, drop)) - math.log(2) - best
 
 
 def steepest_fall(counts: Iterable[Count]) -> str:

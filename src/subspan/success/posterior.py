@@ -130,6 +130,7 @@ class Posterior:
         other_weights: posterior mass of each curve of `other_curves(span)`, shape (M,).
         nuisances: the rising curves, N in all.
         width_edges: edges of the cells of log transition width.
+        log_evidence: log of the prior mean of the likelihood, over all curves.
     """
 
     span: Range
@@ -138,6 +139,7 @@ class Posterior:
     other_weights: np.ndarray
     nuisances: Nuisances
     width_edges: np.ndarray
+    log_evidence: float
 
     @property
     def centers(self) -> np.ndarray:
@@ -373,7 +375,15 @@ def _posterior_on(
     weights, other_weights = np.exp(log_mass - top), np.exp(log_other - top)
     total = weights.sum() + other_weights.sum()
     width_edges = np.linspace(*widths, _WIDTH_CELLS + 1)
-    return Posterior(span, edges, weights / total, other_weights / total, nuisances, width_edges)
+    return Posterior(
+        span,
+        edges,
+        weights / total,
+        other_weights / total,
+        nuisances,
+        width_edges,
+        top + math.log(total),
+    )
 
 
 def log_likelihood(p: np.ndarray, wins: np.ndarray, losses: np.ndarray) -> np.ndarray:

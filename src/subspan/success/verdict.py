@@ -7,6 +7,7 @@ d* beyond them, and all of them with a success that rises with d.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ import numpy as np
 
 from subspan.estimate import Estimate
 from subspan.intervals import binomial_interval
+from subspan.success.drops import Drops, drops
 from subspan.success.evidence import (
     fall_evidence,
     isotonic_rates,
     rate_evidence,
+    shows_level,
     steepest_fall,
 )
 from subspan.success.posterior import WIDTH_EDGE, Count, Posterior, other_curves, outcomes
@@ -41,6 +44,7 @@ LEAST_CONFIDENCE = 0.8
 shaped depends on the curves assumed, and a 50 % interval of it held d* in a third of cases."""
 
 _SUSPECT = 0.5  # posterior mass of falling curves that has to be looked into
+_HINT = 0.05  # posterior mass of a drop that is looked into before a threshold is believed
 _BROAD = 0.1  # posterior mass of transitions at the family's edge that is too much
 _ALPHA = 0.05  # of the test that success rises with d
 _FREAK = 0.01  # no rate is taken to be nearer to 0 or 1, to say what a trial may tell
@@ -59,12 +63,14 @@ class Verdict:
             its Clopper–Pearson interval.
         confirm: the dim at which trials are still needed, although the interval is narrow enough
             or lies outside the range; None where it is the posterior that needs them.
+        shown: whether the trials above the median of d* agree with 1 − δ.
     """
 
     estimate: Estimate
     seen: str = ""
     level: Estimate | None = None
     confirm: int | None = None
+    shown: bool = False
 
     @property
     def settled(self) -> bool:
@@ -85,8 +91,9 @@ def judge(
 ) -> Verdict:
     """Turn a posterior and the counts that it rests on into a verdict.
 
-    A rate that must lie above or below 1 − δ does so where the likelihood ratio against 1 − δ is
-    at least 1 / (1 − confidence); see `rate_evidence`. Statuses, in the order they are looked for:
+    A rate lies below 1 − δ where the likelihood ratio against 1 − δ is at least
+    1 / (1 − confidence), see `rate_evidence`, and above by `shows_level`. Statuses, in the order
+    they are looked for:
 
     - `"not monotone"`: success falls with d somewhere. d* is not defined; no value, no interval.
     - `"below range"`: d* ≤ min_dim, also by the trials at min_dim alone. `value` and `high` are
@@ -118,6 +125,16 @@ class _Case:
     def sure(self) -> float:
         return max(self.confidence, LEAST_CONFIDENCE)
 
+    @functools.cached_property
+    def drops(self) -> Drops:
+        return drops(self.belief, self.counts)
+
+    @functools.cached_property
+    def shown(self) -> bool:
+        last, ends = self.belief.span.max_dim, self._interval()[1:3]
+        # Two cuts and not any: the best of many would find luck.
+        return any(self._shows(*self._pooled(int(min(end, last)), last)) for end in ends)
+
     @property
     def needed(self) -> float:
         return -math.log(1 - self.sure)
@@ -127,10 +144,13 @@ class _Case:
         return 1 - self.belief.span.delta
 
     def verdict(self) -> Verdict:
-        if fall_evidence(self.counts, self.belief.span) >= -math.log(_ALPHA):
+        drop = self.drops.log_evidence
+        if fall_evidence(self.counts, self.belief.span, drop) >= -math.log(_ALPHA):
             return self._is("not monotone", None, None, None, steepest_fall(self.counts))
         if self.belief.falling > _SUSPECT:
             return self._open("Success may fall with d.", confirm=self._telling())
+        if self.drops.mass > _SUSPECT:
+            return self._open("Success may fall with d.", confirm=self.drops.last)
         if self.belief.below >= self.sure:
             return self._below()
         if self.belief.above >= self.sure:
@@ -141,7 +161,7 @@ class _Case:
         least = self.belief.span.min_dim
         won, n = self._pooled(least, least)
         seen = f"{won} of {n} trials at d = {least:,} met the goal"
-        if rate_evidence(won, n, self.wanted) >= self.needed:
+        if self._shows(won, n):
             return self._is("below range", least, 1, least, f"{seen}.")
         return self._open(f"{seen}, too few to say that d* lies below.", confirm=least)
 
@@ -170,20 +190,21 @@ class _Case:
             return self._open("The interval runs out of the dims that were searched.")
         if self.ratio is not None and high > low * self.ratio and high > low + 1:
             return self._open(f"The interval is wider than the ratio {self.ratio:g}.")
-        evidence = [
-            rate_evidence(*self._pooled(int(cut), span.max_dim), self.wanted)
-            for cut in (value, high)  # and not any cut: the best of many would find luck
-        ]
-        if max(evidence) < self.needed:
+        if not self.shown:
             won, n = self._pooled(int(value), span.max_dim)
             seen = f"{won} of {n} trials from d = {int(value):,} on met the goal"
             text = f"{seen}, which does not show {100 * self.wanted:g} % yet."
             return self._open(text, confirm=self._surest(int(high)))
+        if self.drops.mass > _HINT:
+            return self._open("Success may fall with d.", confirm=self.drops.last)
         if self.belief.broad > _BROAD and high > low + 1:
             decades = math.floor(WIDTH_EDGE / math.log(10))
             text = f"The rise from 10 to 90 % seems to take more than {decades} decades of d."
             return self._is("edge of the model", int(value), int(low), int(high), text)
         return self._is("ok", int(value), int(low), int(high))
+
+    def _shows(self, won: int, n: int) -> bool:
+        return shows_level(won, n, self.belief.span.delta, self.sure)
 
     def _telling(self) -> int:
         """Return the tested dim at which falling curves differ most from the best monotone one."""
@@ -242,7 +263,7 @@ class _Case:
     ) -> Verdict:
         trials = sum(count.total for count in self.counts)
         estimate = Estimate(value, low, high, self.confidence, trials, status)
-        return Verdict(estimate, seen, level, confirm)
+        return Verdict(estimate, seen, level, confirm, self.shown)
 
     def _pooled(self, first: int, last: int) -> tuple[int, int]:
         inside = [count for count in self.counts if first <= count.dim <= last]

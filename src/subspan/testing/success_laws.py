@@ -1,4 +1,4 @@
-"""Some seventy success laws with a known threshold, to put designs through.
+"""Some ninety success laws with a known threshold, to put designs through.
 
 Families and widths in and out of any estimator's model, plateaus, falls, ends of the range, and
 the settings that a user may choose. A width is the distance in log d between 10 and 90 % of the

@@ -103,7 +103,7 @@ class Rash(ThresholdDesign):
 
 def test_the_suite_finds_a_rash_design() -> None:
     with pytest.raises(AssertionError, match=r"step plateau 0\.88"):
-        check_design(Rash, [BY_NAME["step plateau 0.88"]], 8)
+        check_design(Rash, [BY_NAME["step plateau 0.88"]], 24)
 
 
 class Greedy(ThresholdDesign):

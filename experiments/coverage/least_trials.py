@@ -1,0 +1,70 @@
+"""The least number of trials that tell a step from a plateau just below 1 − δ, and what ours takes.
+
+    python experiments/coverage/least_trials.py
+
+Outcomes above a step are successes all, so what a design does there is one fixed path, and a
+plateau of some level below gives the same n successes with a chance of levelⁿ. A design that says
+"ok" on the step, and on the plateau in at most 5 % of cases, needs levelⁿ ≤ 0.05. (For one that
+draws lots Wald's bound, 1945, says the same: the mean log likelihood ratio is at least ln 20.)
+Likewise below d*: where success has already come to 1 − δ, k failures have a chance of δᵏ, which
+must be at most 5 % for an interval that leaves that d out. And the outcomes must tell apart as many
+intervals of the ratio as cover the range. Rounds of w trials end at a multiple of w.
+"""
+
+from __future__ import annotations
+
+import math
+
+from subspan.success.design import ThresholdDesign
+
+DELTA, ERROR, RATIO, MAX_DIM = 0.1, 0.05, 1.5, 10_000
+LEVELS = (0.8, 0.85, 0.88, 0.89)
+STEPS = (7, 60, 300, 1000, 3000)
+
+
+def least_above(level: float) -> int:
+    """Successes above d* that any design needs, so that a plateau seldom passes."""
+    return math.ceil(math.log(ERROR) / math.log(level))
+
+
+def least_below() -> int:
+    """Failures below d* that any design needs: a rate of 1 − δ there gives them with δ each."""
+    return math.ceil(math.log(ERROR) / math.log(DELTA))
+
+
+def least_to_find(above: int, below: int) -> int:
+    """The least n for which outcomes of n trials, with so many of each, tell all places apart."""
+    places = math.ceil(math.log(MAX_DIM) / math.log(RATIO))
+    n = above + below
+    while sum(math.comb(n, k) for k in range(below, n - above + 1)) < places:
+        n += 1
+    return n
+
+
+def ours(step: int, width: int) -> tuple[int, int, str]:
+    """Trials, failures among them and status of a step, measured in rounds of a width."""
+    design = ThresholdDesign(MAX_DIM, delta=DELTA, ratio=RATIO)
+    while not design.done:
+        for dim in design.ask(width):
+            design.tell(dim, dim >= step)
+    failures = sum(count.total - count.successes for count in design.counts)
+    return design.trials, failures, design.estimate().status
+
+
+def main() -> None:
+    print("| plateau that passes in at most 5 % | successes above d* | with failures, and found |")
+    print("|---|---|---|")
+    for level in LEVELS:
+        above = least_above(level)
+        print(f"| {level:g} | {above} | {least_to_find(above, least_below())} |")
+    print("\n| step at | one at a time: trials (failures) | rounds of 8 | status |")
+    print("|---|---|---|---|")
+    for step in STEPS:
+        single, failures, status = ours(step, 1)
+        rounds, lost, other = ours(step, 8)
+        said = status if status == other else f"{status}, {other}"
+        print(f"| {step} | {single} ({failures}) | {rounds} ({lost}) | {said} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
