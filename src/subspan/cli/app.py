@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from subspan.cli import signals
 from subspan.cli.console import Interrupted, command_line, complain
 from subspan.errors import SubspanError
 
@@ -28,11 +29,11 @@ COMMANDS = {
     "spectroscopy": "subspan.cli.spectroscopy",
     "trials": "subspan.cli.trials",
     "resume": "subspan.cli.resume",
+    "retry": "subspan.cli.retry",
     "demo": "subspan.cli.demo",
 }
 
 EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130  # as the shell reports a process ended by Ctrl-C
 EXIT_BROKEN_PIPE = 141
 
 
@@ -45,7 +46,8 @@ def main(argv: Sequence[str] | None = None, *, standalone: bool = True) -> None:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     command_line.set(arguments)
-    code = build()(args=arguments, prog_name="subspan", standalone_mode=standalone)
+    with signals.caught():
+        code = build()(args=arguments, prog_name="subspan", standalone_mode=standalone)
     if not standalone and code:
         raise typer.Exit(code)
 
@@ -73,12 +75,13 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
             sys.stdout.flush()
+            signals.check()
         except Interrupted as interrupted:
             complain(str(interrupted))
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+            raise typer.Exit(signals.exit_code()) from None
         except KeyboardInterrupt:
-            complain("Interrupted. No trial was under way.")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+            complain(f"{signals.word()}. No trial was under way.")
+            raise typer.Exit(signals.exit_code()) from None
         except BrokenPipeError:  # the reader, e.g. `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(EXIT_BROKEN_PIPE) from None

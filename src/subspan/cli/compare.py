@@ -73,7 +73,7 @@ def command(
             matched=matched,
             confidence=study.confidence,
             progress=progress,
-            **options.given(workers=study.workers),
+            **study.running,
         )
     drawn = draw(table, figure)
     if json:

@@ -14,6 +14,8 @@ from contextvars import ContextVar
 from pathlib import PurePath
 from typing import Any
 
+from subspan.cli import signals
+
 _SECONDS_BETWEEN_LINES = 30.0
 _COMMAND = "command:"
 
@@ -96,6 +98,8 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
     from rich import progress as bars
     from rich.console import Console
 
+    from subspan.trials.progress import Notice
+
     console = Console(stderr=True)
     said = time.monotonic()
     display = bars.Progress(
@@ -117,6 +121,10 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
         if now < latest or latest == planned:  # the library counts each round of trials anew
             earlier += latest
         latest, planned = now, total
+        signals.check()
+        if isinstance(message, Notice):
+            console.print(f"subspan: {message}", markup=False, highlight=False)
+            return
         of = "" if total is None else f"/{earlier + total}"
         if not console.is_terminal:
             if time.monotonic() - said > _SECONDS_BETWEEN_LINES:
@@ -158,20 +166,19 @@ def _noted(store: object | None) -> Iterator[None]:
         opened.claim(key, _COMMAND, 0.0, {**note, "done": True})
 
 
-def unfinished(store: str) -> list[tuple[list[str], str]]:
-    """Return the arguments and the folder of each command on a store that was cut off."""
+def noted(store: str) -> list[dict[str, Any]]:
+    """Return of each command on a store its `argv`, its `folder`, and whether it was `done`."""
     from subspan.trials.stores.sql import Store
 
     with Store(store) as opened:
-        notes = [claim.data for claim in opened.claims(_COMMAND)]
-    return [(note["argv"], note["folder"]) for note in notes if not note["done"]]
+        return [claim.data for claim in opened.claims(_COMMAND)]
 
 
 def _interruption(done: int, store: object | None, what: str) -> str:
     if store is None:
         return (
-            f"Interrupted after {done} {what}, which were kept in memory alone. "
+            f"{signals.word()} after {done} {what}, which were kept in memory alone. "
             "With --store FILE the same command can be continued."
         )
     again = shlex.join(["subspan", *command_line.get(sys.argv[1:])])
-    return f"Interrupted after {done} {what}, which are safe in {store}. To go on: {again}"
+    return f"{signals.word()} after {done} {what}, which are safe in {store}. To go on: {again}"

@@ -66,6 +66,19 @@ Workers = Annotated[
     int | None,
     typer.Option(help="Worker processes; by default one per core.", rich_help_panel=_RUNNING),
 ]
+MaxFailures = Annotated[
+    int | None,
+    typer.Option(help="Stop when more trials than this failed (10).", rich_help_panel=_RUNNING),
+]
+TrialTimeout = Annotated[
+    float | None,
+    typer.Option(
+        help="Seconds after which a trial counts as hung, is tried once more, and recorded as "
+        "failed; by default a generous multiple of what trials took.",
+        metavar="SECONDS",
+        rich_help_panel=_RUNNING,
+    ),
+]
 Json = Annotated[
     bool,
     typer.Option("--json", help="Print one JSON document on standard output and nothing else."),
@@ -172,6 +185,8 @@ class Study:
     data_dir: DataDir = None
     subset: Subset = None
     workers: Workers = None
+    max_failures: MaxFailures = None
+    trial_timeout: TrialTimeout = None
     optimizer: Optimizer = None
     lr: LearningRate = None
     epochs: Epochs = None
@@ -179,6 +194,12 @@ class Study:
     batch_size: BatchSize = None
     schedule: Schedule = None
     eval_every: EvalEvery = None
+
+    @property
+    def running(self) -> dict[str, Any]:
+        """What is said of how trials run, as the library's arguments."""
+        names = ("workers", "max_failures", "trial_timeout")
+        return given(**{name: getattr(self, name) for name in names})
 
     def load(self, name: str) -> tuple[Subject, TrainSpec | LoopSpec]:
         """Load a problem or function, and its `default_spec` changed in the fields given."""

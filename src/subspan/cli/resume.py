@@ -15,13 +15,19 @@ def command(
     store: Annotated[str, typer.Argument(help="A store of trials: a file, or a database's URL.")],
 ) -> None:
     """Go on with the commands on a store that were cut off, from the folder they were given in."""
-    from subspan.cli.app import main
-    from subspan.cli.console import unfinished
+    from subspan.cli.console import noted
 
-    waiting = unfinished(store)
+    waiting = [(note["argv"], note["folder"]) for note in noted(store) if not note["done"]]
     if not waiting:
         print("Nothing to go on with: every command on this store came to its end.")
-    for argv, folder in waiting:
+    go_on(waiting)
+
+
+def go_on(commands: list[tuple[list[str], str]]) -> None:
+    """Give commands again, each from its folder."""
+    from subspan.cli.app import main
+
+    for argv, folder in commands:
         complain(f"subspan: going on with {shlex.join(['subspan', *argv])}")
         here = os.getcwd()
         os.chdir(folder)

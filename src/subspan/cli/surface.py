@@ -51,7 +51,7 @@ def command(
             seed=study.seed,
             store=study.store,
             progress=progress,
-            **options.given(workers=study.workers),
+            **study.running,
         )
     surface = subspan.success_surface(trials, wanted, study.confidence)
     drawn = draw(surface, figure)
@@ -60,6 +60,7 @@ def command(
     else:
         print(f"{title}, D = {surface.ambient_dim:,}")
         print_surface(surface)
+        print_pairs(("seen", surface.endings.remark or None))
         print_pairs(("trials in", study.store), ("figure", ", ".join(map(str, drawn)) or None))
 
 

@@ -63,7 +63,8 @@ def command(
             "seed": study.seed,
             "store": study.store,
             "progress": progress,
-            **options.given(ratio=ratio, max_trials=max_trials, workers=study.workers),
+            **options.given(ratio=ratio, max_trials=max_trials),
+            **study.running,
         }
         if diagnose:
             diagnosis = subspan.diagnose(loaded, way, wanted, **arguments)
@@ -95,6 +96,7 @@ def print_estimate(estimate: ThresholdEstimate) -> None:
         ("status", f"{estimate.status}, {estimate.trials} trials"),
         ("seen", estimate.seen or None),
         ("what to do", estimate.remedy or None),
+        ("endings", estimate.endings.remark or None),
     )
 
 

@@ -20,14 +20,21 @@ def command(
     curves: Annotated[
         bool, typer.Option("--curves", help="With --json: every evaluation of every trial.")
     ] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Those alone that failed, with the reason.")
+    ] = False,
 ) -> None:
     """List the trials of a store."""
+    from subspan.training.outcome import Outcome
     from subspan.trials.stores.sql import Store
 
     with Store(store, readonly=True) as opened:
-        records = list(opened.records())
+        records = [r for r in opened.records() if not failed or r.outcome is Outcome.FAILED]
     if json:
         print_json([as_json(record, curves=curves) for record in records])
+    elif failed:
+        columns = ("key", "problem", "method", "d", "seed", "repeat", "seconds", "reason")
+        print_table(columns, [(*row(r)[:6], r.wall_time, one_line(r.reason)) for r in records])
     else:
         print_table(COLUMNS, map(row, records))
 
@@ -46,6 +53,11 @@ def row(record: TrialRecord) -> tuple[object, ...]:
         *(record.key[:12], trial.problem["name"], trial.method["name"], trial.dim, trial.seed),
         *(trial.repeat, str(record.outcome), record.steps, *best, record.wall_time),
     )
+
+
+def one_line(text: str) -> str:
+    """Return a text without line breaks and what else a terminal would act upon."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def best_of(record: TrialRecord, name: str) -> float | None:

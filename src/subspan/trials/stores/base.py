@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Self
 
 from subspan.trials.trial import TrialRecord
 
+TRIAL = "trial:"  # before a trial's key, the name of the lease of whoever trains it
+
 
 class Claim(NamedTuple):
     """A lease on something of a name: who holds it, until when (seconds since 1970), and notes."""
@@ -23,8 +25,14 @@ class RecordStore(abc.ABC):
 
     Laws (`subspan.testing.check_store`): a record is durable before `add` returns, and comes back
     equal; what was added once is never changed, but for a trial that failed, which another record
-    of its key replaces; `records` come in one order; a claim is held by one owner at a time.
+    of its key replaces; `records` come in one order; a claim is held by one owner at a time; that
+    on `TRIAL` and a record's key ends when the record is added; threads may share a store.
+
+    Attributes:
+        shared: whether other processes can open it too.
     """
+
+    shared: bool = True
 
     @abc.abstractmethod
     def add(self, record: TrialRecord) -> bool:
@@ -39,8 +47,26 @@ class RecordStore(abc.ABC):
         """Iterate over all records (of a problem's name), by problem, method, dim and repeat."""
 
     @abc.abstractmethod
+    def lease(
+        self, keys: Sequence[str], owner: str, seconds: float, data: dict[str, Any]
+    ) -> set[str]:
+        """Take or renew leases; return those given, which no other owner holds until they run out.
+
+        Leases need not outlive a failure of power.
+        """
+
+    @abc.abstractmethod
+    def release(self, keys: Sequence[str], owner: str) -> None:
+        """End leases of an owner."""
+
     def claim(self, key: str, owner: str, seconds: float, data: dict[str, Any]) -> bool:
         """Take or renew a lease; False where another owner holds it and it has not run out."""
+        return bool(self.lease([key], owner, seconds, data))
+
+    def add_all(self, records: Sequence[TrialRecord]) -> None:
+        """Add records; all are durable when this returns."""
+        for record in records:
+            self.add(record)
 
     @abc.abstractmethod
     def claims(self, prefix: str) -> list[Claim]:
