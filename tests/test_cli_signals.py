@@ -28,6 +28,7 @@ def default(*numbers):
         signal.signal(number, signal.SIG_DFL)
 
 
+@pytest.mark.fault("SIGTERM, SIGHUP, SIGINT", "ends with what is safe and how to go on")
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
 def test_each_ends_with_what_is_safe_and_how_to_go_on(name, code, tmp_path):
     number = getattr(signal, name)
@@ -74,6 +75,7 @@ class Final:
         time.sleep(0.01)
 
 
+@pytest.mark.fault("Ctrl-C in a finalizer", "not swallowed")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("goes_on", [True, False])
 def test_a_ctrl_c_in_a_finalizer_is_not_swallowed(goes_on, cli, monkeypatch):

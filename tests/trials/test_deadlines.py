@@ -43,6 +43,7 @@ def hanging(harm, log):
     return function
 
 
+@pytest.mark.fault("a trial hangs or is stopped", "ended, tried once more, recorded")
 @pytest.mark.parametrize("harm", [sleeps, is_stopped, deaf])
 def test_a_hung_worker_is_found_and_its_trial_recorded(harm, tmp_path):
     log = tmp_path / "log"

@@ -56,6 +56,7 @@ def outcomes(records):
     return {(r.dim, r.trial.repeat): str(r.outcome) for r in records}
 
 
+@pytest.mark.fault("a trial raises, aborts, is killed", "a record with its reason")
 @pytest.mark.parametrize(
     ("harm", "reason"),
     [
@@ -91,6 +92,7 @@ def test_a_failure_in_an_ensemble_is_that_of_its_own_trial():
     assert [pair for pair, outcome in found.items() if outcome == "failed"] == [(3, 0), (3, 1)]
 
 
+@pytest.mark.fault("every trial fails", "the sweep stops at max_failures with the traceback")
 def test_a_limit_stops_a_hopeless_sweep_and_it_can_be_mended(tmp_path):
     path, broken = tmp_path / "runs.db", [True]
 

@@ -88,6 +88,7 @@ def check_takeover(store, log):
     assert sum(counts.values()) <= 44  # those that the first had under way
 
 
+@pytest.mark.fault("drivers share, one is killed", "each trial once; taken over in seconds")
 @pytest.mark.parametrize("server", [False, True], ids=["sqlite", "postgres"])
 @pytest.mark.parametrize("check", [check_shared, check_takeover])
 def test_processes_share_a_sweep_and_take_over(server, check, request, tmp_path):
@@ -113,6 +114,7 @@ def test_a_lease_of_another_machine_ends_when_it_is_not_renewed(tmp_path, monkey
         assert [c.owner for c in store.claims(TRIAL)] == []
 
 
+@pytest.mark.fault("a clock is set back", "a dead lease ends all the same")
 def test_a_clock_that_was_set_back_keeps_no_dead_lease_alive(tmp_path, monkeypatch):
     with Store(tmp_path / "runs.db") as store:
         far = {"machine": "far", "process": 1}
@@ -149,6 +151,7 @@ def open_all(place, barrier, say):
         say.put(repr(error))
 
 
+@pytest.mark.fault("eight open one new store at once", "all succeed")
 def test_eight_processes_open_a_new_store_at_once(tmp_path):
     barrier, say = CONTEXT.Barrier(8), CONTEXT.Queue()
     openers = [

@@ -70,6 +70,22 @@ MaxFailures = Annotated[
     int | None,
     typer.Option(help="Stop when more trials than this failed (10).", rich_help_panel=_RUNNING),
 ]
+ExecutorName = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        help="Where trials run: inline, processes, forked, spawned, ray.",
+        rich_help_panel=_RUNNING,
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a Ray cluster, for --executor ray; by default RAY_ADDRESS, one on this machine, "
+        "or a new one.",
+        rich_help_panel=_RUNNING,
+    ),
+]
 TrialTimeout = Annotated[
     float | None,
     typer.Option(
@@ -185,6 +201,8 @@ class Study:
     data_dir: DataDir = None
     subset: Subset = None
     workers: Workers = None
+    executor: ExecutorName = None
+    ray_address: RayAddress = None
     max_failures: MaxFailures = None
     trial_timeout: TrialTimeout = None
     optimizer: Optimizer = None
@@ -198,8 +216,15 @@ class Study:
     @property
     def running(self) -> dict[str, Any]:
         """What is said of how trials run, as the library's arguments."""
-        names = ("workers", "max_failures", "trial_timeout")
-        return given(**{name: getattr(self, name) for name in names})
+        names = ("workers", "executor", "max_failures", "trial_timeout")
+        said = given(**{name: getattr(self, name) for name in names})
+        if self.ray_address is not None:
+            if self.executor != "ray":
+                raise invalid("--ray-address", expected="--executor ray", got=repr(self.executor))
+            from subspan.trials.executors.ray import Ray
+
+            said["executor"] = Ray(self.workers, address=self.ray_address)
+        return said
 
     def load(self, name: str) -> tuple[Subject, TrainSpec | LoopSpec]:
         """Load a problem or function, and its `default_spec` changed in the fields given."""

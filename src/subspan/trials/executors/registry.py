@@ -11,12 +11,14 @@ from subspan.trials.executors.base import Executor
 from subspan.trials.executors.forked import Workers, available_cores
 from subspan.trials.executors.futures import Futures
 from subspan.trials.executors.inline import Inline
+from subspan.trials.executors.ray import Ray
 
 EXECUTORS: dict[str, Callable[[int | None], Executor]] = {
     "inline": lambda workers: Inline(),
     "processes": Workers,
     "forked": partial(Workers, start="fork"),
     "spawned": partial(Workers, start="spawn"),
+    "ray": Ray,
 }
 
 

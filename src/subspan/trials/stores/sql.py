@@ -67,7 +67,7 @@ class Store(RecordStore):
         url = str(place) if isinstance(place, str) and "://" in place else None
         self.path = None if place is None or url is not None else Path(place)
         self.shared = place is not None
-        self._readonly, self._begin = readonly, "BEGIN"
+        self._readonly, self._begin, self._inode, self._new = readonly, "BEGIN", 0, False
         self._lock = threading.RLock()
         with self._clear_errors("open"):
             self._db = _server(url) if url is not None else self._file()
@@ -81,6 +81,7 @@ class Store(RecordStore):
             ).returning(TRIALS.c.key)
             self._ended = delete(CLAIMS).where(CLAIMS.c.key == bindparam("name"))
             self._check_and_migrate()
+            self._inode = self.path.stat().st_ino if self.path is not None else 0
 
     def add(self, record: TrialRecord) -> bool:
         """Add a record; it is on disk when this returns. False where its key was there already."""
@@ -215,6 +216,18 @@ class Store(RecordStore):
                 yield
         finally:
             self._begin = "BEGIN"
+        if self.path is not None and durable:
+            self._check_place()
+
+    def _check_place(self) -> None:
+        """Refuse to go on where the file was removed or replaced: what is written there is lost."""
+        with contextlib.suppress(OSError):
+            if self._inode in (0, self.path.stat().st_ino):  # type: ignore[union-attr]
+                return
+        raise StoreError(
+            f"store: {self.path} was removed or replaced while it was in use. What was done since "
+            "is lost; give the same call again, or restore the file."
+        )
 
     def _synchronous(self, level: str) -> None:
         raw = self._db.connection.driver_connection
@@ -273,9 +286,15 @@ class Store(RecordStore):
             raise StoreError(
                 f"store: expected a store of trials, got an empty file at {self.path}."
             )
+        self._new = not there
         self._refuse_newer(version)
 
     def _refuse_newer(self, version: int) -> None:
+        if version < 1 and not self._new:
+            raise StoreError(
+                f"store: expected a schema version of 1 … {SCHEMA_VERSION}, got {version} in "
+                f"{self._place}. It is damaged: restore it, or choose another."
+            )
         if version > SCHEMA_VERSION:
             raise StoreError(
                 f"store: expected schema version {SCHEMA_VERSION} or older, got {version} in "

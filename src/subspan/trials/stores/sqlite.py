@@ -7,11 +7,12 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from subspan.errors import StoreError
 
 BUSY_SECONDS = 30.0  # that one process waits for another to have written
+_LOG_MAGIC, _LOG_HEADER = 0x377F0682, 32
 
 
 def connect(path: Path | None, *, readonly: bool) -> sqlite3.Connection:
@@ -24,6 +25,7 @@ def connect(path: Path | None, *, readonly: bool) -> sqlite3.Connection:
         return _open(":memory:")
     if path.is_dir():
         raise StoreError(f"store: expected a file, got the folder {path}. Name a file in it.")
+    _refuse_lost_log(path)
     if readonly:
         return _reading(path)
     if not path.parent.is_dir():
@@ -81,6 +83,49 @@ def _reading(path: Path) -> sqlite3.Connection:
         _refuse_unmerged(path)
         db = _open(f"{uri}&immutable=1", uri=True)
     return db
+
+
+def _refuse_lost_log(path: Path) -> None:
+    """Refuse a file whose log is gone or overwritten: SQLite would open it without its last trials.
+
+    A process that ends well removes the index beside the log first, then the log; one that is
+    killed leaves both. So an index alone was left behind. (Where somebody removed both, nothing
+    tells.)
+    """
+    log, index = (path.with_name(f"{path.name}-{part}") for part in ("wal", "shm"))
+    for _ in range(3):  # another process may be about to end
+        if log.exists() or not index.exists():
+            break
+        time.sleep(0.01)
+    else:
+        raise StoreError(
+            f"store: expected the log {log.name} beside {path}, whose last trials it holds, got "
+            f"none. Restore it; or remove {index.name} to go on without them."
+        )
+    with contextlib.suppress(FileNotFoundError):
+        with log.open("rb") as file:
+            head = file.read(_LOG_HEADER)
+        if head and not _is_log(head):
+            raise StoreError(
+                f"store: expected the log of {path} in {log.name}, got something else. Restore it; "
+                "or remove it, and go on without the last trials."
+            )
+
+
+def _is_log(head: bytes) -> bool:
+    """Whether these bytes begin a log: https://www.sqlite.org/fileformat2.html#walformat."""
+    if len(head) < _LOG_HEADER:
+        return False
+    magic = int.from_bytes(head[:4], "big")
+    if magic & ~1 != _LOG_MAGIC:
+        return False
+    order: Literal["big", "little"] = "big" if magic & 1 else "little"
+    words = [int.from_bytes(head[i : i + 4], order) for i in range(0, 24, 4)]
+    one = two = 0
+    for first, second in zip(words[::2], words[1::2], strict=True):
+        one = (one + first + two) % 2**32
+        two = (two + second + one) % 2**32
+    return (one, two) == tuple(int.from_bytes(head[i : i + 4], "big") for i in (24, 28))
 
 
 def _refuse_unmerged(path: Path) -> None:
