@@ -30,6 +30,10 @@ COMMANDS = {
     "trials": "subspan.cli.trials",
     "resume": "subspan.cli.resume",
     "retry": "subspan.cli.retry",
+    "export": "subspan.cli.export",
+    "merge": "subspan.cli.merge",
+    "verify": "subspan.cli.verify",
+    "compact": "subspan.cli.compact",
     "demo": "subspan.cli.demo",
 }
 

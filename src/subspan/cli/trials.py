@@ -23,13 +23,18 @@ def command(
     failed: Annotated[
         bool, typer.Option("--failed", help="Those alone that failed, with the reason.")
     ] = False,
+    problem: Annotated[str | None, typer.Option(help="Those of a problem's name alone.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    offset: Annotated[int, typer.Option(min=0, help="Leave out so many first.")] = 0,
 ) -> None:
     """List the trials of a store."""
     from subspan.training.outcome import Outcome
     from subspan.trials.stores.sql import Store
 
+    wanted = Outcome.FAILED.value if failed else None
     with Store(store, readonly=True) as opened:
-        records = [r for r in opened.records() if not failed or r.outcome is Outcome.FAILED]
+        found = opened.records(problem, outcome=wanted, limit=limit, offset=offset)
+        records = list(found)
     if json:
         print_json([as_json(record, curves=curves) for record in records])
     elif failed:

@@ -89,6 +89,8 @@ def results(**where):
     ]
 
 
+@pytest.mark.slow  # each worker of Ray imports PyTorch anew
+@pytest.mark.fault("a Ray node is killed", "records equal to the local run's, to the bit")
 def test_laws_a_node_that_is_lost_and_a_hung_task(cluster):
     from subspan.trials.executors.ray import Ray
 
@@ -104,7 +106,10 @@ def test_laws_a_node_that_is_lost_and_a_hung_task(cluster):
     with pytest.raises(WorkerDied, match="died 3 times"):
         one(executor, die)
     future = executor.submit(time.sleep, 600)
-    assert list(executor.completed([future], 3.0)) == []
+    for _ in range(100):  # until a worker has begun with it
+        assert list(executor.completed([future], 1.0)) == []
+        if future.running():
+            break
     assert future.running()
     executor.abandon(future)
     with pytest.raises(WorkerDied, match="given up"):
@@ -126,6 +131,7 @@ def test_laws_a_node_that_is_lost_and_a_hung_task(cluster):
     executor.close()
 
 
+@pytest.mark.slow
 def test_the_command(cluster, tmp_path):
     line = [
         *("surface", "quadratic", "--dims", "10,100", "--goals", "loss<=0.3", "--repeats", "2"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import logging
 import sqlite3
 import threading
 import time
@@ -32,19 +33,30 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite as sqlite_dialect
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from subspan.canonical import canonical_json
-from subspan.errors import StoreError, invalid
+from subspan.errors import StoreError
 from subspan.training.outcome import Outcome
 from subspan.trials.stores import sqlite
 from subspan.trials.stores.base import TRIAL, Claim, RecordStore
 from subspan.trials.stores.complaints import reason
-from subspan.trials.stores.migrations import CLAIMS, SCHEMA_VERSION, TRIALS, VERSIONS, migrate
+from subspan.trials.stores.migrations import (
+    CLAIMS,
+    DIGESTS_SINCE,
+    SCHEMA_VERSION,
+    TRIALS,
+    VERSIONS,
+    migrate,
+    record_digest,
+)
+from subspan.trials.stores.postgres import connect_server
 from subspan.trials.trial import TrialRecord, record_from_json, record_to_json
 
 _APPLICATION_ID = 0x53554253  # "SUBS", in the file's header
+# Its pool prints what interrupts it while it closes a connection, which is raised again elsewhere.
+logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
 _AT_ONCE = 500  # keys in one question: SQLite takes some thousands
 
 
@@ -68,15 +80,16 @@ class Store(RecordStore):
         self.path = None if place is None or url is not None else Path(place)
         self.shared = place is not None
         self._readonly, self._begin, self._inode, self._new = readonly, "BEGIN", 0, False
+        self._digests = True
         self._lock = threading.RLock()
         with self._clear_errors("open"):
-            self._db = _server(url) if url is not None else self._file()
+            self._db = connect_server(url) if url is not None else self._file()
             self._sqlite = self._db.dialect.name == "sqlite"
             self._insert = sqlite_dialect.insert if self._sqlite else postgresql.insert
             new = self._insert(TRIALS)
             self._addition = new.on_conflict_do_update(  # built once: that takes a millisecond
                 index_elements=[TRIALS.c.key],
-                set_={"outcome": new.excluded.outcome, "record": new.excluded.record},
+                set_={name: new.excluded[name] for name in ("outcome", "record", "digest")},
                 where=TRIALS.c.outcome == Outcome.FAILED.value,
             ).returning(TRIALS.c.key)
             self._ended = delete(CLAIMS).where(CLAIMS.c.key == bindparam("name"))
@@ -101,16 +114,17 @@ class Store(RecordStore):
         return new
 
     def _row(self, record: TrialRecord) -> dict[str, Any]:
-        trial = record.trial
+        trial, text = record.trial, canonical_json(record_to_json(record))
         return {
             "key": record.key,
+            "digest": record_digest(record.key, record.outcome.value, text),
             "problem": str(trial.problem.get("name", "")),
             "method": canonical_json(trial.method),
             "dim": trial.dim,
             "repeat": trial.repeat,
             "seed": trial.seed,
             "outcome": record.outcome.value,
-            "record": canonical_json(record_to_json(record)),
+            "record": text,
         }
 
     def get(self, keys: Sequence[str]) -> dict[str, TrialRecord]:
@@ -119,19 +133,33 @@ class Store(RecordStore):
         with self._clear_errors("read"), self._db.begin():
             for i in range(0, len(keys), _AT_ONCE):
                 wanted = TRIALS.c.key.in_(list(keys[i : i + _AT_ONCE]))
-                rows = self._db.execute(select(TRIALS.c.key, TRIALS.c.record).where(wanted))
-                found |= {key: self._record(record) for key, record in rows}
+                rows = self._db.execute(select(*self._row_columns).where(wanted))
+                found |= {row.key: self._record(row) for row in rows}
         return found
 
-    def records(self, problem: str | None = None) -> Iterator[TrialRecord]:
-        """Iterate over all records (of a problem's name), by problem, method, dim and repeat."""
+    def records(
+        self,
+        problem: str | None = None,
+        *,
+        outcome: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> Iterator[TrialRecord]:
+        """Iterate over records (of a problem's name, that ended so), in one order; a page of them.
+
+        By problem, method, dim and repeat. The database picks them, and no others are read.
+        """
         c = TRIALS.c
-        asked = select(c.record).order_by(c.problem, c.method, c.dim, c.repeat, c.seed, c.key)
-        if problem is not None:
-            asked = asked.where(c.problem == problem)
+        asked = select(*self._row_columns)
+        asked = asked.order_by(c.problem, c.method, c.dim, c.repeat, c.seed, c.key)
+        for column, value in ((c.problem, problem), (c.outcome, outcome)):
+            if value is not None:
+                asked = asked.where(column == value)
+        if limit is not None or offset:
+            asked = asked.limit(-1 if limit is None and self._sqlite else limit).offset(offset)
         with self._clear_errors("read"), self._db.begin():
-            rows = self._db.execute(asked).scalars().all()
-        return (self._record(record) for record in rows)
+            rows = self._db.execute(asked).all()
+        return (self._record(row) for row in rows)
 
     def lease(
         self, keys: Sequence[str], owner: str, seconds: float, data: dict[str, Any]
@@ -183,6 +211,30 @@ class Store(RecordStore):
             rows = self._db.execute(asked.order_by(CLAIMS.c.key)).all()
         return [Claim(key, owner, until, json.loads(data)) for key, owner, until, data in rows]
 
+    def damaged(self) -> Iterator[tuple[str, str]]:
+        """Read every record; yield key and reason of each that is not what was stored."""
+        with self._clear_errors("read"), self._db.begin():
+            rows = self._db.execute(select(*self._row_columns).order_by(TRIALS.c.key)).all()
+        for row in rows:
+            try:
+                if self._record(row).key != row.key:
+                    yield row.key, "its identity is that of another trial"
+            except StoreError as error:
+                yield row.key, str(error.__cause__)
+
+    def compact(self) -> None:
+        """Drop leases that ran out long ago, and give back the room of what is no more."""
+        with self._clear_errors("write"), self._writing():
+            old = CLAIMS.c.key.startswith(TRIAL) & (CLAIMS.c.until < self._now())
+            self._db.execute(delete(CLAIMS).where(old))
+        if self._sqlite:
+            with self._clear_errors("write"):
+                raw = self._db.connection.driver_connection
+                assert raw is not None
+                raw.execute("VACUUM")
+                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self._db.rollback()
+
     def __len__(self) -> int:
         with self._clear_errors("read"), self._db.begin():
             return int(self._db.execute(select(func.count()).select_from(TRIALS)).scalar_one())
@@ -192,13 +244,26 @@ class Store(RecordStore):
         self._db.close()
         self._db.engine.dispose()
 
-    def _record(self, text: str) -> TrialRecord:
+    @property
+    def _row_columns(self) -> list[Any]:
+        """What is read of a record. Older schemas, which are read as they are, have no digest."""
+        names = ["key", "outcome", "record", *(["digest"] if self._digests else [])]
+        return [TRIALS.c[name] for name in names]
+
+    def _record(self, row: Any) -> TrialRecord:
+        """Build the record of a row.
+
+        Raises:
+            StoreError: it cannot be read, or is not what was stored under its key.
+        """
         try:
-            return record_from_json(json.loads(text))
+            if self._digests and row.digest != record_digest(row.key, row.outcome, row.record):
+                raise ValueError("it is not what was stored: edited, or under another's key")
+            return record_from_json(json.loads(row.record))
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(
-                f"store: expected records of trials in {self._place}, got one that is damaged "
-                f"({error}). Restore the file, or run again into another."
+                f"store: expected records of trials in {self._place}, got one that is damaged, "
+                f"{row.key} ({error}). Restore the file, or run again into another."
             ) from error
 
     @property
@@ -235,8 +300,6 @@ class Store(RecordStore):
         raw.execute(f"PRAGMA synchronous = {level}")
         self._db.rollback()
 
-    # --- SQLite -----------------------------------------------------------------------------------
-
     def _file(self) -> Connection:
         connect = functools.partial(sqlite.connect, self.path, readonly=self._readonly)
         engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)
@@ -259,6 +322,7 @@ class Store(RecordStore):
             self._check_file()
             version = self._pragma("user_version")
         if self._readonly:
+            self._digests = version >= DIGESTS_SINCE
             return
         raw = self._db.connection.driver_connection
         assert raw is not None
@@ -311,6 +375,7 @@ class Store(RecordStore):
             return
         version = int(self._db.execute(select(VERSIONS.c.version)).scalar_one())
         self._refuse_newer(version)
+        self._digests = version >= DIGESTS_SINCE or not self._readonly
         if version < SCHEMA_VERSION and not self._readonly:
             migrate(self._db, version)
             self._db.execute(VERSIONS.update().values(version=SCHEMA_VERSION))
@@ -326,25 +391,6 @@ class Store(RecordStore):
         except (SQLAlchemyError, sqlite3.DatabaseError) as error:
             cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
             raise StoreError(f"store: could not {action} {self._place}: {reason(cause)}") from error
-
-
-def _server(url: str) -> Connection:
-    try:
-        engine = create_engine(url)
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
-        raise invalid(
-            "store",
-            expected="a file, or a URL of a database whose driver is installed",
-            got=repr(url.split("@")[-1]),
-            remedy="PostgreSQL: pip install 'subspan[postgres]', postgresql+psycopg://HOST/NAME.",
-        ) from error
-    if engine.dialect.name != "postgresql":
-        raise invalid(
-            "store",
-            expected="a file, or a URL that begins with postgresql",
-            got=repr(url.split("@")[-1]),
-        )
-    return engine.connect()
 
 
 def open_store(
