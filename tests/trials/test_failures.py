@@ -188,12 +188,14 @@ def test_failures_are_listed_and_run_again(cli, tmp_path, monkeypatch):
     assert cli("trials runs.db --failed")[1].count("\n") == 1
 
 
-def test_failures_that_python_asked_for_are_no_commands_to_run_again(cli, tmp_path):
+def test_failures_of_which_nobody_knows_who_asked_are_told_so(cli, tmp_path):
     @ss.trainable(name="never", max_dim=3)
     def never(trial):
         raise ValueError("no")
 
-    ss.run(never, dims=[1], repeats=1, store=tmp_path / "runs.db", workers=1)
+    with ss.Store(tmp_path / "runs.db") as store:
+        ss.run(never, dims=[1], repeats=1, store=store, workers=1)
+        store.release([claim.key for claim in store.claims("call:")], "call:")
     code, _, err = cli(f"retry {tmp_path}/runs.db")
     assert code == 2
-    assert "The same call there runs them again" in err
+    assert "The same call runs them again" in err

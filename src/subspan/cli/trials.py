@@ -29,17 +29,17 @@ def command(
 ) -> None:
     """List the trials of a store."""
     from subspan.training.outcome import Outcome
-    from subspan.trials.stores.sql import Store
+    from subspan.trials.stores.registry import open_store
 
     wanted = Outcome.FAILED.value if failed else None
-    with Store(store, readonly=True) as opened:
+    with open_store(store, readonly=True) as opened:
         found = opened.records(problem, outcome=wanted, limit=limit, offset=offset)
         records = list(found)
     if json:
         print_json([as_json(record, curves=curves) for record in records])
     elif failed:
         columns = ("key", "problem", "method", "d", "seed", "repeat", "seconds", "reason")
-        print_table(columns, [(*row(r)[:6], r.wall_time, one_line(r.reason)) for r in records])
+        print_table(columns, [(*row(r)[:6], r.wall_time, r.reason) for r in records])
     else:
         print_table(COLUMNS, map(row, records))
 
@@ -58,11 +58,6 @@ def row(record: TrialRecord) -> tuple[object, ...]:
         *(record.key[:12], trial.problem["name"], trial.method["name"], trial.dim, trial.seed),
         *(trial.repeat, str(record.outcome), record.steps, *best, record.wall_time),
     )
-
-
-def one_line(text: str) -> str:
-    """Return a text without line breaks and what else a terminal would act upon."""
-    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def best_of(record: TrialRecord, name: str) -> float | None:

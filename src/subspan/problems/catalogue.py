@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 
+from subspan import optimizers
 from subspan.problems import data
 from subspan.problems.registry import PROBLEMS
 from subspan.spec import TrainSpec
@@ -42,8 +43,8 @@ def catalogue() -> list[Entry]:
 
 def summary(spec: TrainSpec) -> str:
     """Return a spec in a few words, e.g. `adam, lr 0.05, 5 epochs, batch 128, linear`."""
-    if spec.optimizer == "exact":
-        return "exact"
+    if optimizers.find(spec.optimizer).exact:
+        return spec.optimizer
     length = f"{spec.steps} steps" if spec.epochs is None else f"{spec.epochs:g} epochs"
     batch = "full batch" if spec.batch_size is None else f"batch {spec.batch_size}"
     return f"{spec.optimizer}, lr {spec.lr:g}, {length}, {batch}, {spec.schedule}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,6 +111,29 @@ def parse_method(text: str | Method, **options: Any) -> Method:
             raise invalid("method", expected=f"{key} once", got=f"{text!r} and {key}={value!r}")
         given[key] = value
     return form.make(**form.fixed, **given)
+
+
+def method_from_config(config: Mapping[str, Any]) -> Method:
+    """Make a registered method of what its `to_config` gave.
+
+    Raises:
+        InputError: the name is unknown, or an argument is not what the method takes.
+    """
+    name = config.get("name")
+    if name not in METHODS:
+        raise unknown("method", str(name), list(METHODS))
+    try:
+        return METHODS[name].make.from_config(config)
+    except (TypeError, KeyError) as error:
+        raise invalid(
+            "method", expected=f"the arguments of {name!r}", got=f"{dict(config)!r} ({error})"
+        ) from error
+
+
+def starts_alike(config: Mapping[str, Any]) -> bool:
+    """Whether every repeat of a method, of this config, starts from the same weights."""
+    form = METHODS.get(config["name"])
+    return form is not None and form.make.starts_alike(config)
 
 
 def parse_methods(texts: str, map: str | None = None) -> list[Method | str]:

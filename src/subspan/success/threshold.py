@@ -15,6 +15,7 @@ from subspan.subspaces.base import Method
 from subspan.success.design import ThresholdDesign
 from subspan.success.estimate import ThresholdEstimate, estimate_from_counts, with_records
 from subspan.success.records import experiment, may_need_none, refuse_missing_metric
+from subspan.trials.asked import resumable
 from subspan.trials.failures import refuse_hopeless
 from subspan.trials.function import LoopSpec
 from subspan.trials.run import method_of
@@ -37,6 +38,7 @@ class Runner(Protocol):
         """Run each (dim, repeat) of the plan, or look it up in the store."""
 
 
+@resumable
 def threshold(
     problem: Subject,
     method: Method | str | None = None,

@@ -21,6 +21,8 @@ _LONGEST_REASON = 500
 class TrialsFailed(SubspanError, RuntimeError):
     """More trials failed than were allowed."""
 
+    several_lines = True
+
 
 class Failures:
     """Counts the trials that failed, and ends a sweep at one too many.

@@ -13,6 +13,7 @@ from subspan.errors import invalid, whole
 from subspan.problems.base import AbstractProblem
 from subspan.subspaces.base import Method
 from subspan.training.outcome import Outcome
+from subspan.trials import asked
 from subspan.trials.deadline import Deadline
 from subspan.trials.dispatch import Dispatch
 from subspan.trials.executors.base import Executor, Shared, one_thread
@@ -26,7 +27,7 @@ from subspan.trials.progress import Notice, Progress
 from subspan.trials.provenance import environment
 from subspan.trials.rota import Rota
 from subspan.trials.stores.base import RecordStore
-from subspan.trials.stores.sql import open_store
+from subspan.trials.stores.registry import open_store
 from subspan.trials.trainable import Pair, Spec, Trainable
 from subspan.trials.trial import TrialRecord
 
@@ -130,6 +131,8 @@ class TrialRunner:
         missing = {t.key: pair for pair, t in trials.items() if t.key not in records}
         if records:
             self._progress(len(records), len(trials), "found in the store")
+        if missing:
+            asked.begin(self.store)
         notice = lambda text: self._progress(len(records), len(trials), Notice(text))  # noqa: E731
         rota = Rota(self.store, self._leases, missing, failed, notice)
         for answer in self._train(place, list(missing.values()), spec, seed, rota):

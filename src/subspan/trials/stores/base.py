@@ -43,8 +43,22 @@ class RecordStore(abc.ABC):
         """Return the records that are there, by key."""
 
     @abc.abstractmethod
-    def records(self, problem: str | None = None) -> Iterator[TrialRecord]:
-        """Iterate over all records (of a problem's name), by problem, method, dim and repeat."""
+    def records(
+        self,
+        problem: str | None = None,
+        *,
+        outcome: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> Iterator[TrialRecord]:
+        """Iterate over records, by problem, method, dim and repeat.
+
+        Args:
+            problem: those of a problem's name.
+            outcome: those that ended so.
+            limit: at most so many.
+            offset: leave out so many first.
+        """
 
     @abc.abstractmethod
     def lease(

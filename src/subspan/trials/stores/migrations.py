@@ -7,7 +7,6 @@ opening are one transaction, so a process that dies leaves the store as it was.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 
@@ -27,6 +26,7 @@ from sqlalchemy import (
 )
 
 from subspan.canonical import canonical_json
+from subspan.trials.stores.rows import record_digest
 from subspan.trials.trial import columns_of
 
 SCHEMA_VERSION = 4
@@ -75,7 +75,7 @@ def _name_metrics(db: Connection) -> None:
         try:
             record = json.loads(text)
             record["curve"] = columns_of(record["curve"])
-        except (ValueError, KeyError, TypeError, IndexError):
+        except Exception:
             continue  # a damaged record stays as it is, and is refused when it is read
         changed = update(TRIALS).where(TRIALS.c.key == key)
         db.execute(changed.values(record=canonical_json(record)))
@@ -87,12 +87,6 @@ def _add_digests(db: Connection) -> None:
     for key in db.execute(select(c.key)).scalars().all():
         found = db.execute(select(c.outcome, c.record).where(c.key == key)).one()
         db.execute(update(TRIALS).where(c.key == key).values(digest=record_digest(key, *found)))
-
-
-def record_digest(key: str, outcome: str, record: str) -> str:
-    """Return 32 hex digits of what a row says: its key, its outcome and its record's text."""
-    text = "\n".join((key, outcome, record))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 MIGRATIONS: dict[int, Callable[[Connection], None]] = {

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import logging
 import sqlite3
 import threading
@@ -38,6 +37,7 @@ from sqlalchemy.pool import StaticPool
 
 from subspan.canonical import canonical_json
 from subspan.errors import StoreError
+from subspan.printable import cut
 from subspan.training.outcome import Outcome
 from subspan.trials.stores import sqlite
 from subspan.trials.stores.base import TRIAL, Claim, RecordStore
@@ -49,10 +49,10 @@ from subspan.trials.stores.migrations import (
     TRIALS,
     VERSIONS,
     migrate,
-    record_digest,
 )
 from subspan.trials.stores.postgres import connect_server
-from subspan.trials.trial import TrialRecord, record_from_json, record_to_json
+from subspan.trials.stores.rows import notes_of, record_of, row_of
+from subspan.trials.trial import TrialRecord
 
 _APPLICATION_ID = 0x53554253  # "SUBS", in the file's header
 # Its pool prints what interrupts it while it closes a connection, which is raised again elsewhere.
@@ -106,26 +106,12 @@ class Store(RecordStore):
 
     def _add(self, records: Sequence[TrialRecord]) -> int:
         """Add records; return how many were new."""
-        rows, new = [self._row(record) for record in records], 0
+        rows, new = [row_of(record) for record in records], 0
         with self._clear_errors("write"), self._writing():
             for row in rows:
                 new += self._db.execute(self._addition, row).first() is not None
                 self._db.execute(self._ended, {"name": f"{TRIAL}{row['key']}"})
         return new
-
-    def _row(self, record: TrialRecord) -> dict[str, Any]:
-        trial, text = record.trial, canonical_json(record_to_json(record))
-        return {
-            "key": record.key,
-            "digest": record_digest(record.key, record.outcome.value, text),
-            "problem": str(trial.problem.get("name", "")),
-            "method": canonical_json(trial.method),
-            "dim": trial.dim,
-            "repeat": trial.repeat,
-            "seed": trial.seed,
-            "outcome": record.outcome.value,
-            "record": text,
-        }
 
     def get(self, keys: Sequence[str]) -> dict[str, TrialRecord]:
         """Return the records that are there, by key."""
@@ -209,7 +195,7 @@ class Store(RecordStore):
         asked = select(CLAIMS).where(CLAIMS.c.key.startswith(prefix, autoescape=True))
         with self._clear_errors("read"), self._db.begin():
             rows = self._db.execute(asked.order_by(CLAIMS.c.key)).all()
-        return [Claim(key, owner, until, json.loads(data)) for key, owner, until, data in rows]
+        return [Claim(key, owner, until, self._data(data)) for key, owner, until, data in rows]
 
     def damaged(self) -> Iterator[tuple[str, str]]:
         """Read every record; yield key and reason of each that is not what was stored."""
@@ -250,6 +236,15 @@ class Store(RecordStore):
         names = ["key", "outcome", "record", *(["digest"] if self._digests else [])]
         return [TRIALS.c[name] for name in names]
 
+    def _data(self, text: str) -> dict[str, Any]:
+        try:
+            return notes_of(text)
+        except (ValueError, TypeError) as error:
+            raise StoreError(
+                f"store: expected claims in {self._place}, got one that is damaged. Restore the "
+                "file, or run again into another."
+            ) from error
+
     def _record(self, row: Any) -> TrialRecord:
         """Build the record of a row.
 
@@ -257,13 +252,12 @@ class Store(RecordStore):
             StoreError: it cannot be read, or is not what was stored under its key.
         """
         try:
-            if self._digests and row.digest != record_digest(row.key, row.outcome, row.record):
-                raise ValueError("it is not what was stored: edited, or under another's key")
-            return record_from_json(json.loads(row.record))
-        except (ValueError, KeyError, TypeError) as error:
+            return record_of(row, verified=self._digests)
+        except Exception as error:  # JSON that nobody here wrote can break any line of the reader
             raise StoreError(
                 f"store: expected records of trials in {self._place}, got one that is damaged, "
-                f"{row.key} ({error}). Restore the file, or run again into another."
+                f"{row.key} ({type(error).__name__}: {cut(str(error))}). Restore the file, or run "
+                "again into another."
             ) from error
 
     @property
@@ -391,10 +385,3 @@ class Store(RecordStore):
         except (SQLAlchemyError, sqlite3.DatabaseError) as error:
             cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
             raise StoreError(f"store: could not {action} {self._place}: {reason(cause)}") from error
-
-
-def open_store(
-    store: RecordStore | str | Path | None,
-) -> contextlib.AbstractContextManager[RecordStore]:
-    """Return a context with the store: a given one stays open, a path is closed on leaving."""
-    return contextlib.nullcontext(store) if isinstance(store, RecordStore) else Store(store)

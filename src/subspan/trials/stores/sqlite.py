@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from subspan.errors import StoreError
+from subspan.trials.stores.place import check_place
 
 BUSY_SECONDS = 30.0  # that one process waits for another to have written
 _LOG_MAGIC, _LOG_HEADER = 0x377F0682, 32
@@ -23,8 +24,7 @@ def connect(path: Path | None, *, readonly: bool) -> sqlite3.Connection:
     """
     if path is None:
         return _open(":memory:")
-    if path.is_dir():
-        raise StoreError(f"store: expected a file, got the folder {path}. Name a file in it.")
+    check_place(path)
     _refuse_lost_log(path)
     if readonly:
         return _reading(path)
