@@ -129,13 +129,13 @@ class Clamped(nn.Module):
         self.weight = nn.Parameter(torch.zeros(3))
 
     def forward(self, x):
-        logit = (1e3 * x @ torch.nan_to_num(self.weight, 0.0, 1.0, -1.0)).clamp(-1, 1)
+        logit = (1e10 * x @ torch.nan_to_num(self.weight, 0.0, 1.0, -1.0)).clamp(-1, 1)
         return torch.stack([logit, -logit], -1)
 
 
 def test_theta_infinite_at_a_finite_loss_is_diverged():
     problem = ss.Problem(Clamped, (X, Y), name="clamped")
-    spec = ss.TrainSpec("sgd", lr=3e38, steps=4, batch_size=None, eval_every=4)
+    spec = ss.TrainSpec("sgd", lr=1e30, steps=4, batch_size=None, eval_every=4)
     (record,) = ss.run(problem, "random", [3], 1, spec, workers=1)
     assert not math.isfinite(record.theta_norm)
     assert record.outcome is Outcome.DIVERGED
