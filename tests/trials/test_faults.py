@@ -186,7 +186,9 @@ def test_a_signal_at_any_moment(signals, tmp_path):
         number = rng.choice([signal.SIGINT, signal.SIGTERM])
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
-        assert process.returncode in (0, 128 + number, -number), (out, err)
+        # Python ends itself by SIGINT where its exception crossed an exec of text, as imports have.
+        ended = (0, 128 + number, -number, -signal.SIGINT)
+        assert process.returncode in ended, (out, err)
         assert "Traceback" not in err, err
         with Store(store) as opened:
             assert len(opened) == len({r.key for r in opened.records()}) <= 180
