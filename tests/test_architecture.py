@@ -46,7 +46,7 @@ def broken_contracts(source: Path, repo_root: Path) -> list[str]:
         check=False,
     )
     found = re.findall(r"^(.+) (KEPT|BROKEN)$", seen.stdout, re.M)
-    assert len(found) == 3, seen.stdout + seen.stderr
+    assert len(found) == 4, seen.stdout + seen.stderr
     broken = [name for name, verdict in found if verdict == "BROKEN"]
     assert (seen.returncode != 0) == bool(broken)
     return broken
@@ -57,6 +57,7 @@ def test_imports_run_one_way_and_in_no_circle(repo_root: Path) -> None:
 
 
 ONE_WAY, NO_CIRCLE = "Imports run one way", "No two files of a folder need each other"
+PUBLIC = "Only commands use the public names"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ ONE_WAY, NO_CIRCLE = "Imports run one way", "No two files of a folder need each 
         ("training/ensemble.py", "from subspan.subspaces.base import Subspace", ONE_WAY),
         ("theory/width.py", "from ..cli import app", ONE_WAY),
         ("theory/width.py", "def f():\n    from subspan.success import threshold", ONE_WAY),
-        ("maps/base.py", "from subspan import run", ONE_WAY),
+        ("maps/base.py", "from subspan import run", PUBLIC),
         ("newfolder.py", "import subspan.errors", ONE_WAY),
         ("maps/base.py", "def f():\n    from subspan.maps.sparse import SparseMap", NO_CIRCLE),
         ("adapters/root.py", "if TYPE_CHECKING:\n    import subspan.adapters.attach", NO_CIRCLE),
@@ -96,6 +97,12 @@ FORBIDDEN_MODULES = {
 ALLOWED = {
     "trials/executors/shipping.py": frozenset({"cloudpickle"}),
     "streams.py": frozenset({"random"}),
+}
+RUNS_CODE = {
+    *("eval", "exec", "__import__"),
+    *("torch.load", "torch.save", "torch.jit.load", "torch.hub.load", "torch.package"),
+    *("np.load", "numpy.load", "pd.read_pickle", "pandas.read_pickle", "yaml.load"),
+    *("os.system", "os.popen", "subprocess.getoutput"),
 }
 ONLY_STREAMS = {
     "torch.manual_seed",
@@ -155,12 +162,10 @@ def forbidden(
         if isinstance(node, ast.Call):
             name = dotted(node.func)
             keywords = {k.arg: k.value for k in node.keywords}
-            if name == "torch.load":
-                safe = keywords.get("weights_only")
-                if not (isinstance(safe, ast.Constant) and safe.value is True):
-                    found.append("torch.load without weights_only=True")
-            if name == "torch.save":
-                found.append("torch.save, which pickles")
+            if name in RUNS_CODE:
+                found.append(f"{name}, which pickles or runs what it reads")
+            if isinstance(pickled := keywords.get("allow_pickle"), ast.Constant) and pickled.value:
+                found.append(f"{name}(allow_pickle=True)")
             if name == "hash":
                 found.append("hash(), which differs between processes; use subspan.canonical")
             if name in NEED_GENERATOR and "generator" not in keywords:
@@ -182,6 +187,12 @@ def test_no_hidden_randomness_and_no_pickle(path: Path) -> None:
         "from random import random",
         "torch.load(path)",
         "torch.load(path, weights_only=False)",
+        "torch.load(path, weights_only=True)",
+        "eval(text)",
+        "exec(text)",
+        "np.load(path)",
+        "pd.read_pickle(path)",
+        "read(path, allow_pickle=True)",
         "torch.save(x, path)",
         "np.random.default_rng(0)",
         "numpy.random.seed(1)",
@@ -195,7 +206,7 @@ def test_hidden_randomness_and_pickle_are_found(line: str) -> None:
 
 
 def test_what_is_allowed_is_not_found() -> None:
-    text = "torch.load(p, weights_only=True); torch.randn(3, generator=g); x: np.random.Generator"
+    text = "torch.compile(f); torch.randn(3, generator=g); x: np.random.Generator"
     assert forbidden(ast.parse(text)) == []
 
 
@@ -233,20 +244,6 @@ def test_every_public_name_is_documented(name: str, repo_root: Path) -> None:
     )
 
 
-def test_type_checkers_see_the_table_of_public_names() -> None:
-    tree = ast.parse((SRC / "__init__.py").read_text(encoding="utf-8"))
-    block = next(
-        n for n in tree.body if isinstance(n, ast.If) and dotted(n.test) == "TYPE_CHECKING"
-    )
-    seen = {}
-    for node in ast.walk(block):
-        if isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                own = f"{node.module}.{alias.name}"
-                seen[alias.asname] = own if node.module == "subspan" else node.module
-    assert seen == subspan._HOMES
-
-
 def test_a_folder_never_bears_the_name_of_a_public_function() -> None:
     folders = {path.name for path in SRC.iterdir() if path.is_dir()}
     functions = {n for n in public_names() if not inspect.ismodule(getattr(subspan, n))}
@@ -254,7 +251,7 @@ def test_a_folder_never_bears_the_name_of_a_public_function() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'treshold'"):
+    with pytest.raises(AttributeError, match="treshold"):
         subspan.treshold  # noqa: B018
 
 

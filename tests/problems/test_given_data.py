@@ -56,7 +56,7 @@ def test_a_later_write_into_large_data_is_refused(monkeypatch: pytest.MonkeyPatc
         {"name": "a", 1: 2},
         {"name": "a", "x": np.zeros(2)},
     ],
-    ids=str,
+    ids=[f"case{i}" for i in range(12)],
 )
 def test_an_identity_that_is_none_is_refused_before_training(identity: object) -> None:
     with pytest.raises(InputError, match="identity: expected"):

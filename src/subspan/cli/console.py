@@ -16,6 +16,7 @@ from pathlib import PurePath
 from typing import Any
 
 from subspan.cli import signals
+from subspan.errors import StoreError
 from subspan.printable import printable
 
 _SECONDS_BETWEEN_LINES = 30.0
@@ -193,7 +194,16 @@ def noted(store: str) -> list[dict[str, Any]]:
     from subspan.trials.stores.registry import open_store
 
     with open_store(store) as opened:
-        return [claim.data for claim in opened.claims(_COMMAND)]
+        notes = [claim.data for claim in opened.claims(_COMMAND)]
+    for note in notes:
+        argv, folder = note.get("argv"), note.get("folder")
+        texts = [*argv, folder] if isinstance(argv, list) else [None]
+        if not all(isinstance(text, str) and "\0" not in text for text in texts):
+            raise StoreError(
+                f"store: expected the notes of commands in {store}, got one that is damaged. Give "
+                "the command again yourself."
+            )
+    return notes
 
 
 def _interruption(done: int, store: object | None, what: str) -> str:

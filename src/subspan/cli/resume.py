@@ -26,13 +26,16 @@ def command(
     From the folder they were begun in.
     """
     from subspan.trials import asked
+    from subspan.trials.stores.place import check_place
     from subspan.trials.stores.registry import open_store
 
-    if "://" not in store and not Path(store).exists():
-        raise StoreError(
-            f"store: expected a file at {store}, got none. Name the one of the trials."
-        )
-    waiting = [(note["argv"], note["folder"]) for note in noted(store) if not note["done"]]
+    if "://" not in store:
+        check_place(Path(store))
+        if not Path(store).exists():
+            raise StoreError(
+                f"store: expected a file at {store}, got none. Name the one of the trials."
+            )
+    waiting = [(note["argv"], note["folder"]) for note in noted(store) if not note.get("done")]
     with open_store(store) as opened:
         calls = asked.unfinished(opened)
     if not waiting and not calls:

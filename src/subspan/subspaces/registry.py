@@ -52,7 +52,7 @@ class Form:
         """Return the type of each argument that may be given, as its class annotates it."""
         found = inspect.signature(self.make).parameters.values()
         return {
-            p.name: str(p.annotation)
+            p.name: _told(p.annotation)
             for p in found
             if p.kind is not p.VAR_KEYWORD and p.name not in (*self.fixed, *self.idle)
         }
@@ -61,6 +61,9 @@ class Form:
         """Whether an argument may be given; those of a map are left to the map."""
         parameters = inspect.signature(self.make).parameters.values()
         return name in self.arguments() or any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+_DIGITS = 19  # of the largest number that a method can use
 
 
 METHODS: dict[str, Form] = {
@@ -166,6 +169,13 @@ def parse_methods(texts: str, map: str | None = None) -> list[Method | str]:
     return chosen
 
 
+def _told(annotation: Any) -> str:
+    """Write a type as its source has it; nothing where there is none."""
+    if annotation is inspect.Parameter.empty:
+        return ""
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+
+
 def _read(text: str) -> tuple[str, Form, dict[str, Any]]:
     """Return a text's name, its form, and the arguments in it."""
     name, _, rest = text.strip().partition(":")
@@ -194,7 +204,7 @@ def _value(name: str, key: str, text: str, kind: str) -> Any:
     if kind == "bool" and text in ("true", "false"):
         return text == "true"
     wholes = kind == "int" or kind.startswith("int |") or not kind  # or an option of a map
-    if wholes and re.fullmatch(r"-?\d+", text):
+    if wholes and re.fullmatch(r"-?[0-9]+", text) and len(text) <= _DIGITS:
         return int(text)
     if kind == "float":
         with contextlib.suppress(ValueError):
