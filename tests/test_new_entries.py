@@ -24,7 +24,7 @@ from subspan.testing import check_executor, check_map, check_method, check_optim
 from subspan.training.optimizers import Optimizer
 from subspan.trials.executors.base import Executor
 from subspan.trials.executors.registry import EXECUTORS
-from subspan.trials.stores.base import Claim, RecordStore
+from subspan.trials.stores.base import TRIAL, Claim, RecordStore
 from subspan.trials.stores.registry import STORES
 from subspan.trials.trial import record_from_json, record_to_json
 
@@ -245,8 +245,11 @@ class AtOnce(Executor):
             future.set_exception(error)
         return future
 
-    def completed(self, futures):
+    def completed(self, futures, seconds=None):
         yield from futures
+
+    def abandon(self, future):
+        pass
 
     def close(self):
         pass
@@ -286,6 +289,7 @@ class Folder(RecordStore):
         if place.exists() and json.loads(place.read_text())["outcome"] != "failed":
             return False
         place.write_text(json.dumps(record_to_json(record)))
+        self._claim_of(f"{TRIAL}{record.key}").unlink(missing_ok=True)
         return True
 
     def get(self, keys):
@@ -296,16 +300,27 @@ class Folder(RecordStore):
         found = [r for r in found if problem in (None, r.trial.problem["name"])]
         return iter(sorted(found, key=lambda r: (r.trial.problem["name"], r.dim, r.trial.repeat)))
 
-    def claim(self, key, owner, seconds, data):
+    def _claim_of(self, key):
+        return self._folder / f"claim-{key.encode().hex()[:200]}.json"
+
+    def lease(self, keys, owner, seconds, data):
         import time
 
-        place = self._folder / f"claim-{key.encode().hex()[:200]}.json"
-        if place.exists():
-            _, holder, until, _ = json.loads(place.read_text())
-            if holder != owner and until >= time.time():
-                return False
-        place.write_text(json.dumps([key, owner, time.time() + seconds, data]))
-        return True
+        given = set()
+        for key in keys:
+            place = self._claim_of(key)
+            if place.exists():
+                _, holder, until, _ = json.loads(place.read_text())
+                if holder != owner and until >= time.time():
+                    continue
+            place.write_text(json.dumps([key, owner, time.time() + seconds, data]))
+            given.add(key)
+        return given
+
+    def release(self, keys, owner):
+        for claim in self.claims(""):
+            if claim.key in keys and claim.owner == owner:
+                self._claim_of(claim.key).unlink()
 
     def claims(self, prefix):
         found = [Claim(*each) for each in self._read("claim")]

@@ -47,4 +47,4 @@ def _failed(store: str) -> set[str]:
     from subspan.trials.stores.sql import Store
 
     with Store(store, readonly=True) as opened:
-        return {record.key for record in opened.records(outcome=Outcome.FAILED.value)}
+        return {record.key for record in opened.page(outcome=Outcome.FAILED.value)}

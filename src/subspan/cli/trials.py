@@ -33,7 +33,7 @@ def command(
 
     wanted = Outcome.FAILED.value if failed else None
     with open_store(store, readonly=True) as opened:
-        found = opened.records(problem, outcome=wanted, limit=limit, offset=offset)
+        found = opened.page(problem, outcome=wanted, limit=limit, offset=offset)
         records = list(found)
     if json:
         print_json([as_json(record, curves=curves) for record in records])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -43,7 +44,10 @@ class RecordStore(abc.ABC):
         """Return the records that are there, by key."""
 
     @abc.abstractmethod
-    def records(
+    def records(self, problem: str | None = None) -> Iterator[TrialRecord]:
+        """Iterate over all records (of a problem's name), by problem, method, dim and repeat."""
+
+    def page(
         self,
         problem: str | None = None,
         *,
@@ -51,7 +55,7 @@ class RecordStore(abc.ABC):
         limit: int | None = None,
         offset: int = 0,
     ) -> Iterator[TrialRecord]:
-        """Iterate over records, by problem, method, dim and repeat.
+        """Iterate over some of `records`, in their order.
 
         Args:
             problem: those of a problem's name.
@@ -59,6 +63,8 @@ class RecordStore(abc.ABC):
             limit: at most so many.
             offset: leave out so many first.
         """
+        found = (r for r in self.records(problem) if outcome in (None, r.outcome.value))
+        return itertools.islice(found, offset, None if limit is None else offset + limit)
 
     @abc.abstractmethod
     def lease(

@@ -123,7 +123,11 @@ class Store(RecordStore):
                 found |= {row.key: self._record(row) for row in rows}
         return found
 
-    def records(
+    def records(self, problem: str | None = None) -> Iterator[TrialRecord]:
+        """Iterate over all records (of a problem's name), by problem, method, dim and repeat."""
+        return self.page(problem)
+
+    def page(
         self,
         problem: str | None = None,
         *,
@@ -131,10 +135,7 @@ class Store(RecordStore):
         limit: int | None = None,
         offset: int = 0,
     ) -> Iterator[TrialRecord]:
-        """Iterate over records (of a problem's name, that ended so), in one order; a page of them.
-
-        By problem, method, dim and repeat. The database picks them, and no others are read.
-        """
+        """Iterate over some of `records`: the database picks them, and no others are read."""
         c = TRIALS.c
         asked = select(*self._row_columns)
         asked = asked.order_by(c.problem, c.method, c.dim, c.repeat, c.seed, c.key)
