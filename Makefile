@@ -8,12 +8,13 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 INPUTS := pyproject.toml constraints.txt
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test test-kernels slow bench audit lint format docs clean
+.PHONY: help demo test test-kernels faults slow bench audit lint format docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     install, measure the threshold dimension of a real network, draw it"
 	@echo "make test     install with the test tools, run the test suite"
+	@echo "make faults   what goes wrong, and what comes of it: tests, then the table"
 	@echo "make slow     the long tests only"
 	@echo "make test-kernels  the suite under the kernels of other processors"
 	@echo "make bench    speed and memory, as ratios within one run"
@@ -50,6 +51,9 @@ test: $(VENV)/.dev
 # KERNELS="--only ATEN": the settings with this in their name.
 test-kernels: $(VENV)/.dev
 	$(TEST_ENV) $(BIN)/python tests/kernels.py $(KERNELS) -- -n $(WORKERS) -q
+
+faults: $(VENV)/.dev
+	$(TEST_ENV) $(BIN)/python -m pytest -q -m fault
 
 slow: $(VENV)/.dev
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) -m slow

@@ -16,6 +16,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import shlex  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
@@ -76,3 +77,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Note which fault a test is about, for the table."""
+    mark = item.get_closest_marker("fault")
+    if mark:
+        item.user_properties.append(("fault", mark.args))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the table of faults where `-m fault` asks for them: fault, outcome, held."""
+    if config.getoption("markexpr") != "fault":
+        return
+    rows: dict[tuple[str, str], list[str]] = {}
+    for state, word in (("passed", "yes"), ("failed", "NO"), ("skipped", "skipped")):
+        for report in terminalreporter.stats.get(state, []):
+            for name, value in report.user_properties:
+                if name == "fault":
+                    rows.setdefault(value, []).append(word)
+    terminalreporter.section("faults")
+    for (fault, outcome), words in sorted(rows.items()):
+        held = next((w for w in ("NO", "skipped") if w in words), "yes")
+        terminalreporter.line(f"{fault:<34} {held:<8} {len(words):>3}  {outcome}")

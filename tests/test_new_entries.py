@@ -24,7 +24,7 @@ from subspan.testing import check_executor, check_map, check_method, check_optim
 from subspan.training.optimizers import Optimizer
 from subspan.trials.executors.base import Executor
 from subspan.trials.executors.registry import EXECUTORS
-from subspan.trials.stores.base import Claim, RecordStore
+from subspan.trials.stores.base import TRIAL, Claim, RecordStore
 from subspan.trials.stores.registry import STORES
 from subspan.trials.trial import record_from_json, record_to_json
 
@@ -249,7 +249,7 @@ class AtOnce(Executor):
         yield from futures
 
     def abandon(self, future):
-        pass  # all is done by then
+        pass
 
     def close(self):
         pass
@@ -289,41 +289,38 @@ class Folder(RecordStore):
         if place.exists() and json.loads(place.read_text())["outcome"] != "failed":
             return False
         place.write_text(json.dumps(record_to_json(record)))
-        self._lease(f"trial:{record.key}").unlink(missing_ok=True)
+        self._claim_of(f"{TRIAL}{record.key}").unlink(missing_ok=True)
         return True
 
     def get(self, keys):
         return {r.key: r for r in self.records() if r.key in set(keys)}
 
-    def records(self, problem=None, *, outcome=None, limit=None, offset=0):
+    def records(self, problem=None):
         found = [record_from_json(data) for data in self._read("trial")]
         found = [r for r in found if problem in (None, r.trial.problem["name"])]
-        found = [r for r in found if outcome in (None, r.outcome.value)]
-        found.sort(key=lambda r: (r.trial.problem["name"], r.dim, r.trial.repeat))
-        return iter(found[offset:][:limit])
+        return iter(sorted(found, key=lambda r: (r.trial.problem["name"], r.dim, r.trial.repeat)))
 
-    def _lease(self, key):
+    def _claim_of(self, key):
         return self._folder / f"claim-{key.encode().hex()[:200]}.json"
 
     def lease(self, keys, owner, seconds, data):
-        return {key for key in keys if self.claim(key, owner, seconds, data)}
-
-    def release(self, keys, owner):
-        for key in keys:
-            place = self._lease(key)
-            if place.exists() and json.loads(place.read_text())[1] == owner:
-                place.unlink()
-
-    def claim(self, key, owner, seconds, data):
         import time
 
-        place = self._lease(key)
-        if place.exists():
-            _, holder, until, _ = json.loads(place.read_text())
-            if holder != owner and until >= time.time():
-                return False
-        place.write_text(json.dumps([key, owner, time.time() + seconds, data]))
-        return True
+        given = set()
+        for key in keys:
+            place = self._claim_of(key)
+            if place.exists():
+                _, holder, until, _ = json.loads(place.read_text())
+                if holder != owner and until >= time.time():
+                    continue
+            place.write_text(json.dumps([key, owner, time.time() + seconds, data]))
+            given.add(key)
+        return given
+
+    def release(self, keys, owner):
+        for claim in self.claims(""):
+            if claim.key in keys and claim.owner == owner:
+                self._claim_of(claim.key).unlink()
 
     def claims(self, prefix):
         found = [Claim(*each) for each in self._read("claim")]

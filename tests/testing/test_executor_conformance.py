@@ -14,9 +14,14 @@ from subspan.trials.executors.registry import EXECUTORS
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=[pytest.mark.slow] if n == "spawned" else []) for n in EXECUTORS],
+    [
+        pytest.param(n, marks=[pytest.mark.slow] if n in ("spawned", "ray") else [])
+        for n in EXECUTORS
+    ],
 )
 def test_registered_executors_keep_the_laws(name):
+    if name == "ray":
+        pytest.importorskip("ray", reason="ray is not installed")
     check_executor(lambda: EXECUTORS[name](2))
 
 
@@ -52,12 +57,12 @@ class Plain(Executor):
             future.set_exception(RuntimeError("?") if self.flaw == "errors" else error)
         return future
 
+    def abandon(self, future):
+        pass
+
     def completed(self, futures, seconds=None):
         futures = list(futures)
         return iter(futures + futures[:1] if self.flaw == "twice" else futures)
-
-    def abandon(self, future):
-        pass  # all is done by then
 
     def close(self):
         self.closed = True

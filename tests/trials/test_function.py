@@ -88,7 +88,7 @@ def test_an_exception_is_an_outcome_with_its_reason(tmp_path):
     assert "raise MemoryError" in found[2].provenance["traceback"]
     assert found[3].reason == "train:loss is nan at step 2"
     assert found[2].meets(ss.LossBelow(0.5)) is True  # before it failed
-    assert found[2].meets(ss.LossBelow(0.1)) is None
+    assert found[2].meets(ss.LossBelow(0.1)) is False  # a miss
     with ss.Store(tmp_path / "s.db") as store:
         assert {r.dim: r.reason for r in store.records()} == {d: found[d].reason for d in found}
 
@@ -112,19 +112,25 @@ def test_too_many_failures_stop_a_sweep_and_are_tried_again(tmp_path):
         assert {r.outcome for r in store.records()} == {Outcome.FINISHED}
 
 
-def test_failures_tell_a_threshold_nothing():
+def test_failures_are_misses_to_a_threshold_and_told_apart():
     calls = []
 
     @ss.trainable(name="unlucky", max_dim=1000)
     def unlucky(trial):
         calls.append(trial.dim)
-        if len(calls) % 5 == 0:
-            raise RuntimeError("a node went away")
+        if trial.dim < 60 and trial.repeat % 2:
+            raise RuntimeError("too narrow for the solver")
         return {"loss": float(trial.dim < 60)}
 
-    estimate = ss.threshold(unlucky, goal="loss<=0.5", workers=1)
+    estimate = ss.threshold(unlucky, goal="loss<=0.5", workers=1, max_failures=1000)
     assert estimate.low <= 60 <= estimate.high
-    assert sum(count.total for count in estimate.counts) == len(calls) - len(calls) // 5
+    assert sum(count.total for count in estimate.counts) == len(calls)
+    failed = sum(r.outcome is Outcome.FAILED for r in estimate.records)
+    assert estimate.endings.failed == estimate.to_json()["endings"]["failed"] == failed > 0
+    surface = ss.success_surface(estimate.records, "loss<=0.5")
+    assert [(c.successes, c.trials) for c in surface.cells] == [
+        (count.successes, count.total) for count in estimate.counts
+    ]
 
 
 def test_global_generators_are_seeded_by_the_trial_and_put_back():

@@ -116,6 +116,7 @@ def undisturbed(tmp_path_factory):
     return contents(store)
 
 
+@pytest.mark.fault("driver or worker killed, any moment", "the store equals the undisturbed one")
 @pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])
 def test_store_equals_that_of_an_undisturbed_run(kills, undisturbed, tmp_path):
     store = tmp_path / "runs.db"

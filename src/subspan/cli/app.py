@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from subspan.cli import std_streams
+from subspan.cli import signals, std_streams
 from subspan.cli.console import Interrupted, command_line, complain, print_json_error
 from subspan.cli.help import Command
 from subspan.cli.target import EXIT_TRACEBACK, FileFailed
@@ -31,11 +31,15 @@ COMMANDS = {
     "spectroscopy": "subspan.cli.spectroscopy",
     "trials": "subspan.cli.trials",
     "resume": "subspan.cli.resume",
+    "retry": "subspan.cli.retry",
+    "export": "subspan.cli.export",
+    "merge": "subspan.cli.merge",
+    "verify": "subspan.cli.verify",
+    "compact": "subspan.cli.compact",
     "demo": "subspan.cli.demo",
 }
 
 EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130  # as the shell reports a process ended by Ctrl-C
 EXIT_BROKEN_PIPE = 141
 
 
@@ -47,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     command_line.set(arguments)
-    with std_streams.checked():
+    with std_streams.checked(), signals.caught():
         if "--json" in arguments:
             sys.exit(_main_json(arguments))
         build()(args=arguments, prog_name="subspan")
@@ -90,14 +94,16 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
             sys.stdout.flush()
+            signals.check()
         except Interrupted as interrupted:
             document("Interrupted", str(interrupted))
             complain(str(interrupted))
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+            raise typer.Exit(signals.exit_code()) from None
         except KeyboardInterrupt:
-            document("Interrupted", "Interrupted. No trial was under way.")
-            complain("Interrupted. No trial was under way.")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+            said = f"{signals.word()}. No trial was under way."
+            document("Interrupted", said)
+            complain(said)
+            raise typer.Exit(signals.exit_code()) from None
         except BrokenPipeError:  # the reader, e.g. `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(EXIT_BROKEN_PIPE) from None

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from pathlib import PurePath
 from typing import Any
 
+from subspan.cli import signals
 from subspan.errors import StoreError
 from subspan.printable import printable
 
@@ -118,6 +119,8 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
     from rich import progress as bars
     from rich.console import Console
 
+    from subspan.trials.progress import Notice
+
     console = Console(stderr=True)
     said = time.monotonic()
     display = bars.Progress(
@@ -139,6 +142,10 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
         if now < latest or latest == planned:  # the library counts each round of trials anew
             earlier += latest
         latest, planned = now, total
+        signals.check()
+        if isinstance(message, Notice):
+            console.print(f"subspan: {message}", markup=False, highlight=False)
+            return
         of = "" if total is None else f"/{earlier + total}"
         if not console.is_terminal:
             if time.monotonic() - said > _SECONDS_BETWEEN_LINES:
@@ -182,8 +189,8 @@ def _noted(store: object | None) -> Iterator[None]:
         opened.claim(key, _COMMAND, 0.0, {**note, "done": True})
 
 
-def unfinished(store: str) -> list[tuple[list[str], str]]:
-    """Return the arguments and the folder of each command on a store that was cut off."""
+def noted(store: str) -> list[dict[str, Any]]:
+    """Return of each command on a store its `argv`, its `folder`, and whether it was `done`."""
     from subspan.trials.stores.registry import open_store
 
     with open_store(store) as opened:
@@ -196,14 +203,14 @@ def unfinished(store: str) -> list[tuple[list[str], str]]:
                 f"store: expected the notes of commands in {store}, got one that is damaged. Give "
                 "the command again yourself."
             )
-    return [(note["argv"], note["folder"]) for note in notes if not note.get("done")]
+    return notes
 
 
 def _interruption(done: int, store: object | None, what: str) -> str:
     if store is None:
         return (
-            f"Interrupted after {done} {what}, which were kept in memory alone. "
+            f"{signals.word()} after {done} {what}, which were kept in memory alone. "
             "With --store FILE the same command can be continued."
         )
     again = shlex.join(["subspan", *command_line.get(sys.argv[1:])])
-    return f"Interrupted after {done} {what}, which are safe in {store}. To go on: {again}"
+    return f"{signals.word()} after {done} {what}, which are safe in {store}. To go on: {again}"

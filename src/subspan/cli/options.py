@@ -67,11 +67,32 @@ Workers = Annotated[
     int | None,
     typer.Option(help="Worker processes; by default one per core.", rich_help_panel=_RUNNING),
 ]
+MaxFailures = Annotated[
+    int | None,
+    typer.Option(help="Stop when more trials than this failed (10).", rich_help_panel=_RUNNING),
+]
 ExecutorName = Annotated[
     str | None,
     typer.Option(
         "--executor",
         help="Where trials run: {executors}; by default processes on a CPU, this one on a GPU.",
+        rich_help_panel=_RUNNING,
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a Ray cluster, for --executor ray; by default RAY_ADDRESS, one on this machine, "
+        "or a new one.",
+        rich_help_panel=_RUNNING,
+    ),
+]
+TrialTimeout = Annotated[
+    float | None,
+    typer.Option(
+        help="Seconds after which a trial counts as hung, is tried once more, and recorded as "
+        "failed; by default a generous multiple of what trials took.",
+        metavar="SECONDS",
         rich_help_panel=_RUNNING,
     ),
 ]
@@ -185,6 +206,9 @@ class Study:
     subset: Subset = None
     workers: Workers = None
     executor: ExecutorName = None
+    ray_address: RayAddress = None
+    max_failures: MaxFailures = None
+    trial_timeout: TrialTimeout = None
     optimizer: Optimizer = None
     lr: LearningRate = None
     epochs: Epochs = None
@@ -194,8 +218,16 @@ class Study:
     eval_every: EvalEvery = None
 
     def running(self) -> dict[str, Any]:
-        """Return where trials are to run, as far as it was said."""
-        return given(workers=self.workers, executor=self.executor)
+        """Return how trials are to run, as far as it was said, as the library's arguments."""
+        names = ("workers", "executor", "max_failures", "trial_timeout")
+        said = given(**{name: getattr(self, name) for name in names})
+        if self.ray_address is not None:
+            if self.executor != "ray":
+                raise invalid("--ray-address", expected="--executor ray", got=repr(self.executor))
+            from subspan.trials.executors.ray import Ray
+
+            said["executor"] = Ray(self.workers, address=self.ray_address)
+        return said
 
     def load(
         self, name: str, files: dict[str, ModuleType] | None = None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from subspan.cli.console import command_line, complain, unfinished
+from subspan.cli.console import command_line, complain, noted
 from subspan.errors import StoreError
 
 _NOT_ALL = 2
@@ -35,15 +35,25 @@ def command(
             raise StoreError(
                 f"store: expected a file at {store}, got none. Name the one of the trials."
             )
-    program = context.find_root().command
-    waiting = unfinished(store)
+    waiting = [(note["argv"], note["folder"]) for note in noted(store) if not note.get("done")]
     with open_store(store) as opened:
         calls = asked.unfinished(opened)
     if not waiting and not calls:
         print("Nothing to go on with: every command and call on this store came to its end.")
+    go_on(context, store, waiting, calls)
+
+
+def go_on(
+    context: typer.Context,
+    store: str,
+    commands: Sequence[tuple[list[str], str]],
+    calls: Sequence[Mapping[str, Any]],
+) -> None:
+    """Give commands and make calls again, each from its folder."""
+    program = context.find_root().command
     here, place = os.getcwd(), store if "://" in store else str(Path(store).absolute())
     lost = 0
-    for argv, folder in waiting:
+    for argv, folder in commands:
         complain(f"subspan: going on with {shlex.join(['subspan', *argv])}")
         os.chdir(folder)
         try:

@@ -60,6 +60,7 @@ def command(
     else:
         say(f"{title}, D = {surface.ambient_dim:,}")
         print_surface(surface)
+        print_pairs(("seen", surface.endings.remark or None))
         print_pairs(("trials in", study.store), ("figure", ", ".join(map(str, drawn)) or None))
 
 

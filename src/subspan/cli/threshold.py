@@ -97,6 +97,7 @@ def print_estimate(estimate: ThresholdEstimate) -> None:
         ("status", f"{estimate.status}, {estimate.trials} trials"),
         ("seen", estimate.seen or None),
         ("what to do", estimate.remedy or None),
+        ("endings", estimate.endings.remark or None),
     )
 
 

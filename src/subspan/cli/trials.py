@@ -20,14 +20,26 @@ def command(
     curves: Annotated[
         bool, typer.Option("--curves", help="With --json: every evaluation of every trial.")
     ] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Those alone that failed, with the reason.")
+    ] = False,
+    problem: Annotated[str | None, typer.Option(help="Those of a problem's name alone.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    offset: Annotated[int, typer.Option(min=0, help="Leave out so many first.")] = 0,
 ) -> None:
     """List the trials of a store."""
+    from subspan.training.outcome import Outcome
     from subspan.trials.stores.registry import open_store
 
+    wanted = Outcome.FAILED.value if failed else None
     with open_store(store, readonly=True) as opened:
-        records = list(opened.records())
+        found = opened.page(problem, outcome=wanted, limit=limit, offset=offset)
+        records = list(found)
     if json:
         print_json([as_json(record, curves=curves) for record in records])
+    elif failed:
+        columns = ("key", "problem", "method", "d", "seed", "repeat", "seconds", "reason")
+        print_table(columns, [(*row(r)[:6], r.wall_time, r.reason) for r in records])
     else:
         print_table(COLUMNS, map(row, records))
 

@@ -25,7 +25,7 @@ from subspan.success.estimate import ThresholdEstimate, fit_threshold
 from subspan.trials.asked import resumable
 from subspan.trials.function import FunctionTrainable, LoopSpec
 from subspan.trials.run import check_count
-from subspan.trials.runner import Progress, Subject, TrialRunner, check_problem
+from subspan.trials.runner import MAX_FAILURES, Progress, Subject, TrialRunner, check_problem
 from subspan.trials.stores.base import RecordStore
 from subspan.trials.trial import TrialRecord
 
@@ -49,6 +49,8 @@ def compare(
     workers: int | None = None,
     progress: Progress | None = None,
     executor: Any = None,
+    max_failures: int = MAX_FAILURES,
+    trial_timeout: float | None = None,
 ) -> ComparisonTable:
     """Train every method at every dim, and hold each against the random-subspace null.
 
@@ -84,6 +86,8 @@ def compare(
         workers: processes, as for `run`.
         progress: called with (done, planned, message), method by method, the null first.
         executor: where trials run, as for `run`.
+        max_failures: how many trials may fail before all stops.
+        trial_timeout: seconds after which a trial counts as hung, as for `run`.
 
     Raises:
         InputError: an argument is out of range, two methods are the same, or the null refuses.
@@ -94,14 +98,20 @@ def compare(
         repeats = whole("repeats", repeats, low=1)
     name = _metric(metric)
     wanted = _goals(goals)
+    running: dict[str, Any] = {
+        "store": store,
+        "workers": workers,
+        "progress": progress,
+        "executor": executor,
+        "max_failures": max_failures,
+        "trial_timeout": trial_timeout,
+    }
     if isinstance(problem, list | tuple):
         if methods or matched:
             raise invalid("methods", expected="none for functions", got=repr(methods))
         sizes = _sizes(min(problem, key=lambda f: getattr(f, "ambient_dim", 0)), dims)
         repeats = _enough(repeats, len(sizes) * (len(problem) - 1), confidence)
-        own = trials_of_functions(
-            problem, sizes, repeats, spec, seed, store, workers, progress, executor
-        )
+        own = trials_of_functions(problem, sizes, repeats, spec, seed, **running)
         return table_of(
             problem[0], own, problem[0].name, goals=wanted, metric=name, confidence=confidence
         )
@@ -125,9 +135,7 @@ def compare(
     repeats = _repeats(repeats, chosen, plans, null, confidence)
     check_count(sum(len(plan.possible) for plan in plans.values()), repeats)
     records: dict[str, list[TrialRecord]] = {label: [] for label in chosen}
-    with TrialRunner(
-        problem, store=store, workers=workers, progress=progress, executor=executor
-    ) as runner:
+    with TrialRunner(problem, **running) as runner:
         for label in sorted(chosen, key=lambda name: name != null):  # what it refuses ends the call
 
             def train(

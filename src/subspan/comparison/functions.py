@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from subspan.errors import invalid
 from subspan.spec import TrainSpec
 from subspan.trials.function import FunctionTrainable, LoopSpec
-from subspan.trials.runner import Progress, TrialRunner, check_problem
-from subspan.trials.stores.base import RecordStore
+from subspan.trials.runner import TrialRunner, check_problem
 from subspan.trials.trial import TrialRecord
 
 
@@ -20,21 +18,16 @@ def trials_of_functions(
     repeats: int,
     spec: LoopSpec | TrainSpec | None,
     seed: int,
-    store: RecordStore | str | Path | None,
-    workers: int | None,
-    progress: Progress | None,
-    executor: Any,
+    **running: Any,
 ) -> dict[str, list[TrialRecord]]:
-    """Return trials of every function at every dim, by its name."""
+    """Return trials of every function at every dim, by its name; `running` is `TrialRunner`'s."""
     records: dict[str, list[TrialRecord]] = {}
     plan = [(dim, repeat) for dim in dims for repeat in range(repeats)]
     for function in functions:
         check_problem(function)
         if function.name in records:
             raise invalid("functions", expected="each name once", got=f"{function.name!r} twice")
-        with TrialRunner(
-            function, store=store, workers=workers, progress=progress, executor=executor
-        ) as runner:
+        with TrialRunner(function, **running) as runner:
             own = spec or function.default_spec
             records[function.name] = runner.run(None, plan, spec=own, seed=seed)
     return records

@@ -17,7 +17,7 @@ from subspan.success.posterior import Count, Range, posterior
 from subspan.success.records import Experiment, experiment, refuse_missing_metric, tally
 from subspan.success.surface import refuse_undetermined
 from subspan.success.verdict import REMEDIES, judge
-from subspan.training.outcome import Outcome
+from subspan.trials.endings import Endings
 from subspan.trials.trial import TrialRecord
 
 
@@ -92,6 +92,11 @@ class ThresholdEstimate:
         return f"{self.seen} {self.remedy}".strip()
 
     @property
+    def endings(self) -> Endings:
+        """How many of the trials failed or diverged; each counted as a miss."""
+        return Endings.of(self.records)
+
+    @property
     def confidence(self) -> float:
         """Confidence of the interval."""
         return self.estimate.confidence
@@ -131,6 +136,7 @@ class ThresholdEstimate:
             "remark": self.remark,
             "level": None if self.level is None else self.level.to_json(),
             "trials": self.trials,
+            "endings": self.endings.to_json(),
             "goal": str(self.goal),
             "delta": self.delta,
             "min_dim": self.span.min_dim,
@@ -241,7 +247,7 @@ def with_records(
     least 1 − δ of them met it before their first step, and `high` is 0 once that is certain.
     """
     estimate, goal, level = fitted.estimate, fitted.goal, 1 - fitted.delta
-    untrained = [r for r in trials if r.dim == 0 and r.outcome is not Outcome.FAILED]
+    untrained = [r for r in trials if r.dim == 0]
     if untrained:  # trials that are nothing but the offset
         met, of = sum(r.meets(goal) is True for r in untrained), len(untrained)
     else:

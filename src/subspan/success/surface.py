@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from subspan.errors import invalid
@@ -12,6 +12,7 @@ from subspan.goals import Goal, parse_goal
 from subspan.intervals import binomial_interval
 from subspan.success.posterior import Count
 from subspan.success.records import Experiment, experiment, refuse_missing_metric, tally
+from subspan.trials.endings import Endings
 from subspan.trials.trial import TrialRecord
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class SurfaceCell:
     Args:
         dim: training dimension d.
         goal: what counts as success.
-        successes: draws that met the goal.
+        successes: draws that met the goal; one that failed or diverged before missed it.
         trials: draws that tell whether they met it.
         undetermined: draws that stopped early at another goal and cannot tell.
         probability: successes / trials; None where that would be biased (some are undetermined)
@@ -51,6 +52,7 @@ class SuccessSurface:
     experiment: Experiment
     cells: tuple[SurfaceCell, ...]
     confidence: float
+    endings: Endings = field(default_factory=lambda: Endings(0, 0, 0))
 
     @property
     def goals(self) -> tuple[Goal, ...]:
@@ -111,6 +113,7 @@ class SuccessSurface:
         return {
             "experiment": self.experiment.to_json(),
             "confidence": self.confidence,
+            "endings": self.endings.to_json(),
             "cells": [_plain(cell) for cell in self.cells],
         }
 
@@ -129,7 +132,7 @@ def refuse_undetermined(undetermined: int, goal: Goal) -> None:
         raise invalid(
             "trials",
             expected=f"records that tell whether they met {goal}",
-            got=f"{undetermined} that stopped early at another goal, or failed",
+            got=f"{undetermined} that stopped early at another goal",
             remedy="Leave them out by dim and seed, or run them again without stop_at.",
         )
 
@@ -169,4 +172,4 @@ def success_surface(
             cells.append(
                 SurfaceCell(dim, goal, won, told, open_, probability, float(low[0]), float(high[1]))
             )
-    return SuccessSurface(shared, tuple(cells), confidence)
+    return SuccessSurface(shared, tuple(cells), confidence, Endings.of(trials))

@@ -15,8 +15,8 @@ from subspan.subspaces.base import Method
 from subspan.success.design import ThresholdDesign
 from subspan.success.estimate import ThresholdEstimate, estimate_from_counts, with_records
 from subspan.success.records import experiment, may_need_none, refuse_missing_metric
-from subspan.training.outcome import Outcome
 from subspan.trials.asked import resumable
+from subspan.trials.failures import refuse_hopeless
 from subspan.trials.function import LoopSpec
 from subspan.trials.run import method_of
 from subspan.trials.runner import MAX_FAILURES, Progress, Subject, TrialRunner, check_problem
@@ -59,12 +59,13 @@ def threshold(
     runner: Runner | None = None,
     executor: Any = None,
     max_failures: int = MAX_FAILURES,
+    trial_timeout: float | None = None,
 ) -> ThresholdEstimate:
     """Measure d*, the smallest d at which training in a d-dimensional subspace reaches a goal.
 
     Runs rounds of trials at the dims that tell most about d* per training step, and stops as
     soon as the interval is narrow enough. Trials end when they meet the goal; a trial that
-    diverges before is a failure. The outcome depends on the arguments alone, so that the same
+    diverges or fails before is a miss. The outcome depends on the arguments alone, so that the same
     call on a store that holds part of its trials goes on where the other was cut off.
 
     Args:
@@ -86,12 +87,16 @@ def threshold(
         progress: called with (done, planned, message), once a round and trial.
         runner: an open `TrialRunner` of the same problem, to share its store and workers
             (`store`, `workers` and `progress` are then its own); one is made if None.
+        executor: where trials run, as for `run`.
+        max_failures: how many trials may fail before the sweep stops.
+        trial_timeout: seconds after which a trial counts as hung, as for `run`.
 
     Returns:
         d* with its interval, status, counts and records; see `ThresholdEstimate`.
 
     Raises:
         InputError: an argument is out of range, or the goal does not parse.
+        TrialsFailed: more trials failed than are allowed, or a whole round.
     """
     if not hasattr(problem, "ambient_dim"):
         check_problem(problem)
@@ -124,6 +129,7 @@ def threshold(
                 progress=progress,
                 executor=executor,
                 max_failures=max_failures,
+                trial_timeout=trial_timeout,
             )
         )
         while not design.done:
@@ -131,10 +137,10 @@ def threshold(
             dims = design.ask(min(width, max_trials - design.trials))
             plan = [(dim, len(records) + i) for i, dim in enumerate(dims)]
             done = trials.run(way, plan, spec=chosen, seed=seed)
+            refuse_hopeless(done)
             refuse_missing_metric(done, wanted)
             for record in done:
-                if record.outcome is not Outcome.FAILED:  # which tells nothing about d
-                    design.tell(record.dim, record.meets(wanted) is True)
+                design.tell(record.dim, record.meets(wanted) is True)  # one that failed: a miss
             records.extend(done)
         if design.counts and may_need_none(design.counts, delta):
             plan = [(0, len(records) + i) for i in range(width)]

@@ -86,6 +86,10 @@ def _check_errors(executor: Executor) -> None:
     else:
         raise AssertionError("law broken: an error of the function is raised again")
     law(_ask(executor, _double, 5) == 10, "an error ends nothing")
+    left = executor.submit(_double, 6)
+    executor.abandon(left)
+    law(left.done(), "work that is given up is done with")
+    law(_ask(executor, _double, 7) == 14, "giving up ends nothing else")
 
 
 def _ask(executor: Executor, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from subspan.testing.laws import law
 from subspan.training.outcome import CurvePoint, Outcome
-from subspan.trials.stores.base import RecordStore
+from subspan.trials.stores.base import TRIAL, RecordStore
 from subspan.trials.trial import Trial, TrialRecord
 
 
@@ -57,5 +57,15 @@ def check_store(reopen: Callable[[], RecordStore]) -> None:
     time.sleep(0.01)
     law(store.claim("a:1", "two", 60.0, {"x": 3}), "and given on when it has run out")
     store.claim("b:1", "one", 60.0, {})
+    several = store.lease(["b:1", "b:2", "b:3"], "two", 60.0, {})
+    law(several == {"b:2", "b:3"}, "of several leases those that are free are given")
+    store.release(["b:1", "b:2"], "two")
+    owners = [(claim.key, claim.owner) for claim in store.claims("b:")]
+    law(owners == [("b:1", "one"), ("b:3", "two")], "an owner's leases are released, no other's")
+    late = example_record(dim=6)
+    store.claim(f"{TRIAL}{late.key}", "one", 60.0, {})
+    store.add_all([late, example_record(dim=7)])
+    law(len(store.get([late.key, example_record(dim=7).key])) == 2, "several records are added")
+    law(not store.claims(TRIAL), "a record ends the lease of its trial")
     told = [(claim.key, claim.owner, claim.data) for claim in store.claims("a:")]
     law(told == [("a:1", "two", {"x": 3})], "claims by prefix")

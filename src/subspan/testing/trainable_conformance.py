@@ -95,13 +95,10 @@ def _check_record(
 
 
 def _check_lost(trainable: Trainable, pairs: Sequence[Pair], spec: Any, seed: int) -> None:
-    lost = trainable.lost(pairs, spec, seed, "why")
-    if lost is None:
-        return
-    keys = [trainable.trial(pair, spec, seed).key for pair in pairs]
-    law([record.key for record in lost] == keys, "each lost trial has a record")
-    told = all(r.outcome is Outcome.FAILED and r.reason == "why" for r in lost)
-    law(told, "a lost trial failed, and says why")
+    for pair in pairs:
+        lost = trainable.failed(pair, spec, seed, "why")
+        law(lost.key == trainable.trial(pair, spec, seed).key, "a lost trial has its record")
+        law(lost.outcome is Outcome.FAILED and lost.reason == "why", "it failed, and says why")
 
 
 def _elsewhere(

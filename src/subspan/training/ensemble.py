@@ -165,9 +165,11 @@ class _Run:
         rows = [self._alive.index(i) for i in trials]
         weights = (self._offsets + self._stack.forward(self._theta))[rows]
         stopped, diverged = [], []
+        thetas = self._theta.split([m.dim for m in self._maps])
         points = _curve_points(self._problem, weights, step, self._goal)
-        for i, point in zip(trials, points, strict=True):
-            if not math.isfinite(point.train_loss):
+        for i, row, point in zip(trials, rows, points, strict=True):
+            # A loss may be finite at an infinite θ, behind a clamp or a ReLU that is dead.
+            if not (math.isfinite(point.train_loss) and bool(thetas[row].isfinite().all())):
                 diverged.append(i)
                 continue
             self.results[i].curve.append(point)
@@ -268,9 +270,10 @@ def _search(
     def watch(step: int, theta: torch.Tensor) -> bool:
         weights = (subspace.offset + subspace.map(theta))[None]
         (point,) = _curve_points(problem, weights, step, goal)
-        if math.isfinite(point.train_loss):
+        fine = math.isfinite(point.train_loss) and bool(theta.isfinite().all())
+        if fine:
             result.curve.append(point)
-        return _meets(goal, point)
+        return fine and _meets(goal, point)
 
     if evaluate and subspace.search_steps and watch(0, subspace.offset.new_zeros(subspace.map.dim)):
         result.outcome = Outcome.STOPPED
@@ -288,7 +291,7 @@ def _search(
             watch(found.steps, found.theta)
         if found.status == "reached" and found.steps < total:
             result.outcome = Outcome.STOPPED
-        elif not math.isfinite(found.loss):
+        elif not (math.isfinite(found.loss) and bool(found.theta.isfinite().all())):
             result.outcome = Outcome.DIVERGED
     result.wall_time = time.perf_counter() - clock
     return result

@@ -18,7 +18,7 @@ class Outcome(enum.StrEnum):
     FINISHED = "finished"  # trained for all its steps
     STOPPED = "stopped"  # met `spec.stop_at` and ended early
     DIVERGED = "diverged"  # loss or θ became non-finite; what was reached before still counts
-    FAILED = "failed"  # an error ended it, the record's `reason`: it tells nothing about d
+    FAILED = "failed"  # an error ended it, the record's `reason`; it missed every goal not met yet
 
 
 @dataclass(frozen=True)

@@ -120,8 +120,13 @@ def _as_current(call: _Call) -> Iterator[None]:
 
 def unfinished(store: RecordStore) -> list[dict[str, Any]]:
     """Return the notes of the calls that did not come to their end, in the order they began."""
-    notes = [claim.data for claim in store.claims(_PREFIX)]
-    return sorted((n for n in notes if not n["done"]), key=lambda note: float(note["began"]))
+    return [note for note in notes(store) if not note["done"]]
+
+
+def notes(store: RecordStore) -> list[dict[str, Any]]:
+    """Return the notes of all calls, in the order they began."""
+    found = [claim.data for claim in store.claims(_PREFIX)]
+    return sorted(found, key=lambda note: float(note["began"]))
 
 
 def finished(store: RecordStore, note: Mapping[str, Any]) -> None:

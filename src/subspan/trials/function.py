@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import math
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -23,6 +22,7 @@ from subspan.goals import Goal, name_of, parse_goal
 from subspan.printable import shown
 from subspan.streams import derive, scoped_global_rngs
 from subspan.training.outcome import CurvePoint, Outcome
+from subspan.trials.failures import failed_record
 from subspan.trials.provenance import environment
 from subspan.trials.trainable import Pair, Trainable
 from subspan.trials.trial import Trial, TrialRecord
@@ -191,45 +191,30 @@ class FunctionTrainable(Trainable):
         """Call the function for each trial, and make records of what comes of it."""
         return [self._train(pair, spec, seed) for pair in pairs]
 
-    def lost(
-        self, pairs: Sequence[Pair], spec: LoopSpec, seed: int, reason: str
-    ) -> list[TrialRecord]:
-        """Return the records of trials whose worker died, out of memory most often."""
-        return [self._record(pair, spec, seed, Outcome.FAILED, reason) for pair in pairs]
-
     def _train(self, pair: Pair, spec: LoopSpec, seed: int) -> TrialRecord:
         running = RunningTrial(*pair, spec, seed)
-        clock, told = time.perf_counter(), ""
+        trial, clock = self.trial(pair, spec, seed), time.perf_counter()
         try:
             with scoped_global_rngs(running.seed):
                 outcome, reason = running._result(self.function(running))
         except Exception as error:
-            outcome, told = Outcome.FAILED, traceback.format_exc()
-            reason = _reason(error)
-        seconds = time.perf_counter() - clock
-        record = self._record(pair, spec, seed, outcome, reason, running, seconds)
-        if told:
-            record.provenance["traceback"] = told
-        return record
-
-    def _record(
-        self,
-        pair: Pair,
-        spec: LoopSpec,
-        seed: int,
-        outcome: Outcome,
-        reason: str,
-        running: RunningTrial | None = None,
-        seconds: float = 0.0,
-    ) -> TrialRecord:
+            return failed_record(
+                trial,
+                self.max_dim,
+                self.device,
+                error,
+                steps=running._last,
+                curve=running._curve,
+                wall_time=time.perf_counter() - clock,
+            )
         return TrialRecord(
-            trial=self.trial(pair, spec, seed),
+            trial=trial,
             ambient_dim=self.max_dim,
             outcome=outcome,
-            steps=running._last if running else 0,
-            curve=running._curve if running else (),
+            steps=running._last,
+            curve=running._curve,
             theta_norm=math.nan,
-            wall_time=seconds,
+            wall_time=time.perf_counter() - clock,
             provenance={**environment(self.device), "threads": torch.get_num_threads()},
             reason=reason,
         )
@@ -311,9 +296,3 @@ def _number(name: str, value: Any) -> float:
         return float(value.detach() if isinstance(value, torch.Tensor) else value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise invalid(f"metric {name}", expected="a number", got=shown(value)) from None
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return f"out of memory: {error}"
-    return f"{type(error).__name__}: {error}"

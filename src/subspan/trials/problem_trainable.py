@@ -9,12 +9,14 @@ from collections.abc import Sequence
 import torch
 
 from subspan.canonical import digest, tensor_digest
+from subspan.errors import InputError
 from subspan.maps.base import check_dims
 from subspan.problems.base import AbstractProblem
 from subspan.problems.module import Problem
 from subspan.spec import TrainSpec
 from subspan.subspaces.base import Draw, Method, Subspace
 from subspan.training.ensemble import TrainResult, evaluate_offsets, train
+from subspan.trials.failures import failed_record
 from subspan.trials.provenance import environment
 from subspan.trials.trainable import Pair, Trainable
 from subspan.trials.trial import Trial, TrialRecord
@@ -44,7 +46,7 @@ class ProblemTrainable(Trainable):
         self.problem, self.method = problem, method
         self._by_dtype = {} if by_dtype is None else by_dtype
         self.name, self.max_dim = problem.name, problem.ambient_dim
-        self.width = ensemble_size(problem)
+        self.width, self.device = ensemble_size(problem), problem.device
 
     def trial(self, pair: Pair, spec: TrainSpec, seed: int) -> Trial:
         """Return the identity of a trial.
@@ -70,7 +72,23 @@ class ProblemTrainable(Trainable):
             self._in_dtype(spec.dtype).warm_up(largest, spec.batch_size)
 
     def train(self, pairs: Sequence[Pair], spec: TrainSpec, seed: int) -> list[TrialRecord]:
-        """Find the subspaces, together, then train them, ensemble by ensemble."""
+        """Find the subspaces, together, then train them, ensemble by ensemble.
+
+        An error in one trial ends its ensemble, so the others are trained again, by halves.
+        """
+        clock = time.perf_counter()
+        try:
+            return self._train(pairs, spec, seed)
+        except InputError:
+            raise
+        except Exception as error:
+            if len(pairs) == 1:
+                trial, seconds = self.trial(pairs[0], spec, seed), time.perf_counter() - clock
+                return [failed_record(trial, self.max_dim, self.device, error, wall_time=seconds)]
+        half = len(pairs) // 2
+        return self.train(pairs[:half], spec, seed) + self.train(pairs[half:], spec, seed)
+
+    def _train(self, pairs: Sequence[Pair], spec: TrainSpec, seed: int) -> list[TrialRecord]:
         clock = time.perf_counter()
         problem = self._in_dtype(spec.dtype)
         # Nothing is trained at d = 0, so of its subspace only the offset counts.

@@ -33,6 +33,7 @@ def run(
     progress: Progress | None = None,
     executor: Any = None,
     max_failures: int = MAX_FAILURES,
+    trial_timeout: float | None = None,
 ) -> list[TrialRecord]:
     """Train `repeats` trials at each dimension, and keep their records.
 
@@ -52,7 +53,10 @@ def run(
         executor: where trials run: `"inline"`, `"processes"`, or anything with
             `submit(function, *arguments) -> Future`, such as Dask's `client.get_executor()`; None:
             processes on a CPU, this one on a GPU.
-        max_failures: how many trials of a function may raise before the sweep stops.
+        max_failures: how many trials may fail before the sweep stops. One that raises, or kills
+            its worker, is a record of that, and the others go on.
+        trial_timeout: seconds after which a trial counts as hung: its worker is ended, the trial
+            tried once more, and recorded as failed. None: a generous multiple of what trials took.
 
     Returns:
         Records ordered by dims as given, then repeats.
@@ -60,7 +64,7 @@ def run(
     Raises:
         InputError: an argument is out of range.
         StoreError: the store cannot be used.
-        TrialsFailed: more trials of a function raised than are allowed.
+        TrialsFailed: more trials failed than are allowed.
     """
     repeats = whole("repeats", repeats, low=1)
     if not isinstance(dims, Iterable):
@@ -79,6 +83,7 @@ def run(
         progress=progress,
         executor=executor,
         max_failures=max_failures,
+        trial_timeout=trial_timeout,
     ) as runner:
         return runner.run(way, plan, spec=spec or problem.default_spec, seed=seed)
 

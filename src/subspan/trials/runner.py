@@ -3,46 +3,48 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from subspan.errors import SubspanError, invalid, whole
+from subspan.canonical import canonical_json
+from subspan.errors import invalid, whole
 from subspan.problems.base import AbstractProblem
 from subspan.subspaces.base import Method
 from subspan.training.outcome import Outcome
 from subspan.trials import asked
-from subspan.trials.executors.base import Executor, Shared, WorkerDied, one_thread
+from subspan.trials.deadline import Deadline
+from subspan.trials.dispatch import Dispatch
+from subspan.trials.executors.base import Executor, Shared, one_thread
+from subspan.trials.executors.inline import Inline
 from subspan.trials.executors.registry import make_executor
+from subspan.trials.failures import MAX_FAILURES, Failures, TrialsFailed
 from subspan.trials.function import FunctionTrainable
+from subspan.trials.leases import Leases
 from subspan.trials.problem_trainable import ProblemTrainable, ensemble_size
+from subspan.trials.progress import Notice, Progress
 from subspan.trials.provenance import environment
+from subspan.trials.rota import Rota
 from subspan.trials.stores.base import RecordStore
 from subspan.trials.stores.registry import open_store
 from subspan.trials.trainable import Pair, Spec, Trainable
 from subspan.trials.trial import TrialRecord
 
-Progress = Callable[[int, int | None, str], None]
-"""Called with (trials done, trials planned or None, a message)."""
+__all__ = ["MAX_FAILURES", "Progress", "Subject", "TrialRunner", "TrialsFailed", "check_problem"]
 
 Subject = AbstractProblem | FunctionTrainable
 """What is trained: a problem, with a method, or a user's own function."""
 
-MAX_FAILURES = 10
-
-
-class TrialsFailed(SubspanError, RuntimeError):
-    """More trials of a user's function raised than were allowed."""
-
-    several_lines = True
+_TICK = 1.0  # seconds between looks at the clock and at what others have done
 
 
 class TrialRunner:
     """Runs trials of one problem or function and keeps their records. A context manager.
 
     On a CPU, trials run in worker processes with one thread each; on a GPU, in this process, as
-    one batched program. A record is durable in the store before it is reported.
+    one batched program. A record is durable in the store before it is reported. Several processes
+    that run the same trials on one store share them.
 
     Args:
         problem: what to train.
@@ -51,10 +53,12 @@ class TrialRunner:
         progress: called as trials are done.
         executor: `"inline"`, `"processes"`, `"forked"`, `"spawned"`, an `Executor`, or anything
             with `submit(function, *arguments) -> Future`; None chooses between the first two.
-        max_failures: how many trials of a function may raise before the sweep stops.
+        max_failures: how many trials may fail before the sweep stops.
+        trial_timeout: seconds after which a trial counts as hung: its worker is ended, the trial
+            tried once more, and recorded as failed. None: a generous multiple of what trials took.
 
     Raises:
-        InputError: `workers` is below 1, or the executor is unknown.
+        InputError: `workers` is below 1, the executor is unknown, or it cannot end a trial.
         StoreError: the store cannot be opened.
     """
 
@@ -67,18 +71,23 @@ class TrialRunner:
         progress: Progress | None = None,
         executor: Any = None,
         max_failures: int = MAX_FAILURES,
+        trial_timeout: float | None = None,
     ) -> None:
         check_problem(problem)
         if workers is not None and (not isinstance(workers, int) or workers < 1):
             raise invalid("workers", expected="an integer, 1 or more", got=repr(workers))
         self.problem, self._progress = problem, progress or (lambda *event: None)
         self._on_cpu = problem.device.type == "cpu"
-        self._executor: Executor = make_executor(executor, workers, on_cpu=self._on_cpu)
-        self._max_failures = whole("max_failures", max_failures, low=0)
-        self._failures = 0
+        self._timeout = Deadline(trial_timeout).seconds
+        self._executor: Executor = make_executor(
+            executor, workers, on_cpu=self._on_cpu, ends=self._timeout is not None
+        )
+        self._failures = Failures(max_failures)
+        self._deadlines: dict[tuple[int, str], Deadline] = {}  # by trainable and spec
         environment(problem.device)  # found once, before workers are forked
         self._stack = contextlib.ExitStack()
         self.store = self._stack.enter_context(open_store(store))
+        self._leases = Leases(self.store)
         self._trainables: list[Trainable] = []
         self._shared: dict[int, Shared] = {}  # by place in the list above
         self._by_dtype: dict[str, AbstractProblem] = {}
@@ -94,7 +103,8 @@ class TrialRunner:
     ) -> list[TrialRecord]:
         """Return the records of the planned (dim, repeat) pairs, in order.
 
-        Those in the store are read; the others, and those that failed, are run and stored first.
+        Those in the store are read; the others, and those that failed, are run and stored first,
+        by this process or by another that is at work on them.
 
         Args:
             method: how to choose subspaces; None for a function.
@@ -116,20 +126,20 @@ class TrialRunner:
             if not isinstance(repeat, int) or repeat < 0:
                 raise invalid("repeat", expected="an integer, 0 or more", got=repr(repeat))
         found = self.store.get([t.key for t in trials.values()])
-        records = {k: r for k, r in found.items() if r.outcome is not Outcome.FAILED}
-        missing = [pair for pair, trial in trials.items() if trial.key not in records]
-        done = len(trials) - len(missing)
-        if done:
-            self._progress(done, len(trials), "found in the store")
+        failed = {k: r for k, r in found.items() if r.outcome is Outcome.FAILED}
+        records = {k: r for k, r in found.items() if k not in failed}
+        missing = {t.key: pair for pair, t in trials.items() if t.key not in records}
+        if records:
+            self._progress(len(records), len(trials), "found in the store")
         if missing:
             asked.begin(self.store)
-        for answer in self._train(place, missing, spec, seed):
+        notice = lambda text: self._progress(len(records), len(trials), Notice(text))  # noqa: E731
+        rota = Rota(self.store, self._leases, missing, failed, notice)
+        for answer in self._train(place, list(missing.values()), spec, seed, rota):
             for record in answer:
-                self.store.add(record)
                 records[record.key] = record
-                done += 1
-                self._progress(done, len(trials), _told(record))
-                self._count(record)
+                self._progress(len(records), len(trials), _told(record))
+            self._failures.count(answer)
         return [records[trials[pair].key] for pair in plan]
 
     def close(self) -> None:
@@ -157,64 +167,66 @@ class TrialRunner:
         return len(self._trainables) - 1
 
     def _train(
-        self, place: int, pairs: list[Pair], spec: Spec, seed: int
+        self, place: int, pairs: list[Pair], spec: Spec, seed: int, rota: Rota
     ) -> Iterator[list[TrialRecord]]:
+        """Yield the records of trials as they come, durable in the store."""
         if not pairs:
             return
         trainable, executor = self._trainables[place], self._executor
-        pieces = trainable.split(pairs, executor.workers)
-        if executor.workers == 1 or (len(pieces) == 1 and not executor.started):
-            with one_thread() if self._on_cpu else contextlib.nullcontext():
-                for piece in pieces:
-                    yield trainable.train(piece, spec, seed)
-            return
-        if place not in self._shared:
-            trainable.warm_up(pieces, spec)
-            self._shared[place] = executor.share(trainable)
-        share = self._shared[place]
-        work: dict[Future[Any], list[Pair]] = {
-            executor.submit(_train, share, piece, spec, seed): piece for piece in pieces
-        }
+        waiting = deque(trainable.split(pairs, executor.workers))
+        alone = executor.workers == 1 or len(waiting) == 1
+        if alone and not executor.started and self._timeout is None:
+            executor = Inline()
+        share = self._share(place, waiting, spec, executor)
+        deadline = self._deadlines.setdefault(
+            (place, canonical_json(spec.to_json())), Deadline(self._timeout)
+        )
+        dispatch = Dispatch(trainable, share, executor, spec, seed, deadline)
+        here = isinstance(executor, Inline) and self._on_cpu
         try:
-            for future in executor.completed(work):
-                yield self._answer(future, trainable, work[future], spec, seed)
+            while waiting or dispatch.busy or rota.elsewhere:
+                while waiting and not dispatch.full:
+                    mine, found = rota.take(waiting.popleft())
+                    if mine:
+                        dispatch.submit(mine)
+                    if found:
+                        yield found
+                if dispatch.busy:
+                    with one_thread() if here else contextlib.nullcontext():
+                        made = dispatch.wait(_TICK)
+                    if made:
+                        yield self._stored(made)
+                if rota.elsewhere:
+                    mine, found = rota.look(wait=not (dispatch.busy or waiting))
+                    if mine:
+                        waiting.extend(trainable.split(mine, executor.workers))
+                    if found:
+                        yield found
         except BaseException:
             self._end()  # other workers are still at work that nobody waits for
             raise
 
-    def _answer(
-        self, future: Future[Any], trainable: Trainable, piece: list[Pair], spec: Spec, seed: int
-    ) -> list[TrialRecord]:
-        try:
-            records: list[TrialRecord] = future.result()
-        except WorkerDied as error:
-            lost = trainable.lost(piece, spec, seed, str(error))
-            if lost is None:
-                raise
-            return lost
-        return records
+    def _share(
+        self, place: int, pieces: Sequence[Sequence[Pair]], spec: Spec, executor: Executor
+    ) -> Shared:
+        """Make a trainable known to the workers, once."""
+        trainable = self._trainables[place]
+        if isinstance(executor, Inline):
+            return lambda: trainable
+        if place not in self._shared:
+            trainable.warm_up(pieces, spec)
+            self._shared[place] = executor.share(trainable)
+        return self._shared[place]
 
-    def _count(self, record: TrialRecord) -> None:
-        """Count a failure; stop the sweep at one too many."""
-        if record.outcome is not Outcome.FAILED:
-            return
-        self._failures += 1
-        if self._failures > self._max_failures:
-            told = record.provenance.get("traceback", record.reason)
-            raise TrialsFailed(
-                f"trials: {self._failures} failed, and max_failures is {self._max_failures}. What "
-                f"was done is kept; the same call tries again those that failed. The last:\n{told}"
-            )
+    def _stored(self, records: list[TrialRecord]) -> list[TrialRecord]:
+        self.store.add_all(records)
+        self._leases.stored(record.key for record in records)
+        return records
 
     def _end(self) -> None:
         self._executor.close()
         self._shared.clear()
-
-
-def _train(share: Shared, piece: list[Pair], spec: Spec, seed: int) -> list[TrialRecord]:
-    """Train a piece of work. Runs in a worker."""
-    trainable: Trainable = share()
-    return trainable.train(piece, spec, seed)
+        self._leases.close()
 
 
 def _told(record: TrialRecord) -> str:

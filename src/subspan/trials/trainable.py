@@ -10,7 +10,10 @@ import abc
 from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
+import torch
+
 from subspan.goals import Goal
+from subspan.trials.failures import failed_record
 from subspan.trials.trial import Trial, TrialRecord
 
 Pair = tuple[int, int]
@@ -42,11 +45,13 @@ class Trainable(abc.ABC):
         name: for people.
         max_dim: the largest dimension, D.
         width: how many trials it advances at once.
+        device: where it trains.
     """
 
     name: str
     max_dim: int
     width: int
+    device: torch.device
 
     @abc.abstractmethod
     def trial(self, pair: Pair, spec: Any, seed: int) -> Trial:
@@ -58,7 +63,7 @@ class Trainable(abc.ABC):
 
     @abc.abstractmethod
     def train(self, pairs: Sequence[Pair], spec: Any, seed: int) -> list[TrialRecord]:
-        """Train and return records, in order.
+        """Train and return records, in order. An error in a trial is a record of that trial.
 
         Raises:
             InputError: the spec or a dimension does not fit.
@@ -67,8 +72,6 @@ class Trainable(abc.ABC):
     def warm_up(self, pieces: Sequence[Sequence[Pair]], spec: Any) -> None:  # noqa: B027
         """Do here, once, what every forked worker else does at its first piece."""
 
-    def lost(
-        self, pairs: Sequence[Pair], spec: Any, seed: int, reason: str
-    ) -> list[TrialRecord] | None:
-        """Return the records of trials whose worker died; None where that is an error."""
-        return None
+    def failed(self, pair: Pair, spec: Any, seed: int, reason: str) -> TrialRecord:
+        """Return the record of a trial that failed where nobody could see it from within."""
+        return failed_record(self.trial(pair, spec, seed), self.max_dim, self.device, reason)

@@ -154,11 +154,11 @@ class TrialRecord:
 
         Returns:
             True or False; None where the record cannot say, because the trial stopped early at
-            another goal before this one was met, or failed.
+            another goal before this one was met. One that failed missed what it did not reach.
         """
         if goal.met_by(best_for(goal, (p.value(goal.metric, goal.split) for p in self.curve))):
             return True
-        return None if self.outcome in (Outcome.STOPPED, Outcome.FAILED) else False
+        return None if self.outcome is Outcome.STOPPED else False
 
 
 def record_to_json(record: TrialRecord) -> dict[str, Any]:

@@ -25,6 +25,7 @@ def test_memory_store_keeps_records():
     assert len(store) == 1
 
 
+@pytest.mark.fault("a store of an older schema", "migrated, nothing lost")
 def test_a_store_of_schema_1_is_migrated_and_loses_nothing(tmp_path):
     path = tmp_path / "old.db"
     path.write_bytes(OLD.read_bytes())
@@ -38,6 +39,7 @@ def test_a_store_of_schema_1_is_migrated_and_loses_nothing(tmp_path):
     assert db.execute("SELECT count(*) FROM sqlite_master WHERE type='index'").fetchone()[0] == 1
 
 
+@pytest.mark.fault("a store of a newer schema", "refused, left alone")
 def test_a_newer_store_is_refused_and_left_alone(tmp_path):
     path = tmp_path / "new.db"
     with Store(path) as store:
@@ -77,6 +79,7 @@ def test_missing_folder_and_missing_file(tmp_path):
         Store(tmp_path / "empty.db", readonly=True)
 
 
+@pytest.mark.fault("corrupt pages", "one clear error")
 def test_damaged_file(tmp_path):
     path = tmp_path / "runs.db"
     with Store(path) as store:
@@ -122,6 +125,7 @@ def mounted(folder, options):
     return folder
 
 
+@pytest.mark.fault("full disk", "one clear error; what was reported is there")
 @pytest.mark.skipif(sys.platform != "linux", reason="needs tmpfs")
 def test_full_disk_loses_nothing_that_was_reported(tmp_path):
     folder = mounted(tmp_path / "small", "size=256k")
@@ -143,6 +147,7 @@ def test_full_disk_loses_nothing_that_was_reported(tmp_path):
         subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
+@pytest.mark.fault("read-only path", "one clear error; can be read")
 @pytest.mark.skipif(sys.platform != "linux", reason="needs tmpfs")
 def test_read_only_folder(tmp_path):
     folder = mounted(tmp_path / "ro", "size=1m")

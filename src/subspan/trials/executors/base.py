@@ -23,7 +23,7 @@ class WorkerError(SubspanError, RuntimeError):
 
 
 class WorkerDied(WorkerError):
-    """A worker process died again and again on the same work."""
+    """A worker process died again and again on the same work, or was ended for it."""
 
 
 class Executor(abc.ABC):
@@ -32,15 +32,22 @@ class Executor(abc.ABC):
     Laws (`subspan.testing.check_executor`): each future gets what the function returns, or the
     `InputError` that it raises as it is, any other error with its traceback; `completed` yields
     each future once, as soon as it is done; what is shared is there as often as it is asked for,
-    sent once to each worker; after `close` it may be used again, with nothing shared.
+    sent once to each worker; a future is running from when a worker has it; after `close` it may
+    be used again, with nothing shared.
 
     Attributes:
         workers: how many pieces of work it does at once.
+        room: how many pieces it takes before the first is done, so that no worker waits.
         started: whether there are workers by now; work that is done here needs none.
     """
 
     workers: int
     started: bool = True
+
+    @property
+    def room(self) -> int:
+        """How many pieces it takes before the first is done."""
+        return 2 * self.workers
 
     @abc.abstractmethod
     def share(self, value: Any) -> Shared:
@@ -51,8 +58,19 @@ class Executor(abc.ABC):
         """Have a function called, one of a module's own, so that every process can find it."""
 
     @abc.abstractmethod
-    def completed(self, futures: Iterable[Future[Any]]) -> Iterator[Future[Any]]:
-        """Yield the futures as they are done. Work may only go on while this is asked."""
+    def completed(
+        self, futures: Iterable[Future[Any]], seconds: float | None = None
+    ) -> Iterator[Future[Any]]:
+        """Yield the futures as they are done. Work may only go on while this is asked.
+
+        Args:
+            futures: of work that was submitted here.
+            seconds: end after about so many without any, though not all are done; None waits.
+        """
+
+    @abc.abstractmethod
+    def abandon(self, future: Future[Any]) -> None:
+        """Give up work that does not end, and its worker; the future gets a `WorkerDied`."""
 
     @abc.abstractmethod
     def close(self) -> None:

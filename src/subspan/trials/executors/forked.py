@@ -15,6 +15,8 @@ import multiprocessing.connection
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 import types
 import uuid
@@ -30,6 +32,7 @@ from subspan.trials.executors import shipping
 from subspan.trials.executors.base import Executor, Shared, WorkerDied, WorkerError
 
 _ATTEMPTS = 3
+_SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if os.name == "posix" else [])]
 _PR_SET_PDEATHSIG = 1
 Start = Literal["fork", "spawn"]
 
@@ -56,7 +59,7 @@ class _Worker:
         context: Any = multiprocessing.get_context(start)
         self.connection, theirs = multiprocessing.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
-        with _without_main() if start == "spawn" else contextlib.nullcontext():
+        with _without_main() if start == "spawn" else contextlib.nullcontext(), _no_signals():
             self.process.start()
         theirs.close()
         self.work: _Work | None = None
@@ -106,15 +109,30 @@ class Workers(Executor):
         self._waiting.append(_Work(future, function, arguments, 1))
         return future
 
-    def completed(self, futures: Iterable[Future[Any]]) -> Iterator[Future[Any]]:
+    def completed(
+        self, futures: Iterable[Future[Any]], seconds: float | None = None
+    ) -> Iterator[Future[Any]]:
         """Give out the queue, gather answers, and yield these futures as they are done."""
         pending = list(futures)
+        until = None if seconds is None else time.monotonic() + seconds
         while pending:
             for future in [f for f in pending if f.done()]:
                 pending.remove(future)
                 yield future
+                until = None if seconds is None else time.monotonic() + seconds
             if pending:
-                self._turn()
+                self._turn(None if until is None else max(0.0, until - time.monotonic()))
+                if until is not None and time.monotonic() >= until and not _any_done(pending):
+                    return
+
+    def abandon(self, future: Future[Any]) -> None:
+        """Kill the worker that is at this work; the next one takes its place."""
+        self._waiting = [work for work in self._waiting if work.future is not future]
+        for worker in [w for w in self._workers if w.work and w.work.future is future]:
+            self._workers.remove(worker)
+            worker.stop()
+        if not future.done():
+            future.set_exception(WorkerDied("workers: the work was given up."))
 
     def close(self) -> None:
         """End all workers at once; drop the queue, and what was shared."""
@@ -128,7 +146,7 @@ class Workers(Executor):
             worker.stop()
         self._workers, self._waiting = [], []
 
-    def _turn(self) -> None:
+    def _turn(self, seconds: float | None) -> None:
         """Give work to the idle, wait for an answer, and take what has come."""
         wanted = min(self.workers, sum(w.work is not None for w in self._workers) + self._queue())
         while len(self._workers) < wanted:
@@ -137,7 +155,7 @@ class Workers(Executor):
             if worker.work is None and self._waiting:
                 self._give(worker, self._waiting.pop(0))
         busy = {w.connection: w for w in self._workers if w.work is not None}
-        for connection in multiprocessing.connection.wait(list(busy)):
+        for connection in multiprocessing.connection.wait(list(busy), seconds):
             self._take(busy[connection])  # type: ignore[index]
 
     def _queue(self) -> int:
@@ -146,6 +164,8 @@ class Workers(Executor):
 
     def _give(self, worker: _Worker, work: _Work) -> None:
         worker.work = work
+        if not work.future.running():
+            work.future.set_running_or_notify_cancel()
         with contextlib.suppress(OSError):  # a dead worker is found when it is asked
             for token in self._payloads.keys() - worker.has:
                 worker.connection.send(("receive", token, self._payloads[token]))
@@ -162,8 +182,8 @@ class Workers(Executor):
             self._workers.remove(worker)
             if work.attempt >= _ATTEMPTS:
                 died = WorkerDied(
-                    f"workers: one died {_ATTEMPTS} times on the same trials (exit code "
-                    f"{worker.process.exitcode}). Out of memory? Use fewer workers."
+                    f"workers: one died {_ATTEMPTS} times on the same trials "
+                    f"({_ending(worker.process.exitcode)}). Out of memory? Use fewer workers."
                 )
                 work.future.set_exception(died)
             else:
@@ -175,6 +195,32 @@ class Workers(Executor):
             work.future.set_exception(InputError(answer))
         else:
             work.future.set_exception(WorkerError(f"workers: a trial failed.\n{answer}"))
+
+
+def _any_done(futures: Iterable[Future[Any]]) -> bool:
+    return any(future.done() for future in futures)
+
+
+def _ending(code: int | None) -> str:
+    """Say how a process ended, of its exit code."""
+    if code is not None and code < 0:
+        with contextlib.suppress(ValueError):
+            return f"exit code {code}, {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+@contextlib.contextmanager
+def _no_signals() -> Iterator[None]:
+    """Hold signals back while a process is begun: it would take them for its own."""
+    main = threading.current_thread() is threading.main_thread()
+    if not (main and hasattr(signal, "pthread_sigmask")):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -190,7 +236,11 @@ def _without_main() -> Iterator[None]:
 
 def _serve(connection: Connection, parent: int) -> None:
     """Answer until the connection closes. Runs in the worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    for number in _SIGNALS:  # they are the parent's to handle
+        signal.signal(number, signal.SIG_IGN)
+    signal.set_wakeup_fd(-1)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the line above

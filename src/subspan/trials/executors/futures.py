@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 
 from subspan.errors import invalid
 from subspan.trials.executors import shipping
-from subspan.trials.executors.base import Executor, Shared, WorkerDied, one_thread
+from subspan.trials.executors.base import Executor, Shared, WorkerDied, WorkerError, one_thread
 from subspan.trials.executors.forked import available_cores
 
 _SECONDS_BETWEEN_LOOKS = 0.05  # at futures that are not Python's own
+_ROOM = 1024  # pieces of work: how many workers there are may not be known, and may change
+_KILLERS = {"KilledWorker"}  # what Dask raises when workers died again and again on one piece
 
 
 class _Missing(NamedTuple):
@@ -68,24 +70,41 @@ class Futures(Executor):
         self._hand(future, (function, arguments), tokens, early)
         return future
 
-    def completed(self, futures: Iterable[Future[Any]]) -> Iterator[Future[Any]]:
+    @property
+    def room(self) -> int:
+        """How many pieces it takes before the first is done: its queue is its own."""
+        return max(_ROOM, 2 * self.workers)
+
+    def completed(
+        self, futures: Iterable[Future[Any]], seconds: float | None = None
+    ) -> Iterator[Future[Any]]:
         """Yield these futures as they are done."""
-        pending = list(futures)
+        pending, began = list(futures), time.monotonic()
         while pending:
             for future in pending:
-                if not future.done() and self._inner[future][0].done():
-                    self._settle(future)
+                self._look(future)
             done = [future for future in pending if future.done()]
             for future in done:
                 pending.remove(future)
                 self._inner.pop(future, None)
                 yield future
+                began = time.monotonic()
             if pending and not done:
+                left = None if seconds is None else began + seconds - time.monotonic()
+                if left is not None and left <= 0:
+                    return
                 inner = [self._inner[future][0] for future in pending]
                 if all(isinstance(one, Future) for one in inner):
-                    wait(inner, return_when=FIRST_COMPLETED)
+                    wait(inner, left, return_when=FIRST_COMPLETED)
                 else:
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+    def abandon(self, future: Future[Any]) -> None:
+        """Give up work. It is cancelled where its executor can; a worker stuck there stays so."""
+        with contextlib.suppress(Exception):
+            self._inner.pop(future)[0].cancel()
+        if not future.done():
+            future.set_exception(WorkerDied("workers: the work was given up."))
 
     def close(self) -> None:
         """Cancel what has not begun; drop what was shared."""
@@ -101,21 +120,42 @@ class Futures(Executor):
         for token in with_it:
             self._sent[token] = self._sent.get(token, 0) + 1
         parcels = {t: self._payloads[t] if t in with_it else None for t in tokens}
-        self._inner[future] = (self._executor.submit(_call, parcels, *call), call)
+        try:
+            self._inner[future] = (self._executor.submit(_call, parcels, *call), call)
+        except BrokenExecutor as error:
+            raise _broken(error) from error
+
+    def _look(self, future: Future[Any]) -> None:
+        """See whether work has begun or ended."""
+        if future.done():
+            return
+        inner, _ = self._inner[future]
+        if not future.running() and (inner.done() or getattr(inner, "running", bool)()):
+            future.set_running_or_notify_cancel()
+        if inner.done():
+            self._settle(future)
 
     def _settle(self, future: Future[Any]) -> None:
         inner, call = self._inner[future]
         try:
             result = inner.result()
         except BrokenExecutor as error:
-            future.set_exception(WorkerDied(f"workers: the executor broke ({error})."))
+            future.set_exception(_broken(error))
         except Exception as error:
-            future.set_exception(error)
+            died = type(error).__name__ in _KILLERS
+            future.set_exception(WorkerDied(f"workers: {error}") if died else error)
         else:
             if isinstance(result, _Missing):
                 self._hand(future, call, result.tokens, result.tokens)
             else:
                 future.set_result(result)
+
+
+def _broken(error: BrokenExecutor) -> WorkerError:
+    return WorkerError(
+        f"workers: the executor broke ({error}). What was done is kept; make a new executor and "
+        "give the same call."
+    )
 
 
 def _call(

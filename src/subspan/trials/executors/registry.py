@@ -6,36 +6,55 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from subspan.errors import unknown
+from subspan.errors import invalid, unknown
 from subspan.trials.executors.base import Executor
 from subspan.trials.executors.forked import Workers, available_cores
 from subspan.trials.executors.futures import Futures
 from subspan.trials.executors.inline import Inline
+from subspan.trials.executors.ray import Ray
 
 EXECUTORS: dict[str, Callable[[int | None], Executor]] = {
     "inline": lambda workers: Inline(),
     "processes": Workers,
     "forked": partial(Workers, start="fork"),
     "spawned": partial(Workers, start="spawn"),
+    "ray": Ray,
 }
 
 
-def make_executor(executor: Any, workers: int | None, *, on_cpu: bool) -> Executor:
+def make_executor(
+    executor: Any, workers: int | None, *, on_cpu: bool, ends: bool = False
+) -> Executor:
     """Return an executor of a name, around somebody's own, or the usual one for None.
 
     The usual one is processes on a CPU, where there is more than one core or worker wanted, and
     this process on a GPU.
 
+    Args:
+        executor: what was asked for.
+        workers: how many processes, where one is made.
+        on_cpu: where trials run.
+        ends: whether it must be able to end work that is under way.
+
     Raises:
-        InputError: the name is unknown, or the object has no `submit`.
+        InputError: the name is unknown, the object has no `submit`, or it cannot end work.
     """
     if executor is None:
-        many = on_cpu and (workers or available_cores()) > 1
-        return Workers(workers) if many else Inline()
-    if isinstance(executor, Executor):
-        return executor
-    if isinstance(executor, str):
+        many = on_cpu and (ends or (workers or available_cores()) > 1)
+        made: Executor = Workers(workers) if many else Inline()
+    elif isinstance(executor, Executor):
+        made = executor
+    elif isinstance(executor, str):
         if executor not in EXECUTORS:
             raise unknown("executor", executor, list(EXECUTORS))
-        return EXECUTORS[executor](workers)
-    return Futures(executor, workers)
+        made = EXECUTORS[executor](workers)
+    else:
+        made = Futures(executor, workers)
+    if ends and isinstance(made, Inline):
+        raise invalid(
+            "trial_timeout",
+            expected="none where trials run in this process, which cannot end itself",
+            got="one",
+            remedy="Use executor='processes' (on a GPU 'spawned', with workers=1).",
+        )
+    return made

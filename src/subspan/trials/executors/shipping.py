@@ -32,6 +32,11 @@ def pack(value: Any) -> bytes:
     return cloudpickle.dumps(value)
 
 
+def unpack(payload: bytes) -> Any:
+    """Unpickle what one's own other process packed."""
+    return cloudpickle.loads(payload)
+
+
 def has(token: str) -> bool:
     """Whether this process has received the value."""
     return token in _received
@@ -39,7 +44,7 @@ def has(token: str) -> bool:
 
 def receive(token: str, payload: bytes) -> None:
     """Unpickle a value of one's own other process and remember it; the oldest is forgotten."""
-    _received[token] = cloudpickle.loads(payload)
+    _received[token] = unpack(payload)
     while len(_received) > _KEPT:
         del _received[next(iter(_received))]
 

@@ -1,6 +1,7 @@
 """From each schema of a store to the next: what changed, and how old records become new ones.
 
-Version 1 had one table; 2 an index beside it; 3 curves by metric name, and claims. All steps of an
+Version 1 had one table; 2 an index beside it; 3 curves by metric name, and claims; 4 a digest of
+each record, so that one that was edited, or stands under another's key, is found. All steps of an
 opening are one transaction, so a process that dies leaves the store as it was.
 """
 
@@ -10,6 +11,7 @@ import json
 from collections.abc import Callable
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Column,
     Connection,
@@ -24,9 +26,11 @@ from sqlalchemy import (
 )
 
 from subspan.canonical import canonical_json
+from subspan.trials.stores.rows import record_digest
 from subspan.trials.trial import columns_of
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+DIGESTS_SINCE = 4
 
 _TEXT = Text().with_variant(Text(collation="C"), "postgresql")  # one order everywhere
 METADATA = MetaData()
@@ -41,6 +45,7 @@ TRIALS = Table(
     Column("seed", BigInteger, nullable=False),
     Column("outcome", _TEXT, nullable=False),
     Column("record", _TEXT, nullable=False),
+    Column("digest", _TEXT),
     sqlite_with_rowid=False,
 )
 BY_PROBLEM = Index(
@@ -76,7 +81,19 @@ def _name_metrics(db: Connection) -> None:
         db.execute(changed.values(record=canonical_json(record)))
 
 
-MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: _add_index, 2: _name_metrics}
+def _add_digests(db: Connection) -> None:
+    db.execute(DDL(f"ALTER TABLE {TRIALS.name} ADD COLUMN digest TEXT"))
+    c = TRIALS.c
+    for key in db.execute(select(c.key)).scalars().all():
+        found = db.execute(select(c.outcome, c.record).where(c.key == key)).one()
+        db.execute(update(TRIALS).where(c.key == key).values(digest=record_digest(key, *found)))
+
+
+MIGRATIONS: dict[int, Callable[[Connection], None]] = {
+    1: _add_index,
+    2: _name_metrics,
+    3: _add_digests,
+}
 
 
 def migrate(db: Connection, version: int) -> None:

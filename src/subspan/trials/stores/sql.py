@@ -8,30 +8,55 @@ are JSON, never pickles.
 from __future__ import annotations
 
 import contextlib
-import json
+import functools
+import logging
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event, func, insert, inspect, select, text
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy import (
+    Connection,
+    Double,
+    bindparam,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    inspect,
+    select,
+    text,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import sqlite as sqlite_dialect
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from subspan.canonical import canonical_json, check_depth, strict_json
-from subspan.errors import StoreError, invalid
+from subspan.canonical import canonical_json
+from subspan.errors import StoreError
 from subspan.printable import cut
 from subspan.training.outcome import Outcome
-from subspan.trials.stores.base import Claim, RecordStore
-from subspan.trials.stores.migrations import CLAIMS, SCHEMA_VERSION, TRIALS, VERSIONS, migrate
-from subspan.trials.stores.place import check_place
-from subspan.trials.trial import TrialRecord, record_from_json, record_to_json
+from subspan.trials.stores import sqlite
+from subspan.trials.stores.base import TRIAL, Claim, RecordStore
+from subspan.trials.stores.complaints import reason
+from subspan.trials.stores.migrations import (
+    CLAIMS,
+    DIGESTS_SINCE,
+    SCHEMA_VERSION,
+    TRIALS,
+    VERSIONS,
+    migrate,
+)
+from subspan.trials.stores.postgres import connect_server
+from subspan.trials.stores.rows import notes_of, record_of, row_of
+from subspan.trials.trial import TrialRecord
 
 _APPLICATION_ID = 0x53554253  # "SUBS", in the file's header
-_BUSY_SECONDS = 30.0
-_FEW = 50  # lists and objects in a record, which so many cannot be nested too deep
+# Its pool prints what interrupts it while it closes a connection, which is raised again elsewhere.
+logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
 _AT_ONCE = 500  # keys in one question: SQLite takes some thousands
 
 
@@ -53,34 +78,40 @@ class Store(RecordStore):
     def __init__(self, place: str | Path | None = None, *, readonly: bool = False) -> None:
         url = str(place) if isinstance(place, str) and "://" in place else None
         self.path = None if place is None or url is not None else Path(place)
-        self._readonly, self._begin = readonly, "BEGIN"
+        self.shared = place is not None
+        self._readonly, self._begin, self._inode, self._new = readonly, "BEGIN", 0, False
+        self._digests = True
+        self._lock = threading.RLock()
         with self._clear_errors("open"):
-            self._db = _server(url) if url is not None else self._file()
+            self._db = connect_server(url) if url is not None else self._file()
             self._sqlite = self._db.dialect.name == "sqlite"
-            self._insert = sqlite.insert if self._sqlite else postgresql.insert
+            self._insert = sqlite_dialect.insert if self._sqlite else postgresql.insert
             new = self._insert(TRIALS)
             self._addition = new.on_conflict_do_update(  # built once: that takes a millisecond
                 index_elements=[TRIALS.c.key],
-                set_={"outcome": new.excluded.outcome, "record": new.excluded.record},
+                set_={name: new.excluded[name] for name in ("outcome", "record", "digest")},
                 where=TRIALS.c.outcome == Outcome.FAILED.value,
             ).returning(TRIALS.c.key)
+            self._ended = delete(CLAIMS).where(CLAIMS.c.key == bindparam("name"))
             self._check_and_migrate()
+            self._inode = self.path.stat().st_ino if self.path is not None else 0
 
     def add(self, record: TrialRecord) -> bool:
         """Add a record; it is on disk when this returns. False where its key was there already."""
-        trial = record.trial
-        row = {
-            "key": record.key,
-            "problem": str(trial.problem.get("name", "")),
-            "method": canonical_json(trial.method),
-            "dim": trial.dim,
-            "repeat": trial.repeat,
-            "seed": trial.seed,
-            "outcome": record.outcome.value,
-            "record": canonical_json(record_to_json(record)),
-        }
+        return self._add([record]) == 1
+
+    def add_all(self, records: Sequence[TrialRecord]) -> None:
+        """Add records, all or none of them; they are on disk when this returns."""
+        self._add(records)
+
+    def _add(self, records: Sequence[TrialRecord]) -> int:
+        """Add records; return how many were new."""
+        rows, new = [row_of(record) for record in records], 0
         with self._clear_errors("write"), self._writing():
-            return self._db.execute(self._addition, row).first() is not None
+            for row in rows:
+                new += self._db.execute(self._addition, row).first() is not None
+                self._db.execute(self._ended, {"name": f"{TRIAL}{row['key']}"})
+        return new
 
     def get(self, keys: Sequence[str]) -> dict[str, TrialRecord]:
         """Return the records that are there, by key."""
@@ -88,34 +119,77 @@ class Store(RecordStore):
         with self._clear_errors("read"), self._db.begin():
             for i in range(0, len(keys), _AT_ONCE):
                 wanted = TRIALS.c.key.in_(list(keys[i : i + _AT_ONCE]))
-                rows = self._db.execute(select(TRIALS.c.key, TRIALS.c.record).where(wanted))
-                found |= {key: self._record(record) for key, record in rows}
+                rows = self._db.execute(select(*self._row_columns).where(wanted))
+                found |= {row.key: self._record(row) for row in rows}
         return found
 
     def records(self, problem: str | None = None) -> Iterator[TrialRecord]:
         """Iterate over all records (of a problem's name), by problem, method, dim and repeat."""
-        c = TRIALS.c
-        asked = select(c.record).order_by(c.problem, c.method, c.dim, c.repeat, c.seed, c.key)
-        if problem is not None:
-            asked = asked.where(c.problem == problem)
-        with self._clear_errors("read"), self._db.begin():
-            rows = self._db.execute(asked).scalars().all()
-        return (self._record(record) for record in rows)
+        return self.page(problem)
 
-    def claim(self, key: str, owner: str, seconds: float, data: dict[str, Any]) -> bool:
-        """Take or renew a lease; False where another owner holds it and it has not run out."""
-        now = time.time()
-        new = self._insert(CLAIMS).values(
-            key=key, owner=owner, until=now + seconds, data=canonical_json(data)
-        )
+    def page(
+        self,
+        problem: str | None = None,
+        *,
+        outcome: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> Iterator[TrialRecord]:
+        """Iterate over some of `records`: the database picks them, and no others are read."""
+        c = TRIALS.c
+        asked = select(*self._row_columns)
+        asked = asked.order_by(c.problem, c.method, c.dim, c.repeat, c.seed, c.key)
+        for column, value in ((c.problem, problem), (c.outcome, outcome)):
+            if value is not None:
+                asked = asked.where(column == value)
+        if limit is not None or offset:
+            asked = asked.limit(-1 if limit is None and self._sqlite else limit).offset(offset)
+        with self._clear_errors("read"), self._db.begin():
+            rows = self._db.execute(asked).all()
+        return (self._record(row) for row in rows)
+
+    def lease(
+        self, keys: Sequence[str], owner: str, seconds: float, data: dict[str, Any]
+    ) -> set[str]:
+        """Take or renew leases; return those given. The clock is the server's, where there is one.
+
+        With SQLite that does not wait for the disk.
+        """
+        notes = canonical_json(data)
+        with self._clear_errors("write"), self._writing(durable=False):
+            now = self._now()
+            rows = [
+                {"key": key, "owner": owner, "until": now + seconds, "data": notes, "now": now}
+                for key in sorted(set(keys))  # in one order, lest two wait for each other
+            ]
+            given = [self._db.execute(self._claiming, row).first() for row in rows]
+        return {row[0] for row in given if row is not None}
+
+    def release(self, keys: Sequence[str], owner: str) -> None:
+        """End leases of an owner."""
+        ended = self._ended.where(CLAIMS.c.owner == bindparam("holder"))
+        with self._clear_errors("write"), self._writing(durable=False):
+            for key in sorted(keys):
+                self._db.execute(ended, {"name": key, "holder": owner})
+
+    @functools.cached_property
+    def _claiming(self) -> Any:
+        """The statement that takes a lease: built once, since that takes a millisecond."""
+        new = self._insert(CLAIMS)
         excluded = new.excluded
-        done = new.on_conflict_do_update(
+        return new.on_conflict_do_update(
             index_elements=[CLAIMS.c.key],
             set_={"owner": excluded.owner, "until": excluded.until, "data": excluded.data},
-            where=(CLAIMS.c.until < now) | (CLAIMS.c.owner == owner),
+            where=(CLAIMS.c.until < bindparam("now", type_=Double))
+            | (CLAIMS.c.owner == excluded.owner),
         ).returning(CLAIMS.c.key)
-        with self._clear_errors("write"), self._writing():
-            return self._db.execute(done).first() is not None
+
+    def _now(self) -> float:
+        if self._sqlite:
+            return time.time()
+        return float(
+            self._db.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one()
+        )
 
     def claims(self, prefix: str) -> list[Claim]:
         """Return the claims whose key begins so, in order of key; those that ran out too."""
@@ -123,6 +197,30 @@ class Store(RecordStore):
         with self._clear_errors("read"), self._db.begin():
             rows = self._db.execute(asked.order_by(CLAIMS.c.key)).all()
         return [Claim(key, owner, until, self._data(data)) for key, owner, until, data in rows]
+
+    def damaged(self) -> Iterator[tuple[str, str]]:
+        """Read every record; yield key and reason of each that is not what was stored."""
+        with self._clear_errors("read"), self._db.begin():
+            rows = self._db.execute(select(*self._row_columns).order_by(TRIALS.c.key)).all()
+        for row in rows:
+            try:
+                if self._record(row).key != row.key:
+                    yield row.key, "its identity is that of another trial"
+            except StoreError as error:
+                yield row.key, str(error.__cause__)
+
+    def compact(self) -> None:
+        """Drop leases that ran out long ago, and give back the room of what is no more."""
+        with self._clear_errors("write"), self._writing():
+            old = CLAIMS.c.key.startswith(TRIAL) & (CLAIMS.c.until < self._now())
+            self._db.execute(delete(CLAIMS).where(old))
+        if self._sqlite:
+            with self._clear_errors("write"):
+                raw = self._db.connection.driver_connection
+                assert raw is not None
+                raw.execute("VACUUM")
+                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self._db.rollback()
 
     def __len__(self) -> int:
         with self._clear_errors("read"), self._db.begin():
@@ -133,29 +231,34 @@ class Store(RecordStore):
         self._db.close()
         self._db.engine.dispose()
 
+    @property
+    def _row_columns(self) -> list[Any]:
+        """What is read of a record. Older schemas, which are read as they are, have no digest."""
+        names = ["key", "outcome", "record", *(["digest"] if self._digests else [])]
+        return [TRIALS.c[name] for name in names]
+
     def _data(self, text: str) -> dict[str, Any]:
         try:
-            data = strict_json(text)
-            if not isinstance(data, dict):
-                raise TypeError("no object")
+            return notes_of(text)
         except (ValueError, TypeError) as error:
             raise StoreError(
                 f"store: expected claims in {self._place}, got one that is damaged. Restore the "
                 "file, or run again into another."
             ) from error
-        return data
 
-    def _record(self, text: str) -> TrialRecord:
+    def _record(self, row: Any) -> TrialRecord:
+        """Build the record of a row.
+
+        Raises:
+            StoreError: it cannot be read, or is not what was stored under its key.
+        """
         try:
-            data = json.loads(text)
-            if text.count("[") + text.count("{") > _FEW:  # no walk through each of many records
-                check_depth(data)
-            return record_from_json(data)
+            return record_of(row, verified=self._digests)
         except Exception as error:  # JSON that nobody here wrote can break any line of the reader
             raise StoreError(
-                f"store: expected records of trials in {self._place}, got one that is damaged "
-                f"({type(error).__name__}: {cut(str(error))}). Restore the file, or run again into "
-                "another."
+                f"store: expected records of trials in {self._place}, got one that is damaged, "
+                f"{row.key} ({type(error).__name__}: {cut(str(error))}). Restore the file, or run "
+                "again into another."
             ) from error
 
     @property
@@ -163,58 +266,44 @@ class Store(RecordStore):
         return str(self.path) if hasattr(self, "path") and self.path else "the database"
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _writing(self, *, durable: bool = True) -> Iterator[None]:
         """A transaction that takes SQLite's lock at once, so that two writers take turns."""
         self._begin = "BEGIN IMMEDIATE"
+        if self._sqlite:
+            self._synchronous("FULL" if durable else "NORMAL")
         try:
             with self._db.begin():
                 yield
         finally:
             self._begin = "BEGIN"
+        if self.path is not None and durable:
+            self._check_place()
 
-    # --- SQLite -----------------------------------------------------------------------------------
+    def _check_place(self) -> None:
+        """Refuse to go on where the file was removed or replaced: what is written there is lost."""
+        with contextlib.suppress(OSError):
+            if self._inode in (0, self.path.stat().st_ino):  # type: ignore[union-attr]
+                return
+        raise StoreError(
+            f"store: {self.path} was removed or replaced while it was in use. What was done since "
+            "is lost; give the same call again, or restore the file."
+        )
+
+    def _synchronous(self, level: str) -> None:
+        raw = self._db.connection.driver_connection
+        assert raw is not None
+        raw.execute(f"PRAGMA synchronous = {level}")
+        self._db.rollback()
 
     def _file(self) -> Connection:
-        engine = create_engine("sqlite://", creator=lambda: self._connect(), poolclass=StaticPool)
+        connect = functools.partial(sqlite.connect, self.path, readonly=self._readonly)
+        engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)
 
         @event.listens_for(engine, "begin")
         def begin(connection: Connection) -> None:
             connection.exec_driver_sql(self._begin)
 
         return engine.connect()
-
-    def _connect(self) -> sqlite3.Connection:
-        if self.path is None:
-            return _open(":memory:")
-        check_place(self.path)
-        if self._readonly:
-            if not self.path.exists():
-                raise StoreError(
-                    f"store: expected a file at {self.path}, got none. A run with --store makes it."
-                )
-            uri = f"{self.path.resolve().as_uri()}?mode=ro"
-            try:
-                db = _open(uri, uri=True)
-                db.execute("SELECT count(*) FROM sqlite_master")
-            except sqlite3.OperationalError:  # WAL needs a folder it can write, unless immutable
-                self._refuse_unmerged()
-                db = _open(f"{uri}&immutable=1", uri=True)
-            return db
-        if not self.path.parent.is_dir():
-            raise StoreError(
-                f"store: expected a file in a folder that exists, got {self.path}. Make the folder."
-            )
-        return _open(str(self.path))
-
-    def _refuse_unmerged(self) -> None:
-        """An immutable file is read without what a killed process left beside it."""
-        log = self.path.with_name(f"{self.path.name}-wal") if self.path is not None else None
-        if log is not None and log.exists() and log.stat().st_size:
-            raise StoreError(
-                f"store: expected a folder that can be written, since {log.name} beside "
-                f"{self.path} holds trials that are not merged yet. Copy both files to a folder "
-                "that can be written."
-            )
 
     # --- Schema -----------------------------------------------------------------------------------
 
@@ -228,13 +317,13 @@ class Store(RecordStore):
             self._check_file()
             version = self._pragma("user_version")
         if self._readonly:
+            self._digests = version >= DIGESTS_SINCE
             return
         raw = self._db.connection.driver_connection
         assert raw is not None
-        raw.execute("PRAGMA journal_mode = WAL")
-        raw.execute("PRAGMA synchronous = FULL")
+        sqlite.write_ahead(raw)
         self._db.rollback()  # what the line above began
-        copy = self._copy(raw) if 0 < version < SCHEMA_VERSION else None
+        copy = sqlite.copy(raw, self.path) if self.path and 0 < version < SCHEMA_VERSION else None
         with self._writing():  # two commands may open a new file at once
             version = self._pragma("user_version")
             if version < SCHEMA_VERSION:
@@ -256,23 +345,20 @@ class Store(RecordStore):
             raise StoreError(
                 f"store: expected a store of trials, got an empty file at {self.path}."
             )
+        self._new = not there
         self._refuse_newer(version)
 
     def _refuse_newer(self, version: int) -> None:
+        if version < 1 and not self._new:
+            raise StoreError(
+                f"store: expected a schema version of 1 … {SCHEMA_VERSION}, got {version} in "
+                f"{self._place}. It is damaged: restore it, or choose another."
+            )
         if version > SCHEMA_VERSION:
             raise StoreError(
                 f"store: expected schema version {SCHEMA_VERSION} or older, got {version} in "
                 f"{self._place}. A newer subspan wrote it: upgrade subspan, or choose another."
             )
-
-    def _copy(self, raw: sqlite3.Connection) -> Path:
-        """Copy the file, with the log that belongs to it, to a place beside it."""
-        assert self.path is not None
-        place = self.path.with_name(f"{self.path.name}.before-migration")
-        place.unlink(missing_ok=True)
-        with contextlib.closing(sqlite3.connect(place)) as copy:
-            raw.backup(copy)
-        return place
 
     def _migrate_server(self) -> None:
         if not inspect(self._db).has_table(VERSIONS.name):
@@ -284,6 +370,7 @@ class Store(RecordStore):
             return
         version = int(self._db.execute(select(VERSIONS.c.version)).scalar_one())
         self._refuse_newer(version)
+        self._digests = version >= DIGESTS_SINCE or not self._readonly
         if version < SCHEMA_VERSION and not self._readonly:
             migrate(self._db, version)
             self._db.execute(VERSIONS.update().values(version=SCHEMA_VERSION))
@@ -294,50 +381,8 @@ class Store(RecordStore):
     @contextlib.contextmanager
     def _clear_errors(self, action: str) -> Iterator[None]:
         try:
-            yield
+            with self._lock:
+                yield
         except (SQLAlchemyError, sqlite3.DatabaseError) as error:
             cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-            raise StoreError(
-                f"store: could not {action} {self._place}: {_reason(cause)}"
-            ) from error
-
-
-def _open(where: str, **options: Any) -> sqlite3.Connection:
-    """Connect, with transactions as SQLAlchemy says, not as Python guesses."""
-    return sqlite3.connect(where, timeout=_BUSY_SECONDS, isolation_level=None, **options)
-
-
-def _server(url: str) -> Connection:
-    try:
-        engine = create_engine(url)
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
-        raise invalid(
-            "store",
-            expected="a file, or a URL of a database whose driver is installed",
-            got=repr(url.split("@")[-1]),
-            remedy="PostgreSQL: pip install 'subspan[postgres]', postgresql+psycopg://HOST/NAME.",
-        ) from error
-    if engine.dialect.name != "postgresql":
-        raise invalid(
-            "store",
-            expected="a file, or a URL that begins with postgresql",
-            got=repr(url.split("@")[-1]),
-        )
-    return engine.connect()
-
-
-def _reason(error: BaseException) -> str:
-    text = str(error)
-    if "malformed" in text:
-        return f"the file is damaged ({text}). Restore it, or run again into another file."
-    if "not a database" in text:
-        return f"expected an SQLite file, got something else ({text}). Choose another file."
-    if "full" in text:
-        return "the disk is full. What was reported before is kept; free space and run again."
-    if "readonly" in text or "unable to open" in text:
-        return f"expected a file and folder that can be written ({text}). Choose another place."
-    if "locked" in text:
-        return (
-            "another process has been writing for half a minute. Wait for it, or use another file."
-        )
-    return f"{text}."
+            raise StoreError(f"store: could not {action} {self._place}: {reason(cause)}") from error

@@ -1,0 +1,22 @@
+"""`subspan merge`: add the trials of stores to another."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def command(
+    target: Annotated[str, typer.Argument(help="The store that gets the trials.")],
+    sources: Annotated[list[str], typer.Argument(help="The stores that have them.")],
+) -> None:
+    """Add the trials of other stores to a store; the same trial twice is one."""
+    from subspan.trials.stores.merge import merge
+    from subspan.trials.stores.sql import Store
+
+    with Store(target) as into:
+        for source in sources:
+            with Store(source, readonly=True) as opened:
+                added, known = merge(into, opened)
+            print(f"{source}: {added} added, {known} were there")

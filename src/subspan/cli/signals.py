@@ -1,0 +1,71 @@
+"""Ctrl-C, SIGTERM and SIGHUP: each ends a command as Ctrl-C does, and none is lost.
+
+Python raises `KeyboardInterrupt` wherever it is. In a finalizer or a callback of C code that goes
+no further, so it is raised again when the command next says how far it is, or comes to its end.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+_NUMBERS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+_caught: list[int] = []
+
+
+@contextlib.contextmanager
+def caught() -> Iterator[None]:
+    """Turn these signals into `KeyboardInterrupt` within; those that are ignored stay so."""
+    if signal.getsignal(signal.SIGINT) is not _catch:  # no command within a command
+        _caught.clear()
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {n: signal.getsignal(n) for n in _NUMBERS}
+    ours = [n for n, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+    for number in ours:
+        signal.signal(number, _catch)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, before[number])
+
+
+def check() -> None:
+    """Raise `KeyboardInterrupt` if a signal came, though its exception went nowhere."""
+    if _caught:
+        raise KeyboardInterrupt
+
+
+def exit_code() -> int:
+    """Return the shell's code of a process that was ended by the first signal; Ctrl-C's if none."""
+    return 128 + (_caught[0] if _caught else signal.SIGINT)
+
+
+def word() -> str:
+    """Say what ended a command: `Interrupted`, or `Ended by SIGTERM`."""
+    number = _caught[0] if _caught else signal.SIGINT
+    return "Interrupted" if number == signal.SIGINT else f"Ended by {signal.Signals(number).name}"
+
+
+def _catch(number: int, frame: FrameType | None) -> None:
+    _caught.append(number)
+    raise KeyboardInterrupt
+
+
+def _let_go() -> None:
+    """While Python ends, a signal ends it: nothing is left that could handle one."""
+    if threading.current_thread() is threading.main_thread():
+        for number in _NUMBERS:
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                signal.signal(number, signal.SIG_DFL)
+
+
+atexit.register(_let_go)

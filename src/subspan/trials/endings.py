@@ -1,0 +1,57 @@
+"""`Endings`: how many trials failed or diverged, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from subspan.training.outcome import Outcome
+from subspan.trials.trial import TrialRecord
+
+
+@dataclass(frozen=True)
+class Endings:
+    """What became of a set of trials, apart from how well they did.
+
+    Args:
+        trials: how many there are.
+        failed: how many an error ended.
+        diverged: how many became non-finite.
+        reason: of one that failed.
+    """
+
+    trials: int
+    failed: int
+    diverged: int
+    reason: str = ""
+
+    @classmethod
+    def of(cls, records: Iterable[TrialRecord]) -> Endings:
+        """Count the endings of trials."""
+        ends = [(record.outcome, record.reason) for record in records]
+        failed = [reason for outcome, reason in ends if outcome is Outcome.FAILED]
+        diverged = sum(outcome is Outcome.DIVERGED for outcome, _ in ends)
+        return cls(len(ends), len(failed), diverged, failed[0] if failed else "")
+
+    @property
+    def remark(self) -> str:
+        """What was seen and what to do about it; empty where all trials ended well."""
+        said = []
+        if self.diverged:
+            said.append(
+                f"{self.diverged} of {self.trials} diverged. Lower the learning rate (--lr), or "
+                "choose another optimizer."
+            )
+        if self.failed:
+            said.append(
+                f"{self.failed} of {self.trials} failed, one with {self.reason!r}. `subspan trials "
+                "STORE --failed` lists them, `subspan retry STORE` runs them again."
+            )
+        if said:
+            said.append("Such a trial counts as a miss.")
+        return " ".join(said)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as plain JSON data, with the remark."""
+        return {"failed": self.failed, "diverged": self.diverged, "remark": self.remark}

@@ -1,0 +1,53 @@
+"""`merge`: what another store has, added to a store."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from subspan.errors import StoreError
+from subspan.training.outcome import Outcome
+from subspan.trials.stores.base import RecordStore
+from subspan.trials.trial import TrialRecord, record_to_json
+
+_AT_ONCE = 500
+
+
+class Merged(NamedTuple):
+    """How many records were added, and how many were there already."""
+
+    added: int
+    known: int
+
+
+def merge(target: RecordStore, source: RecordStore) -> Merged:
+    """Add the records of a store to another; the same trial twice is one.
+
+    A trial that failed gives way to one that did not. Nothing is written where there is a conflict.
+
+    Raises:
+        StoreError: one trial came out differently in the two, which is named; or one is damaged.
+    """
+    records = list(source.records())
+    new: list[TrialRecord] = []
+    for i in range(0, len(records), _AT_ONCE):
+        part = records[i : i + _AT_ONCE]
+        found = target.get([record.key for record in part])
+        for record in part:
+            there = found.get(record.key)
+            if there is None or there.outcome is Outcome.FAILED is not record.outcome:
+                new.append(record)
+            elif record.outcome is not Outcome.FAILED and _result(record) != _result(there):
+                raise StoreError(
+                    f"merge: expected one result of each trial, got two of {record.key} "
+                    f"({record!r} and {there!r}). Nothing was merged; delete one of the two, or "
+                    "keep the stores apart."
+                )
+    target.add_all(new)
+    return Merged(len(new), len(records) - len(new))
+
+
+def _result(record: TrialRecord) -> dict[str, Any]:
+    """What two runs of one trial have in common: not the seconds, nor where it was."""
+    data = record_to_json(record)
+    del data["wall_time"], data["provenance"]
+    return data

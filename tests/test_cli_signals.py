@@ -1,0 +1,96 @@
+"""SIGTERM and SIGHUP end a command as Ctrl-C does; no signal is swallowed."""
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import subspan
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+MINE = """
+import time
+import subspan as ss
+
+@ss.trainable(name="slow", max_dim=100)
+def slow(trial):
+    time.sleep(0.05)
+    return {"loss": 1.0}
+"""
+
+
+def default(*numbers):
+    for number in numbers:
+        signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.mark.fault("SIGTERM, SIGHUP, SIGINT", "ends with what is safe and how to go on")
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_each_ends_with_what_is_safe_and_how_to_go_on(name, code, tmp_path):
+    number = getattr(signal, name)
+    (tmp_path / "mine.py").write_text(MINE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "subspan", "surface", "mine.py:slow", "--dims", "1,2,3",
+         "--repeats", "5000", "--goals", "loss<=0.1", "--store", "runs.db", "--workers", "2"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=functools.partial(default, number),
+    )  # fmt: skip
+    until = time.monotonic() + 120
+    while time.monotonic() < until and process.poll() is None:
+        if (tmp_path / "runs.db-wal").exists():
+            time.sleep(1)
+            break
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, (process.returncode, out, err)
+    assert out == ""
+    assert "Traceback" not in err
+    word = "Interrupted" if name == "SIGINT" else f"Ended by {name}"
+    assert f"{word} after" in err
+    assert "safe in runs.db. To go on: subspan surface" in err
+
+
+def test_one_that_is_ignored_stays_so(cli, monkeypatch):
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr(
+            subspan.problems, "names", lambda: os.kill(os.getpid(), signal.SIGHUP) or []
+        )
+        assert cli("problems")[0] == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+class Final:
+    """What its finalizer raises goes nowhere."""
+
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+
+
+@pytest.mark.fault("Ctrl-C in a finalizer", "not swallowed")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_ctrl_c_in_a_finalizer_is_not_swallowed(goes_on, cli, monkeypatch):
+    done = []
+
+    def threshold(*arguments, progress, **options):
+        Final()
+        for step in range(3 if goes_on else 0):
+            progress(step, 3, "on")
+            done.append(step)
+        return subspan_threshold(*arguments, progress=lambda *event: None, **options)
+
+    subspan_threshold = subspan.threshold
+    monkeypatch.setattr(subspan, "threshold", threshold)
+    code, _, err = cli("threshold quadratic --goal 'loss<=0.1' --workers 1 --json")
+    assert code == 130
+    assert "Interrupted" in err
+    assert done == []

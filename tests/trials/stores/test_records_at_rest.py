@@ -1,0 +1,146 @@
+"""Records that were edited or swapped are found; stores are merged, exported and compacted."""
+
+import csv
+import dataclasses
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from subspan.errors import InputError, StoreError
+from subspan.testing.store_conformance import example_record
+from subspan.training.outcome import Outcome
+from subspan.trials.export import export
+from subspan.trials.stores.merge import merge
+from subspan.trials.stores.sql import SCHEMA_VERSION, Store
+
+OLD = Path(__file__).parent / "assets" / "schema-3.db"
+
+
+@pytest.fixture
+def path(tmp_path):
+    with Store(tmp_path / "runs.db") as store:
+        for dim in range(4):
+            store.add(example_record(dim=dim))
+    return tmp_path / "runs.db"
+
+
+def edit(path, statement, *values):
+    db = sqlite3.connect(path)
+    with db:
+        db.execute(statement, values)
+    db.close()
+
+
+@pytest.mark.fault("a record is edited or swapped", "found when it is read, and named")
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "UPDATE trials SET record = replace(record, '0.7', '0.1') WHERE key = ?",
+        "UPDATE trials SET outcome = 'stopped' WHERE key = ?",
+        "UPDATE trials SET record = (SELECT record FROM trials WHERE dim = 3) WHERE key = ?",
+        "UPDATE trials SET (record, digest) = (SELECT record, digest FROM trials WHERE dim = 3) "
+        "WHERE key = ?",
+        "UPDATE trials SET digest = NULL WHERE key = ?",
+    ],
+)
+def test_a_record_that_was_edited_or_swapped_is_found(harm, path, cli):
+    key = example_record(dim=2).key
+    assert cli(f"verify {path}")[:2] == (0, "4 records, all as they were stored\n")
+    edit(path, harm, key)
+    with Store(path) as store:
+        assert [bad for bad, _ in store.damaged()] == [key]
+        with pytest.raises(StoreError, match=f"damaged, {key}"):
+            store.get([key])
+        assert len(store.get([example_record(dim=1).key])) == 1
+    code, out, err = cli(f"verify {path}")
+    assert code == 2
+    assert key in out
+    assert "1 of 4 records" in err
+
+
+def test_a_store_of_schema_3_gets_its_digests(tmp_path):
+    path = tmp_path / "old.db"
+    path.write_bytes(OLD.read_bytes())
+    with Store(path, readonly=True) as store:
+        before = [repr(dataclasses.asdict(r)) for r in store.records()]
+        assert list(store.damaged()) == []
+    assert len(before) == 5
+    with Store(path) as store:
+        assert [repr(dataclasses.asdict(r)) for r in store.records()] == before
+        assert list(store.damaged()) == []
+    db = sqlite3.connect(path)
+    assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    assert db.execute("SELECT count(digest) FROM trials").fetchone() == (5,)
+    db.close()
+    edit(path, "UPDATE trials SET record = replace(record, '0.25', '0.75')")
+    with Store(path) as store:
+        assert len(list(store.damaged())) == 1
+
+
+def test_pages_are_picked_by_the_database(path, cli):
+    edit(path, "UPDATE trials SET record = 'damaged' WHERE dim IN (0, 3)")  # not read
+    code, out, _ = cli(f"trials {path} --limit 2 --offset 1 --problem example --json")
+    assert code == 0
+    assert [trial["dim"] for trial in json.loads(out)] == [1, 2]
+    assert json.loads(cli(f"trials {path} --problem other --json")[1]) == []
+    assert cli(f"trials {path}")[0] == 2
+
+
+def changed(record, **fields):
+    return dataclasses.replace(record, **fields)
+
+
+def test_two_stores_are_merged(path, tmp_path, cli):
+    failed = changed(example_record(dim=9), outcome=Outcome.FAILED)
+    with Store(tmp_path / "other.db") as other, Store(path) as store:
+        store.add(failed)
+        other.add(changed(example_record(dim=1), wall_time=99.0, provenance={"b": 2}))  # the same
+        other.add(example_record(dim=9))
+        other.add(example_record(dim=10))
+        other.add(changed(example_record(dim=2), outcome=Outcome.FAILED))  # a bad day
+    code, out, _ = cli(f"merge {path} {tmp_path}/other.db")
+    assert (code, out.split(": ")[1]) == (0, "2 added, 2 were there\n")
+    with Store(path) as store:
+        assert len(store) == 6
+        assert {r.outcome for r in store.records()} == {Outcome.FINISHED}
+    with Store(tmp_path / "third.db") as third, Store(path) as store:
+        third.add(example_record(dim=11))
+        third.add(changed(example_record(dim=3), steps=7))
+        with pytest.raises(StoreError, match=f"two of {example_record(dim=3).key}"):
+            merge(store, third)
+        assert len(store) == 6  # nothing of it
+
+
+def test_records_are_exported(path, tmp_path, cli):
+    with Store(path) as store:
+        records = list(store.records())
+    assert cli(f"export {path} {tmp_path}/runs.csv")[0] == 0
+    with (tmp_path / "runs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["key"], float(row["best train:loss"])) for row in rows] == [
+        (r.key, 0.7) for r in records
+    ]
+    assert export(records, tmp_path / "runs.jsonl") == 4
+    lines = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
+    assert [line["curve"]["train:loss"] for line in lines] == [[0.9, 0.7]] * 4
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    import pandas as pd
+
+    export(records, tmp_path / "runs.parquet")
+    assert pd.read_parquet(tmp_path / "runs.parquet")["dim"].tolist() == [0, 1, 2, 3]
+    with pytest.raises(InputError, match="export's ending"):
+        export(records, tmp_path / "runs.xls")
+    with pytest.raises(StoreError, match="can be written"):
+        export(records, tmp_path / "no" / "runs.csv")
+
+
+def test_a_store_is_compacted(path, cli):
+    edit(path, "DELETE FROM trials WHERE dim < 3")
+    with Store(path) as store:
+        store.lease(["trial:a", "study:b"], "gone", 0.0, {})
+    assert cli(f"compact {path}")[0] == 0
+    with Store(path) as store:
+        assert [claim.key for claim in store.claims("")] == ["study:b"]
+        assert len(store) == 1
