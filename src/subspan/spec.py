@@ -20,6 +20,12 @@ DTYPES = ("float32", "float64")
 # take on digits-mlp until they stall, or nearly.
 _STRONG_STEPS = {"lbfgs": 1000, "levenberg_marquardt": 60}
 
+_DEFAULT_LR = 0.05
+
+# Optimisers that have no learning rate: nothing about it can be chosen.
+WITHOUT_LR = (*_STRONG_STEPS, "exact")
+AUTO = "auto"
+
 # Fields that came after version 0.1 and their defaults: left out of the hash when at default.
 _LATER_FIELDS: dict[str, Any] = {}
 
@@ -37,7 +43,8 @@ class TrainSpec:
             early where nothing is left to gain: `batch_size` is then None and `lr` without
             meaning; or `"exact"` (analytic problems: the minimum over the subspace by least
             squares, no optimiser in between).
-        lr: learning rate at step 0.
+        lr: learning rate at step 0; or `"auto"`, which `threshold` searches, as it does by
+            default. A trial always has a number.
         epochs: passes over the training set; or give `steps`. Exactly one of the two.
         steps: optimiser steps.
         batch_size: rows per step; None takes the full training set each step.
@@ -57,7 +64,7 @@ class TrainSpec:
     optimizer: Literal["adam", "sgd", "legacy_adam", "lbfgs", "levenberg_marquardt", "exact"] = (
         "adam"
     )
-    lr: float = 0.05
+    lr: float | Literal["auto"] = _DEFAULT_LR
     epochs: float | None = None
     steps: int | None = None
     batch_size: int | None = 128
@@ -87,7 +94,10 @@ class TrainSpec:
                 "epochs, steps", expected="one of the two", got="both", remedy="Drop one."
             )
         # Numbers take one form, so that 50 and 50.0 make the same trial.
-        self._number("lr", "a positive number", lambda v: 0 < v < math.inf)
+        if self.lr == AUTO and self.optimizer in WITHOUT_LR:
+            object.__setattr__(self, "lr", _DEFAULT_LR)
+        if self.lr != AUTO:
+            self._number("lr", "a positive number or 'auto'", lambda v: 0 < v < math.inf)
         if self.epochs is not None:
             self._number("epochs", "a positive number", lambda v: 0 < v < math.inf)
             if float(self.epochs).is_integer():
@@ -118,6 +128,22 @@ class TrainSpec:
         if isinstance(value, bool) or not isinstance(value, Real) or not fits(float(value)):
             raise invalid(name, expected=expected, got=repr(value))
         object.__setattr__(self, name, float(value))
+
+    @property
+    def number_lr(self) -> float:
+        """The learning rate, where it is a number.
+
+        Raises:
+            InputError: it is `"auto"`.
+        """
+        if isinstance(self.lr, str):
+            raise invalid(
+                "lr",
+                expected="a number",
+                got=repr(self.lr),
+                remedy="Only `threshold` chooses it; take the `lr` of its estimate.",
+            )
+        return self.lr
 
     def replace(self, **changes: Any) -> TrainSpec:
         """Return a copy with fields changed; giving `steps` clears `epochs` and the reverse."""

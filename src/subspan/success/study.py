@@ -146,7 +146,9 @@ class ThresholdStudy:
                 self._lease,
                 {"dim": dim, "repeat": repeat},
             ):
-                asked.append(AskedTrial(dim, seed_of(self._seed, repeat), repeat, self._spec.lr))
+                asked.append(
+                    AskedTrial(dim, seed_of(self._seed, repeat), repeat, self._spec.number_lr)
+                )
         return asked
 
     def tell(self, trial: AskedTrial, metrics: Mapping[str, Any], *, steps: int = 1) -> None:

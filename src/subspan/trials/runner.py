@@ -103,29 +103,46 @@ class TrialRunner:
             InputError: a dimension is out of range, or the spec does not fit the problem.
             TrialsFailed: more trials raised than are allowed.
         """
+        return self.run_each(method, [(pair, spec) for pair in plan], seed=seed)
+
+    def run_each(
+        self, method: Method | None, plan: Sequence[tuple[Pair, Any]], *, seed: int
+    ) -> list[TrialRecord]:
+        """Return the records of planned trials that have each a spec of its own, as `run` does.
+
+        Args:
+            method: how to choose subspaces; None for a function.
+            plan: (dim, repeat) pairs, each with its spec.
+            seed: any integer.
+
+        Raises:
+            InputError: as `run`.
+            TrialsFailed: as `run`.
+        """
         seed = whole("seed", seed)
         if not -(2**63) <= seed < 2**63:
             raise invalid("seed", expected="an integer of at most 63 bits", got=seed)
         place = self._place(method)
         trainable = self._trainables[place]
-        trials = {pair: trainable.trial(pair, spec, seed) for pair in plan}
-        for _, repeat in plan:
+        trials = [trainable.trial(pair, spec, seed) for pair, spec in plan]
+        for (_, repeat), _ in plan:
             if not isinstance(repeat, int) or repeat < 0:
                 raise invalid("repeat", expected="an integer, 0 or more", got=repr(repeat))
-        found = self.store.get([t.key for t in trials.values()])
+        planned = {trial.key: work for trial, work in zip(trials, plan, strict=True)}
+        found = self.store.get(list(planned))
         records = {k: r for k, r in found.items() if r.outcome is not Outcome.FAILED}
-        missing = [pair for pair, trial in trials.items() if trial.key not in records]
-        done = len(trials) - len(missing)
+        missing = [work for key, work in planned.items() if key not in records]
+        done = len(planned) - len(missing)
         if done:
-            self._progress(done, len(trials), "found in the store")
-        for answer in self._train(place, missing, spec, seed):
+            self._progress(done, len(planned), "found in the store")
+        for answer in self._train(place, missing, seed):
             for record in answer:
                 self.store.add(record)
                 records[record.key] = record
                 done += 1
-                self._progress(done, len(trials), _told(record))
+                self._progress(done, len(planned), _told(record))
                 self._count(record)
-        return [records[trials[pair].key] for pair in plan]
+        return [records[trial.key] for trial in trials]
 
     def close(self) -> None:
         """End the workers and close the store if it was opened here."""
@@ -152,27 +169,32 @@ class TrialRunner:
         return len(self._trainables) - 1
 
     def _train(
-        self, place: int, pairs: list[Pair], spec: Spec, seed: int
+        self, place: int, missing: Sequence[tuple[Pair, Spec]], seed: int
     ) -> Iterator[list[TrialRecord]]:
-        if not pairs:
+        if not missing:
             return
         trainable, executor = self._trainables[place], self._executor
-        pieces = trainable.split(pairs, executor.workers)
+        pieces = [
+            (piece, spec)
+            for spec, pairs in _by_spec(missing)
+            for piece in trainable.split(pairs, executor.workers)
+        ]
         if executor.workers == 1 or (len(pieces) == 1 and not executor.started):
             with one_thread() if self._on_cpu else contextlib.nullcontext():
-                for piece in pieces:
+                for piece, spec in pieces:
                     yield trainable.train(piece, spec, seed)
             return
         if place not in self._shared:
-            trainable.warm_up(pieces, spec)
+            trainable.warm_up([piece for piece, _ in pieces], pieces[0][1])
             self._shared[place] = executor.share(trainable)
         share = self._shared[place]
-        work: dict[Future[Any], list[Pair]] = {
-            executor.submit(_train, share, piece, spec, seed): piece for piece in pieces
+        work: dict[Future[Any], tuple[list[Pair], Spec]] = {
+            executor.submit(_train, share, piece, spec, seed): (piece, spec)
+            for piece, spec in pieces
         }
         try:
             for future in executor.completed(work):
-                yield self._answer(future, trainable, work[future], spec, seed)
+                yield self._answer(future, trainable, *work[future], seed)
         except BaseException:
             self._end()  # other workers are still at work that nobody waits for
             raise
@@ -204,6 +226,18 @@ class TrialRunner:
     def _end(self) -> None:
         self._executor.close()
         self._shared.clear()
+
+
+def _by_spec(work: Sequence[tuple[Pair, Spec]]) -> list[tuple[Spec, list[Pair]]]:
+    """Group pairs by spec, in order of first sight."""
+    groups: list[tuple[Spec, list[Pair]]] = []
+    for pair, spec in work:
+        own = next((pairs for known, pairs in groups if known == spec), None)
+        if own is None:
+            groups.append((spec, [pair]))
+        else:
+            own.append(pair)
+    return groups
 
 
 def _train(share: Shared, piece: list[Pair], spec: Spec, seed: int) -> list[TrialRecord]:
