@@ -101,12 +101,16 @@ def provenance(experiment: Experiment | None, ambient_dim: int, samples: str) ->
             str(experiment.problem.get("name", "problem")),
             parts[0],
             method,
-            f"{spec.get('optimizer')} lr {spec.get('lr'):g}, {length}",
+            f"{spec.get('optimizer')} {_lr(spec.get('lr'))}, {length}",
             f"seed {seeds}",
             samples,
         ]
     line = "  ·  ".join(parts)
     return line if len(line) < LINE else "  ·  ".join(parts[:-1]) + "\n" + parts[-1]
+
+
+def _lr(lr: Any) -> str:
+    return "at the best lr" if isinstance(lr, str) else f"lr {lr:g}"
 
 
 def add_provenance(figure: Figure, line: str) -> None:

@@ -128,6 +128,8 @@ class ThresholdEstimate:
         """What to do about the status, in one sentence; empty where there is nothing to do."""
         if self.advice:
             return self.advice
+        if self.status not in REMEDIES:
+            return ""
         least = self.status == "below range" and (self.value == 0 or self.span.min_dim == 1)
         return "" if least else REMEDIES[self.status]
 

@@ -312,8 +312,11 @@ class JointDesign:
         return beyond
 
     def _lr_at_edge(self) -> Literal["low", "high"] | None:
-        """Which end of the learning rates searched the best lies at, if any."""
+        """Which end of the learning rates searched the best lies at, if d* is to gain beyond it."""
         belief = self.posterior
+        gain = -belief.surfaces.off_ridge(belief.best_v[:, None]) / belief.surfaces.slope
+        if np.median(gain) <= _FLAT:
+            return None
         t = np.minimum(belief.log_threshold, math.log(self.span.max_dim))
         s = belief.surfaces
         at = (s.ridge + s.drift * np.clip(t[:, None] - s.crossing, -4, 4))[:, 0] + belief.best_v

@@ -104,6 +104,13 @@ def plan_of(
     return Plan(chosen.replace(lr=AUTO), where, scale)
 
 
+def usual_training(problem: Subject) -> Spec:
+    """Return the problem's default training, at the best learning rate where it can be searched."""
+    if isinstance(problem, FunctionTrainable) and problem.lr_range is None:
+        return problem.default_spec
+    return problem.default_spec.replace(lr=AUTO)
+
+
 def has_no_lr(spec: Spec) -> bool:
     """Whether the optimiser has no learning rate."""
     return isinstance(spec, TrainSpec) and spec.optimizer in WITHOUT_LR
