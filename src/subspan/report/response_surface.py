@@ -127,10 +127,8 @@ def draw_response_surface(data: ResponseSurfaceData) -> Figure:
         left.set_title(headline(estimate), pad=8, fontweight="bold")
         found = estimate.lr
         if found is not None and estimate.lr_low is not None:
-            right.set_title(
-                f"best lr {found:.2g}, as good from {estimate.lr_low:.2g} to {estimate.lr_high:.2g}",
-                pad=8,
-            )
+            flat = f"as good from {estimate.lr_low:.2g} to {estimate.lr_high:.2g}"
+            right.set_title(f"best lr {found:.2g}, {flat}", pad=8)
         cost = "" if estimate.trainings is None else f", {estimate.trainings:.1f} full trainings"
         line = base.provenance(
             estimate.experiment, estimate.ambient_dim, f"{estimate.trials} trials{cost}"
@@ -144,8 +142,13 @@ def _draw_metric(axes: Axes, data: ResponseSurfaceData, colours: dict[str, Any])
     estimate, goal = data.estimate, data.estimate.goal
     base.dims_axis(axes, data.grid[0], data.grid[-1], estimate.ambient_dim)
     assert estimate.response is not None
+    seen = np.append(data.best[np.isfinite(data.best)], goal.level)
     if estimate.response.scale.kind == "log" and estimate.response.scale.least == 0:
         axes.set_yscale("log")
+        axes.set_ylim(seen.min() / 3, seen.max() * 3)
+    else:
+        room = 0.12 * (seen.max() - seen.min()) or 0.1
+        axes.set_ylim(seen.min() - room, seen.max() + room)
     axes.set_ylabel(f"best {goal.split} {goal.metric}")
     _draw_interval(axes.axvspan, axes.axvline, data)
     axes.axhline(goal.level, color=base.GREY, linewidth=0.9, linestyle=(0, (4, 3)), label="goal")
