@@ -19,7 +19,9 @@ TRUTH = 100 * 9 ** (1 / 12)
 
 
 def measure(runner: FakeRunner, **options):
-    return threshold(fake_problem(), "random", "loss<=0.1", runner=runner, **options)
+    return threshold(
+        fake_problem(), "random", "loss<=0.1", runner=runner, design="binary", **options
+    )
 
 
 def test_finds_the_threshold_and_keeps_the_trials() -> None:
