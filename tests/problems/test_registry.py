@@ -5,6 +5,7 @@ import torch
 
 from subspan.errors import InputError
 from subspan.problems import data, load, models, names
+from subspan.problems.registry import PROBLEMS
 from subspan.testing import check_problem
 
 # The paper's counts (official code).
@@ -23,6 +24,32 @@ def test_parameter_counts_of_the_paper(net, image):
     module = models.conv_net(models.CONV_CHANNELS[net], image, 10)
     assert sum(p.numel() for p in module.parameters()) == COUNTS[net, image]
     assert module(torch.zeros(2, *image)).shape == (2, 10)
+
+
+# Li et al. (2018) and `uber-research/intrinsic-dimension`: the networks of the outside table.
+LI = {"mnist-lenet": 44_426, "cifar10-lenet": 62_006, "cifar10-mlp": 656_810}
+
+
+@pytest.mark.parametrize("name", LI)
+def test_networks_of_li_et_al(name):
+    _, _, make, _ = PROBLEMS[name].args
+    init = PROBLEMS[name].keywords["init"](0)
+    assert {k: v.shape for k, v in init.items()} == {
+        k: v.shape for k, v in make().named_parameters()
+    }
+    assert sum(value.numel() for value in init.values()) == LI[name]
+    for key, value in init.items():
+        if value.ndim > 1:  # Keras' he_normal: variance 2 / fan-in, the last layer's too
+            wanted = math.sqrt(2 / math.prod(value.shape[1:]))
+            assert float(value.std()) == pytest.approx(wanted, rel=0.15), key
+
+
+def test_lenet_pools_by_the_maximum():
+    net = models.lenet((1, 28, 28), 10)
+    assert [type(layer).__name__ for layer in net[:7]] == [
+        *("Conv2d", "ReLU", "MaxPool2d", "Conv2d", "ReLU", "MaxPool2d", "Flatten")
+    ]
+    assert net(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
 
 
 def test_registered_names():

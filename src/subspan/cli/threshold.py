@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from subspan.cli import options
-from subspan.cli.console import cell, print_json, print_pairs, watch
+from subspan.cli.console import cell, print_json, print_pairs, say, watch
 from subspan.errors import invalid
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ def command(
     goal: Annotated[
         str,
         typer.Option(
-            help="loss<=LEVEL, accuracy>=FRACTION or another metric; of other data after test:."
+            help="METRIC<=LEVEL or >=, like loss<=0.1 or, on other data, test:accuracy>=0.9. "
+            "Metrics: {metrics}."
         ),
     ],
     method: options.MethodText = "random",
@@ -77,12 +78,9 @@ def command(
             "store": study.store,
             "progress": progress,
             **options.given(
-                ratio=ratio,
-                max_trials=max_trials,
-                workers=study.workers,
-                design=design,
-                lr_range=study.lr_range,
+                ratio=ratio, max_trials=max_trials, design=design, lr_range=study.lr_range
             ),
+            **study.running(),
             "check_budget": check_budget,
         }
         if diagnose:
@@ -98,14 +96,14 @@ def command(
         found = {} if diagnosis is None else {"diagnosis": diagnosis.to_json()}
         print_json({**estimate.to_json(), **found, "store": study.store, "figures": drawn})
         return
-    print(f"{title}, {wanted}")
+    say(f"{title}, {wanted}")
     print_estimate(estimate)
     print_pairs(("trials in", study.store), ("figure", ", ".join(map(str, drawn)) or None))
     if diagnosis is not None:
         if not diagnosis.already_exact:
-            print(f"the same with {diagnosis.stronger_name}")
+            say(f"the same with {diagnosis.stronger_name}")
             print_estimate(diagnosis.stronger)
-        print(diagnosis.verdict)
+        say(diagnosis.verdict)
 
 
 def print_estimate(estimate: ThresholdEstimate) -> None:

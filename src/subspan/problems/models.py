@@ -46,6 +46,23 @@ def conv_net(channels: Sequence[int], image: tuple[int, int, int], classes: int)
     return nn.Sequential(*layers)
 
 
+def lenet(image: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """Return Li et al.'s LeNet (2018): 5 × 5 convolutions of 6 and 16, max pools, 120, 84.
+
+    Convolutions are VALID, each followed by ReLU and a 2 × 2 max pool; the two dense layers by ReLU
+    (`uber-research/intrinsic-dimension`, `build_LeNet_direct_mnist`). Images are (channels, height,
+    width).
+    """
+    depth, height, width = image
+    layers: list[nn.Module] = []
+    for out in (6, 16):
+        layers += [nn.Conv2d(depth, out, 5), nn.ReLU(), nn.MaxPool2d(2)]
+        depth, height, width = out, (height - 4) // 2, (width - 4) // 2
+    layers += [nn.Flatten(), nn.Linear(depth * height * width, 120), nn.ReLU()]
+    layers += [nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, classes)]
+    return nn.Sequential(*layers)
+
+
 Initializer = Callable[[int], dict[str, torch.Tensor]]
 
 
@@ -64,7 +81,7 @@ def lecun_normal(make_module: Callable[[], nn.Module]) -> Initializer:
     return initializer(make_module, draw)
 
 
-def he_normal(make_module: Callable[[], nn.Module], last: str) -> Initializer:
+def he_normal(make_module: Callable[[], nn.Module], last: str = "") -> Initializer:
     """Return He-normal weights (variance 2/fan-in; 1/fan-in for the tensor `last`), zero biases."""
 
     def draw(seed: int, name: str, shape: torch.Size) -> np.ndarray:

@@ -128,7 +128,7 @@ def draw_prediction(data: PredictionData) -> Figure:
             loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, columnspacing=1.0
         )
         known = "Predicted and measured thresholds" if data.measured else "Predicted thresholds"
-        axes.set_title(f"{known}: {data.goal}", pad=8, fontweight="bold")
+        axes.set_title(base.label(f"{known}: {data.goal}"), pad=8, fontweight="bold")
         note = f"D = {data.ambient_dim:,}"
         if data.measured is not None:
             found = data.measured.estimate

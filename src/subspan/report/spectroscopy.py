@@ -95,7 +95,8 @@ def draw_spectroscopy(data: SpectroscopyData) -> Figure:
         axes.set_xlabel("index i of the singular direction")
         axes.set_ylabel("singular value σᵢ / σ₁")
         title = "Spectroscopy of the training trajectory"
-        axes.set_title(f"{data.label}: {title.lower()}" if data.label else title, fontweight="bold")
+        full = f"{base.label(data.label)}: {title.lower()}" if data.label else title
+        axes.set_title(full, fontweight="bold")
         axes.legend(loc="upper right")
         base.add_provenance(
             figure,

@@ -90,6 +90,6 @@ def draw_spectrum(data: SpectrumData, title: str, note: str = "") -> Figure:
         axes.set_xlabel("size of the eigenvalue |λ|")
         axes.set_ylabel("eigenvalues per decade")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
-        axes.set_title(title, pad=8, fontweight="bold")
+        axes.set_title(base.label(title), pad=8, fontweight="bold")
         base.add_provenance(figure, f"D = {data.ambient_dim:,}" + (f"  ·  {note}" if note else ""))
     return figure

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from subspan.canonical import canonical_json
 from subspan.errors import invalid
 from subspan.goals import Goal
-from subspan.spec import WITHOUT_LR, TrainSpec
+from subspan.optimizers import find
+from subspan.spec import TrainSpec
 from subspan.training.outcome import Outcome
 from subspan.trials.trial import TrialRecord
 
@@ -122,7 +123,7 @@ def trainings(problem: Any, spec: Any, records: Sequence[TrialRecord]) -> float 
     """
     costs = [record.steps + record.search_steps for record in records]
     if isinstance(spec, TrainSpec):
-        if spec.optimizer in WITHOUT_LR:
+        if not find(spec.optimizer).has_lr:
             return None
         full = spec.total_steps(problem.train_size)
     else:

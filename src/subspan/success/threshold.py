@@ -22,6 +22,7 @@ from subspan.success.records import experiment, may_need_none, refuse_missing_me
 from subspan.success.response import LearningRate
 from subspan.success.what_to_train import has_no_lr, plan_of
 from subspan.training.outcome import Outcome
+from subspan.trials.asked import resumable
 from subspan.trials.function import LoopSpec
 from subspan.trials.run import method_of
 from subspan.trials.runner import MAX_FAILURES, Progress, Subject, TrialRunner, check_problem
@@ -35,6 +36,7 @@ WIDTH = 8  # trials per round of the binary design
 Design = Literal["joint", "binary"]
 
 
+@resumable
 def threshold(
     problem: Subject,
     method: Method | str | None = None,

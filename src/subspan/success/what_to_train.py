@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from subspan.errors import InputError, invalid
 from subspan.goals import Goal
-from subspan.spec import AUTO, WITHOUT_LR, TrainSpec
+from subspan.optimizers import find
+from subspan.spec import AUTO, TrainSpec
 from subspan.success.graded import Scale
 from subspan.success.lr_scale import LrScale
 from subspan.trials.function import FunctionTrainable, LoopSpec, lr_range
@@ -113,7 +114,7 @@ def usual_training(problem: Subject) -> Spec:
 
 def has_no_lr(spec: Spec) -> bool:
     """Whether the optimiser has no learning rate."""
-    return isinstance(spec, TrainSpec) and spec.optimizer in WITHOUT_LR
+    return isinstance(spec, TrainSpec) and not find(spec.optimizer).has_lr
 
 
 def _without_lr(spec: Spec, design: str | None, ends: object) -> str:

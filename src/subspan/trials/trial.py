@@ -13,6 +13,7 @@ from subspan.goals import Goal, best_for
 from subspan.maps import changes_of_bits
 from subspan.metrics import known
 from subspan.training.outcome import CurvePoint, Outcome
+from subspan.trials.checks import check_curve, check_record
 
 
 @dataclass(frozen=True)
@@ -182,11 +183,16 @@ def record_to_json(record: TrialRecord) -> dict[str, Any]:
 
 
 def record_from_json(data: dict[str, Any]) -> TrialRecord:
-    """Build a record from `record_to_json`'s output, of this release or an earlier one."""
+    """Build a record from `record_to_json`'s output, of this release or an earlier one.
+
+    Raises:
+        ValueError: a field is not what a record has; other errors where it is missing or no JSON.
+    """
     curve = data["curve"] if isinstance(data["curve"], dict) else columns_of(data["curve"])
+    check_curve(curve)
     names = [name for name in curve if name != "step"]
     points = zip(curve["step"], *(curve[name] for name in names), strict=True)
-    return TrialRecord(
+    record = TrialRecord(
         trial=Trial(**data["trial"]),
         ambient_dim=data["ambient_dim"],
         outcome=Outcome(data["outcome"]),
@@ -196,12 +202,14 @@ def record_from_json(data: dict[str, Any]) -> TrialRecord:
             for step, *values in points
         ),
         theta_norm=math.nan if data["theta_norm"] is None else data["theta_norm"],
-        wall_time=data["wall_time"],
+        wall_time=math.nan if data["wall_time"] is None else data["wall_time"],
         search_steps=data["search_steps"],
         search_bits=data["search_bits"],
         provenance=data["provenance"],
         reason=data.get("reason", ""),
     )
+    check_record(record)
+    return record
 
 
 _POINT = ("train:loss", "train:accuracy", "test:loss", "test:accuracy")

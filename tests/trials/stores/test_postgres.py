@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -18,22 +19,29 @@ from subspan.trials.stores.sql import Store
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
 
 
+def program(name):
+    """Path of one of PostgreSQL's programs, which Debian keeps off the PATH; None without it."""
+    homes = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    return shutil.which(name, path=os.pathsep.join([os.environ["PATH"], *map(str, homes)]))
+
+
 @pytest.fixture(scope="module")
 def url():
-    if not (shutil.which("initdb") and shutil.which("postgres")):
-        pytest.skip("there is no PostgreSQL server program here")
+    initdb, postgres = program("initdb"), program("postgres")
+    if not (initdb and postgres):
+        pytest.skip("there is no PostgreSQL server program here: install the package postgresql")
     other = {"user": "nobody"} if os.geteuid() == 0 else {}  # the server refuses to be root
     with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as home:
         if other:
             shutil.chown(home, "nobody")
         made = subprocess.run(
-            ["initdb", "-D", f"{home}/data", "-A", "trust", "-U", "tester", "--no-sync"],
+            [initdb, "-D", f"{home}/data", "-A", "trust", "-U", "tester", "--no-sync"],
             capture_output=True, check=False, cwd=home, **other,
         )  # fmt: skip
         if made.returncode:
             pytest.skip(f"initdb failed: {made.stderr.decode()[-200:]}")
         server = subprocess.Popen(
-            ["postgres", "-D", f"{home}/data", "-k", home, "-c", "listen_addresses="],
+            [postgres, "-D", f"{home}/data", "-k", home, "-c", "listen_addresses="],
             stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=home, **other,
         )  # fmt: skip
         try:
