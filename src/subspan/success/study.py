@@ -94,6 +94,7 @@ class ThresholdStudy:
             "max_dim": self._max_dim,
         }
         self._spec, self._seed = LoopSpec(lr), whole("seed", seed)
+        _ = self._spec.number_lr  # refuses "auto"
         self._lease = real("lease", lease, low=0.0, strict=True)
         self._options: dict[str, Any] = {
             "min_dim": min_dim,
