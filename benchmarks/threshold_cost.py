@@ -99,7 +99,13 @@ def real(name: str, goal: str, seed: int, store: str | None) -> None:
     if grid.ratio is None:
         sys.exit("the grid's interval is unbounded: nothing to compare with")
     found = subspan.threshold(
-        problem, "random", goal, seed=seed, store=store, ratio=max(grid.ratio, 1.01)
+        problem,
+        "random",
+        goal,
+        seed=seed,
+        store=store,
+        ratio=max(grid.ratio, 1.01),
+        design="binary",
     )
     steps = sum(t.steps for t in found.records)
     print(f"adaptive: {found}  ratio {found.ratio}  {found.trials} trials, {steps} steps")

@@ -36,6 +36,7 @@ def main() -> None:
                 ss.problems.load(problem),
                 ss.RandomAffine(name),
                 goal,
+                design="binary",
                 seed=0,
                 delta=delta,
                 ratio=ratio,

@@ -8,7 +8,7 @@ the grid from which on every larger d of it succeeds; the table gives the mean o
 
 diagnosis.json, beside it, is what `subspan threshold --diagnose` prints:
 
-    subspan threshold digits-mlp --goal "loss<=0.1" --diagnose --json
+    subspan threshold digits-mlp --goal "loss<=0.1" --design binary --diagnose --json
 """
 
 from __future__ import annotations

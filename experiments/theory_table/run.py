@@ -75,7 +75,7 @@ def measured(
         f"{level:g}": interval(
             ss.threshold(
                 problem, method, ss.LossBelow(level), spec=spec, store=HERE / f"{name}.db",
-                workers=1, max_trials=96,
+                workers=1, max_trials=96, design="binary",
             )
         )
         for level in settings["levels"]

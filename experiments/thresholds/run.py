@@ -30,7 +30,7 @@ METHODS = ("random", "burn-in:64")
 
 def command(problem: str, goal: str, method: str) -> list[str]:
     words = ["subspan", "threshold", problem, "--goal", goal, "--method", method, "--seed", "0"]
-    words += ["--store", "runs.db"]
+    words += ["--store", "runs.db", "--design", "binary"]
     if problem == "digits-mlp":
         words += ["--ratio", "1.25"]
     else:

@@ -20,6 +20,10 @@ DTYPES = ("float32", "float64")
 _LARGEST = 1e30  # of a number that float32 is to hold, and ten thousand times it too
 _MOST_STEPS = 10**12  # more than a trial can take in years
 
+_DEFAULT_LR = 0.05
+
+AUTO = "auto"
+
 # Fields that came after version 0.1 and their defaults: left out of the hash when at default.
 _LATER_FIELDS: dict[str, Any] = {}
 
@@ -37,7 +41,8 @@ class TrainSpec:
             second-order searches on the full training set, which end early where nothing is left
             to gain: `batch_size` is then None and `lr` without meaning; or `"exact"` (analytic
             problems: the minimum over the subspace by least squares, no optimiser in between).
-        lr: learning rate at step 0.
+        lr: learning rate at step 0; or `"auto"`, which `threshold` searches, as it does by
+            default. A trial always has a number.
         epochs: passes over the training set; or give `steps`. Exactly one of the two.
         steps: optimiser steps.
         batch_size: rows per step; None takes the full training set each step.
@@ -55,7 +60,7 @@ class TrainSpec:
     """
 
     optimizer: str = "adam"
-    lr: float = 0.05
+    lr: float | Literal["auto"] = _DEFAULT_LR
     epochs: float | None = None
     steps: int | None = None
     batch_size: int | None = 128
@@ -84,7 +89,11 @@ class TrainSpec:
                 "epochs, steps", expected="one of the two", got="both", remedy="Drop one."
             )
         # Numbers take one form, so that 50 and 50.0 make the same trial.
-        self._number("lr", f"a positive number up to {_LARGEST:g}", lambda v: 0 < v <= _LARGEST)
+        if self.lr == AUTO and not facts.has_lr:
+            object.__setattr__(self, "lr", _DEFAULT_LR)
+        if self.lr != AUTO:
+            most = f"a positive number up to {_LARGEST:g}, or 'auto'"
+            self._number("lr", most, lambda v: 0 < v <= _LARGEST)
         if self.epochs is not None:
             most = f"a positive number up to {_MOST_STEPS:g}"
             self._number("epochs", most, lambda v: 0 < v <= _MOST_STEPS)
@@ -122,6 +131,22 @@ class TrainSpec:
         if not fine:
             raise invalid(name, expected=expected, got=shown(value))
         object.__setattr__(self, name, float(value))
+
+    @property
+    def number_lr(self) -> float:
+        """The learning rate, where it is a number.
+
+        Raises:
+            InputError: it is `"auto"`.
+        """
+        if isinstance(self.lr, str):
+            raise invalid(
+                "lr",
+                expected="a number",
+                got=repr(self.lr),
+                remedy="Only `threshold` chooses it; take the `lr` of its estimate.",
+            )
+        return self.lr
 
     def replace(self, **changes: Any) -> TrainSpec:
         """Return a copy with fields changed; giving `steps` clears `epochs` and the reverse."""

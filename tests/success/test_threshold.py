@@ -3,8 +3,9 @@ from __future__ import annotations
 import math
 
 import pytest
-from synthetic import AMBIENT, STEPS, FakeRunner, fake_problem, record
+from synthetic import AMBIENT, SPEC, STEPS, FakeRunner, fake_problem, record
 
+from subspan.canonical import digest
 from subspan.errors import InputError
 from subspan.success import threshold
 from subspan.success.threshold import _prices
@@ -19,7 +20,9 @@ TRUTH = 100 * 9 ** (1 / 12)
 
 
 def measure(runner: FakeRunner, **options):
-    return threshold(fake_problem(), "random", "loss<=0.1", runner=runner, **options)
+    return threshold(
+        fake_problem(), "random", "loss<=0.1", runner=runner, design="binary", **options
+    )
 
 
 def test_finds_the_threshold_and_keeps_the_trials() -> None:
@@ -31,6 +34,18 @@ def test_finds_the_threshold_and_keeps_the_trials() -> None:
     assert found.trials == len(found.records) == sum(c.total for c in found.counts)
     assert found.ambient_dim == AMBIENT
     assert all(r.trial.spec["stop_at"] == "loss<=0.1" for r in found.records)
+
+
+def test_at_a_learning_rate_that_is_given_nothing_has_changed() -> None:
+    """Printed by the code before learning rates were searched."""
+    runner = FakeRunner(logistic)
+    problem = fake_problem()
+    found = threshold(problem, "random", "loss<=0.1", spec=SPEC, runner=runner, ratio=1.25)
+    assert (found.value, found.low, found.high, found.trials) == (118, 110, 128, 96)
+    plans = [[list(pair) for pair in plan] for plan in runner.plans]
+    assert digest(plans) == "0400bb227ae81ff3539d665690fba199"
+    assert digest([r.key for r in found.records]) == "c4294385f50b4995f7617fabf07f4241"
+    assert (found.design, found.lr, found.note) == ("binary", SPEC.lr, "")
 
 
 def test_every_trial_has_its_own_repeat() -> None:

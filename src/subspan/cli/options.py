@@ -113,7 +113,14 @@ Optimizer = Annotated[
     ),
 ]
 LearningRate = Annotated[
-    float | None, typer.Option("--lr", help="Learning rate.", rich_help_panel=_TRAINING)
+    str | None,
+    typer.Option(
+        "--lr",
+        help="Learning rate, a number; of `threshold` also `auto` (its default), the best one, or "
+        "LOW:HIGH, the best one between the two.",
+        metavar="auto|NUMBER",
+        rich_help_panel=_TRAINING,
+    ),
 ]
 Epochs = Annotated[
     float | None, typer.Option(help="Passes over the data; or --steps.", rich_help_panel=_TRAINING)
@@ -229,15 +236,37 @@ class Study:
             said["executor"] = Ray(self.workers, address=self.ray_address)
         return said
 
+    @property
+    def lr_range(self) -> tuple[float, float] | None:
+        """The learning rates to search, where `--lr LOW:HIGH` names them."""
+        if self.lr is None or ":" not in self.lr:
+            return None
+        low, _, high = self.lr.partition(":")
+        return number("lr", low), number("lr", high)
+
     def load(
-        self, name: str, files: dict[str, ModuleType] | None = None
+        self, name: str, files: dict[str, ModuleType] | None = None, *, lr: str | None = None
     ) -> tuple[Subject, TrainSpec | LoopSpec]:
-        """Load a problem or function, and its `default_spec` changed in the fields given."""
-        from subspan.spec import TrainSpec
+        """Load a problem or function, and its `default_spec` changed in the fields given.
+
+        Args:
+            name: of the problem, or its file.
+            files: as for `load_subject`.
+            lr: the learning rate where none is given; None leaves it to the problem.
+        """
+        from subspan.spec import AUTO, TrainSpec
 
         problem = load_subject(name, self.data_dir, self.subset, files)
-        names = ("optimizer", "lr", "epochs", "steps", "schedule", "eval_every")
+        names = ("optimizer", "epochs", "steps", "schedule", "eval_every")
         changes = given(**{field: getattr(self, field) for field in names})
+        wanted = self.lr
+        if wanted is None and (
+            isinstance(problem.default_spec, TrainSpec) or problem.lr_range is not None
+        ):
+            wanted = lr
+        if wanted is not None:
+            ranged = self.lr_range is not None or wanted == AUTO
+            changes["lr"] = AUTO if ranged else number("lr", wanted)
         if self.batch_size is not None:
             full = self.batch_size == "full"
             changes["batch_size"] = None if full else integer("batch-size", self.batch_size)
@@ -304,6 +333,14 @@ def integer(option: str, text: str) -> int:
         return int(text)
     except ValueError:
         raise invalid(f"--{option}", expected="an integer", got=repr(text)) from None
+
+
+def number(option: str, text: str) -> float:
+    """Parse one number of an option."""
+    try:
+        return float(text)
+    except ValueError:
+        raise invalid(f"--{option}", expected="a number", got=repr(text)) from None
 
 
 def integers(option: str, text: str) -> list[int]:

@@ -9,6 +9,7 @@ import typer
 
 from subspan.cli import options
 from subspan.cli.console import cell, print_json, print_pairs, say, watch
+from subspan.errors import invalid
 
 if TYPE_CHECKING:
     from subspan.success import Diagnosis, ThresholdEstimate
@@ -32,8 +33,20 @@ def command(
         float | None, typer.Option(help="Stop when the interval's high/low is at most this (1.5).")
     ] = None,
     max_trials: Annotated[
-        int | None, typer.Option(help="Stop after this many trials (200).")
+        int | None,
+        typer.Option(help="Stop after this many trials (100; 200 at a learning rate given)."),
     ] = None,
+    design: Annotated[
+        str | None,
+        typer.Option(
+            help="joint (how good trials get, over d and lr) or binary (which of them succeed, at "
+            "one lr); by default joint unless --lr gives a number."
+        ),
+    ] = None,
+    check_budget: Annotated[
+        bool,
+        typer.Option("--check-budget", help="Measure again with twice the steps: does d* move?"),
+    ] = False,
     json: options.Json = False,
     figure: options.FigureStem = None,
     diagnose: Annotated[
@@ -52,7 +65,7 @@ def command(
     options.check_figure(figure)
     wanted = subspan.parse_goal(goal)
     chosen = options.make_method(method, study.map_name)
-    loaded, spec = study.load(problem)
+    loaded, spec = study.load(problem, lr=None if design == "binary" else "auto")
     way = options.method_for(loaded, method, chosen)
     title = problem if way is None else f"{problem}, {method}"
     diagnosis: Diagnosis | None = None
@@ -64,10 +77,16 @@ def command(
             "seed": study.seed,
             "store": study.store,
             "progress": progress,
-            **options.given(ratio=ratio, max_trials=max_trials),
+            **options.given(
+                ratio=ratio, max_trials=max_trials, design=design, lr_range=study.lr_range
+            ),
             **study.running(),
+            "check_budget": check_budget,
         }
         if diagnose:
+            if check_budget:
+                raise invalid("--check-budget", expected="none beside --diagnose", got="both")
+            del arguments["check_budget"]
             diagnosis = subspan.diagnose(loaded, way, wanted, **arguments)
             estimate = diagnosis.usual
         else:
@@ -94,18 +113,41 @@ def print_estimate(estimate: ThresholdEstimate) -> None:
         ("d*", f"{cell(estimate.value)}  {100 * estimate.confidence:g} % interval {interval}"),
         ("D", cell(estimate.ambient_dim)),
         ("D/d*", cell(estimate.compression)),
-        ("status", f"{estimate.status}, {estimate.trials} trials"),
+        ("lr", learning_rate(estimate)),
+        ("status", f"{estimate.status}, {cost(estimate)}"),
         ("seen", estimate.seen or None),
         ("what to do", estimate.remedy or None),
         ("endings", estimate.endings.remark or None),
+        ("note", estimate.note or None),
     )
 
 
+def learning_rate(estimate: ThresholdEstimate) -> str | None:
+    """Say which learning rate was best and how flat it is; None where it was not chosen."""
+    if estimate.lr is None or estimate.lr_low is None:
+        return None
+    return (
+        f"{estimate.lr:.2g}, the best; d* is at most a tenth higher from {estimate.lr_low:.2g} to "
+        f"{estimate.lr_high:.2g}"
+    )
+
+
+def cost(estimate: ThresholdEstimate) -> str:
+    """Say how many trials there were and what they cost."""
+    trials = f"{estimate.trials} trials"
+    if estimate.trainings is None:
+        return trials
+    return f"{trials}, {estimate.trainings:.1f} trainings"
+
+
 def draw(estimate: ThresholdEstimate, stem: Path | None) -> list[Path]:
-    """Draw the success curve where a figure is wanted; return the files."""
+    """Draw the success curve, or the response surface of a joint design; return the files."""
     if stem is None:
         return []
     from subspan.report.figure import save_figure
+    from subspan.report.response_surface import draw_response_surface, response_surface_data
     from subspan.report.success_curve import draw_success_curve, success_curve_data
 
+    if estimate.at_best_lr:
+        return save_figure(draw_response_surface(response_surface_data(estimate)), stem)
     return save_figure(draw_success_curve(success_curve_data(estimate)), stem)

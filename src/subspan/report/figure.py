@@ -113,7 +113,8 @@ def provenance(experiment: Experiment | None, ambient_dim: int, samples: str) ->
 
 def _training(spec: dict[str, Any]) -> list[str]:
     """Say how trials were trained; nothing where that is a function's own affair."""
-    rate = "" if spec.get("lr") is None else f"lr {spec['lr']:g}"
+    lr = spec.get("lr")
+    rate = "" if lr is None else "at the best lr" if isinstance(lr, str) else f"lr {lr:g}"
     if "optimizer" not in spec:
         return [rate] if rate else []
     length = f"{spec['steps']} steps" if spec.get("steps") else f"{spec.get('epochs')} epochs"

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _POOL_RATIO, _POOL_TRIALS = 1.08, 12
 _GRID = 240
 _ZOOM = 8.0
-IN_RANGE = ("ok", "edge of the model", "not converged")  # statuses that have an interval of d*
+# Statuses that have an interval of d*.
+IN_RANGE = ("ok", "edge of the model", "not converged", "the budget decides")
 _FEW = 4  # pools of fewer trials have intervals that say little, and are drawn faintly
 
 

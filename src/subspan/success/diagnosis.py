@@ -22,6 +22,7 @@ from subspan.spec import TrainSpec
 from subspan.subspaces.base import Method
 from subspan.success.estimate import ThresholdEstimate
 from subspan.success.threshold import threshold
+from subspan.success.what_to_train import usual_training
 from subspan.trials.asked import resumable
 from subspan.trials.function import FunctionTrainable, LoopSpec
 from subspan.trials.runner import Progress, Subject, TrialRunner
@@ -133,7 +134,8 @@ def diagnose(
         problem: what is trained.
         method: how the subspace is chosen, or its text.
         goal: what counts as success, or its text.
-        spec: the usual training; the problem's default if None.
+        spec: the usual training; None: the problem's default at the best learning rate, if it
+            has one.
         stronger: the training to hold against it. None: L-BFGS for networks, in the usual one's
             dtype (Levenberg–Marquardt where that is the usual one), and exact least squares for
             quadratics. A usual training that is exact is measured once: nothing is stronger. For a
@@ -147,7 +149,7 @@ def diagnose(
     Raises:
         InputError: as for `threshold`; or both trainings are the same.
     """
-    usual_spec = spec or problem.default_spec
+    usual_spec = spec or usual_training(problem)
     if _exact(usual_spec):
         found = threshold(
             problem,
@@ -238,6 +240,8 @@ def _described(spec: TrainSpec | LoopSpec | FunctionTrainable) -> str:
     if isinstance(spec, FunctionTrainable):
         return spec.name
     if isinstance(spec, LoopSpec):
+        if isinstance(spec.lr, str):
+            return "the best learning rate"
         return "the usual training" if spec.lr is None else f"lr = {spec.lr:g}"
     if _exact(spec):
         return "exact least squares"

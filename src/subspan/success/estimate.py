@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from subspan.goals import Goal, parse_goal
 from subspan.intervals import binomial_interval
 from subspan.success.posterior import Count, Range, posterior
 from subspan.success.records import Experiment, experiment, refuse_missing_metric, tally
+from subspan.success.response import LearningRate, Response
 from subspan.success.surface import refuse_undetermined
 from subspan.success.verdict import REMEDIES, judge
 from subspan.trials.endings import Endings
@@ -35,6 +36,8 @@ class ThresholdEstimate:
     - `"not monotone"`: success falls with d somewhere. There is no value and no interval.
     - `"edge of the model"`: the rise is as slow as the widest curve that is reckoned with.
     - `"not converged"`: what is known so far; `high` (and `value`) may be None.
+    - `"the budget decides"`: right for these steps, but with twice as many d* lies elsewhere; only
+      where that was asked for.
 
     `judge` says when each is given. P_s is assumed to rise with d, which "not monotone" tests.
 
@@ -48,6 +51,14 @@ class ThresholdEstimate:
         records: the trials.
         seen: what was seen, in one sentence; empty where the status is "ok".
         level: where the status is "never reaches", the success probability that is reached.
+        design: `"joint"`: d* at the best learning rate (or at one, from how good trials got), or
+            `"binary"`: from which of them met the goal.
+        trainings: what the trials cost, searches included, in full trainings, where known.
+        learning_rate: the best (or the one given), where known.
+        response: of a joint design, the surface over d and lr that the estimate is read off.
+        advice: what to do, where it is not what the status says by itself.
+        note: why the design is not the usual one; else empty.
+        doubled: the same with twice the steps, where that was asked for.
     """
 
     estimate: Estimate
@@ -59,6 +70,13 @@ class ThresholdEstimate:
     records: tuple[TrialRecord, ...] = field(default=(), repr=False)
     seen: str = ""
     level: Estimate | None = None
+    design: Literal["joint", "binary"] = "binary"
+    trainings: float | None = None
+    learning_rate: LearningRate | None = None
+    response: Response | None = field(default=None, repr=False, compare=False)
+    advice: str = ""
+    note: str = ""
+    doubled: ThresholdEstimate | None = field(default=None, repr=False)
 
     @property
     def value(self) -> int | None:
@@ -81,15 +99,44 @@ class ThresholdEstimate:
         return self.estimate.status
 
     @property
+    def lr(self) -> float | None:
+        """The learning rate that serves the goal best (or the one given); None where unknown."""
+        return None if self.learning_rate is None else self.learning_rate.best
+
+    @property
+    def lr_low(self) -> float | None:
+        """The smallest learning rate with which d* is expected at most a tenth higher."""
+        return None if self.learning_rate is None else self.learning_rate.low
+
+    @property
+    def lr_high(self) -> float | None:
+        """The largest learning rate with which d* is expected at most a tenth higher."""
+        return None if self.learning_rate is None else self.learning_rate.high
+
+    @property
+    def lr_at_edge(self) -> str | None:
+        """The end, `"low"` or `"high"`, of the range searched that the best lr lies at, if any."""
+        return None if self.learning_rate is None else self.learning_rate.at_edge
+
+    @property
+    def at_best_lr(self) -> bool:
+        """Whether the learning rate was chosen."""
+        return self.lr_low is not None
+
+    @property
     def remedy(self) -> str:
         """What to do about the status, in one sentence; empty where there is nothing to do."""
+        if self.advice:
+            return self.advice
+        if self.status not in REMEDIES:
+            return ""
         least = self.status == "below range" and (self.value == 0 or self.span.min_dim == 1)
         return "" if least else REMEDIES[self.status]
 
     @property
     def remark(self) -> str:
         """What was seen and what to do about it, in two sentences; empty where all is well."""
-        return f"{self.seen} {self.remedy}".strip()
+        return " ".join(part for part in (self.seen, self.remedy) if part)
 
     @property
     def endings(self) -> Endings:
@@ -122,7 +169,12 @@ class ThresholdEstimate:
         return self.ambient_dim / self.value if self.value else None
 
     def curve(self, dims: Sequence[int] | np.ndarray) -> tuple[np.ndarray, ...]:
-        """Return the posterior mean of P_s at dims (n,) and its credible band: three (n,)."""
+        """Return the posterior mean of P_s at dims (n,) and its credible band: three (n,).
+
+        At the best learning rate, where it was chosen.
+        """
+        if self.response is not None:
+            return self.response.curve(np.asarray(dims, float), self.confidence)
         return posterior(self.counts, self.span).curve(np.asarray(dims, float), self.confidence)
 
     def to_json(self) -> dict[str, Any]:
@@ -134,9 +186,16 @@ class ThresholdEstimate:
             "confidence": self.confidence,
             "status": self.status,
             "remark": self.remark,
+            "note": self.note,
             "level": None if self.level is None else self.level.to_json(),
             "trials": self.trials,
             "endings": self.endings.to_json(),
+            "design": self.design,
+            "trainings": self.trainings,
+            "lr": self.lr,
+            "lr_low": self.lr_low,
+            "lr_high": self.lr_high,
+            "lr_at_edge": self.lr_at_edge,
             "goal": str(self.goal),
             "delta": self.delta,
             "min_dim": self.span.min_dim,
@@ -145,15 +204,32 @@ class ThresholdEstimate:
             "compression": self.compression,
             "counts": [count._asdict() for count in self.counts],
             "experiment": None if self.experiment is None else self.experiment.to_json(),
+            **({} if self.doubled is None else {"doubled": self.doubled.to_json()}),
         }
 
     def __str__(self) -> str:
+        text = self._found()
+        said = f"{self.remark} {self.note}".strip()
+        return f"{text}. {said}" if said else text
+
+    def _found(self) -> str:
+        """d* with its interval; and, where the learning rate was chosen, it and the cost."""
         text = f"d* = {self.estimate}"
-        return f"{text}. {self.remark}" if self.remark else text
+        if not self.at_best_lr:
+            return text
+        high = "∞" if self.high is None else f"{self.high:,}"
+        value = "?" if self.value is None else f"{self.value:,}"
+        interval = "" if self.low is None else f" [{self.low:,}, {high}]"
+        known = "" if self.status == "ok" else f" ({self.status})"
+        cost = "" if self.trainings is None else f", {self.trainings:.1f} trainings"
+        return (
+            f"d* = {value}{interval}{known} at the best learning rate{cost}; "
+            f"lr = {self.lr:.2g}, as good from {self.lr_low:.2g} to {self.lr_high:.2g}"
+        )
 
     def __repr__(self) -> str:
         level, trials = f"{100 * self.confidence:g} %", f"{self.trials} trials"
-        found = f"d* = {self.estimate}"
+        found = self._found()
         return f"<ThresholdEstimate {self.goal}: {found}, {level}, {trials}, {self.status}>"
 
 

@@ -9,7 +9,6 @@ noise it would show it with. Further trials of a batch are picked given those be
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from scipy.stats import binom, fisher_exact
 
 from subspan.errors import check_confidence, invalid
 from subspan.success.graded import FAR, Observation, Scale
+from subspan.success.joint_estimate import JointEstimate as JointEstimate
 from subspan.success.lr_scale import LrScale
 from subspan.success.posterior import Count, Range, posterior
 from subspan.success.surface_model import SurfacePosterior, sample
@@ -26,6 +26,9 @@ ENOUGH = 1.0  # on the scale of the surface
 _FLAT = math.log(1.1)  # "as good as the best": d* at most a tenth higher
 _DOUBT = 0.01  # counts less likely than this contradict the surface
 _FEWEST = 8  # trials before any verdict
+_AT_END = math.log(1.1)  # so near an end of the range in log d, a trial tells of it
+_AT_LEAST, _MOST_AT_END = 3, 12  # trials at an end before d* is said to lie beyond it
+_SPREAD = (0.5, 0.35, 0.65)  # quantiles of the best lr that they are trained at
 _POPULATIONS = 3
 _DIMS_WIDE, _DIMS_NEAR, _LRS = 17, 16, 13
 _INFORMATION_DOF = (5.0 + 3) / (5.0 + 1)  # 1 / Fisher information of t's location, per scale²
@@ -38,47 +41,6 @@ class Ask(NamedTuple):
 
     dim: int
     lr: float
-
-
-@dataclass(frozen=True)
-class JointEstimate:
-    """d* at the best learning rate.
-
-    Args:
-        value: posterior median of d*; None above the range.
-        low: lower end of the interval.
-        high: upper end; None where unbounded.
-        confidence: of the interval.
-        status: `"ok"`, `"below range"`, `"above range"`, `"not monotone"` or `"not converged"`.
-        trials: number of trials told.
-        trainings: what they cost, in full trainings.
-        lr: the best learning rate at `value` (at max_dim above the range).
-        lr_low: the smallest lr at which d* is expected at most a tenth higher.
-        lr_high: the largest.
-        lr_at_edge: the end of the learning rates searched that the best lies at, if any: beyond
-            it d* may be smaller.
-    """
-
-    value: int | None
-    low: int
-    high: int | None
-    confidence: float
-    status: str
-    trials: int
-    trainings: float
-    lr: float
-    lr_low: float
-    lr_high: float
-    lr_at_edge: Literal["low", "high"] | None = None
-
-    def __str__(self) -> str:
-        value = "?" if self.value is None else f"{self.value:,}"
-        high = "∞" if self.high is None else f"{self.high:,}"
-        known = "" if self.status == "ok" else f", {self.status}"
-        return (
-            f"d* = {value} [{self.low:,}, {high}] at the best learning rate, {self.lr:.2g} "
-            f"({self.lr_low:.2g} … {self.lr_high:.2g}), {self.trainings:.1f} trainings{known}"
-        )
 
 
 class JointDesign:
@@ -128,6 +90,11 @@ class JointDesign:
     def trials(self) -> int:
         """Number of trials told."""
         return len(self._told)
+
+    @property
+    def told(self) -> tuple[Observation, ...]:
+        """What has been told."""
+        return tuple(self._told)
 
     @property
     def enough(self) -> float:
@@ -197,14 +164,16 @@ class JointDesign:
         status = "ok"
         counted = posterior(self.near_counts(), span)
         plain = [counted.quantile(q) for q in (_DOUBT / 2, 1 - _DOUBT / 2)]
-        if math.isfinite(value) and self._falls(value):
+        if math.isfinite(value) and self._falls(value) is not None:
             status = "not monotone"
         elif plain[1] < low or plain[0] > high:
             low, high, status = min(low, plain[0]), max(high, plain[1]), "not converged"
         elif belief.below >= self.confidence:
-            low, value, high, status = 1, span.min_dim, span.min_dim, "below range"
+            low, value, high = 1, span.min_dim, span.min_dim
+            status = "below range" if self._shown(span.min_dim) else "not converged"
         elif belief.above >= self.confidence:
-            low, value, high, status = span.max_dim, math.inf, math.inf, "above range"
+            low, value, high = span.max_dim, math.inf, math.inf
+            status = "above range" if self._shown(span.max_dim) else "not converged"
         elif belief.below > tail and span.min_dim > 1:
             low, status = 1, "not converged"
         bottom = math.ceil(min(low, span.max_dim) - 1e-9)
@@ -239,14 +208,28 @@ class JointDesign:
         lost = np.median((best - surfaces.off_ridge(v)) / surfaces.slope, axis=0)
         for row, cost in zip(self._told, lost, strict=True):
             if cost <= _FLAT:
-                won = row.z >= 0 and row.censoring != "at most"
                 cell = table.setdefault(round(math.exp(row.log_dim)), [0, 0])
-                cell[0] += won
+                cell[0] += row.met
                 cell[1] += 1
         return [Count(dim, *table[dim]) for dim in sorted(table)]
 
-    def _falls(self, dim: float) -> bool:
-        """Whether trials near the best lr fail, well above `dim`, that succeeded less far above."""
+    def seen_fall(self) -> str:
+        """Say, where trials succeed and fail farther up, what was seen; else nothing."""
+        value = self.posterior.quantile(0.5)
+        found = self._falls(value) if math.isfinite(value) else None
+        if found is None:
+            return ""
+        (won, of), (less, more) = (
+            (sum(c.successes for c in part), sum(c.total for c in part)) for part in found
+        )
+        first, last = found[0][0].dim, found[0][-1].dim
+        return (
+            f"Near the best learning rate {won} of {of} trials from d = {first:,} to {last:,} met "
+            f"the goal, but {less} of {more} from {found[1][0].dim:,} on."
+        )
+
+    def _falls(self, dim: float) -> tuple[list[Count], list[Count]] | None:
+        """Split trials near the best lr, from `dim` on, where those farther up fail; else None."""
         above = [count for count in self.near_counts() if count.dim >= dim]
         for i in range(1, len(above)):
             parts = (above[:i], above[i:])
@@ -256,13 +239,44 @@ class JointDesign:
             failures, total = table[1, 1], table[1].sum()
             more = fisher_exact(table, alternative="greater").pvalue < _DOUBT
             if more and binom.sf(failures - 1, total, self.span.delta) < _DOUBT:
-                return True
-        return False
+                return parts
+        return None
+
+    def at_end(self, dim: int) -> tuple[int, int]:
+        """Return successes and trials near an end of the range and near the best lr there."""
+        near = [c for c in self.near_counts() if abs(math.log(c.dim / dim)) <= _AT_END]
+        return sum(c.successes for c in near), sum(c.total for c in near)
+
+    def _shown(self, dim: int) -> bool:
+        """Whether trials at an end of the range show, by themselves, that d* lies beyond it."""
+        won, total = self.at_end(dim)
+        if total < _AT_LEAST:
+            return False
+        if dim == self.span.max_dim:
+            return bool(binom.sf(total - won - 1, total, self.span.delta) <= 1 - self.confidence)
+        return won >= (1 - self.span.delta) * total
+
+    def _to_confirm(self) -> int | None:
+        """Return the end of the range that d* seems to lie beyond and trials do not show yet."""
+        span, belief = self.span, self.posterior
+        beyond = (
+            span.min_dim
+            if belief.below >= self.confidence
+            else span.max_dim
+            if belief.above >= self.confidence
+            else None
+        )
+        if beyond is None or self._shown(beyond) or self.at_end(beyond)[1] >= _MOST_AT_END:
+            return None
+        return beyond
 
     def _lr_at_edge(self) -> Literal["low", "high"] | None:
-        """Which end of the learning rates searched the best lies at, if any."""
+        """Which end of the learning rates searched the best lies at, if d* is to gain beyond it."""
         belief = self.posterior
-        t = np.where(np.isfinite(belief.log_threshold), belief.log_threshold, 0)
+        gain = -belief.surfaces.off_ridge(belief.best_v[:, None]) / belief.surfaces.slope
+        if np.median(gain) <= _FLAT:
+            return None
+        t = np.minimum(belief.log_threshold, math.log(self.span.max_dim))
         s = belief.surfaces
         at = (s.ridge + s.drift * np.clip(t[:, None] - s.crossing, -4, 4))[:, 0] + belief.best_v
         near = 0.5 * math.log(2)
@@ -285,6 +299,9 @@ class JointDesign:
         """
         if n < 1:
             raise invalid("n", expected="a positive integer", got=repr(n))
+        end = self._to_confirm() if self.trials else None
+        if end is not None:
+            return self._asks_at(end, n)
         dims, log_lrs = self._candidates()
         target, seen, noise = self._lookahead(np.log(dims), log_lrs)
         asked = []
@@ -303,6 +320,16 @@ class JointDesign:
             seen = seen - less * shown[:, None] * gain
         return asked
 
+    def _asks_at(self, dim: int, n: int) -> list[Ask]:
+        """Return n trials at a dim, at learning rates that may be the best there."""
+        done = sum(round(math.exp(row.log_dim)) == dim for row in self._told)
+        thought = np.clip(
+            self.posterior.best_log_lr(math.log(dim)), math.log(self.lr.low), math.log(self.lr.high)
+        )
+        places = [_SPREAD[(done + i) % len(_SPREAD)] for i in range(n)]
+        unit = self.lr.unit(dim)
+        return [Ask(dim, _rounded(math.exp(np.quantile(thought, q)) * unit)) for q in places]
+
     def _candidates(self) -> tuple[np.ndarray, np.ndarray]:
         """Return dims and log lrs (on the search scale) of all candidates, each (J,)."""
         low, high = math.log(self.span.min_dim), math.log(self.span.max_dim)
@@ -315,7 +342,7 @@ class JointDesign:
             ]
         )
         dims = np.unique(np.clip(np.round(np.exp(logs)), self.span.min_dim, self.span.max_dim))
-        lrs = np.linspace(math.log(self.lr.low), math.log(self.lr.high), _LRS)
+        lrs = np.unique(np.linspace(math.log(self.lr.low), math.log(self.lr.high), _LRS))
         grid = np.meshgrid(dims.astype(np.int64), lrs, indexing="ij")
         return grid[0].ravel(), grid[1].ravel()
 

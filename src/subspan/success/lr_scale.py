@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from subspan.errors import invalid
+from subspan.optimizers import find
+from subspan.problems.base import AbstractProblem
 from subspan.success.surface_model import RidgePrior
+
+_NARROW = 1e-6
 
 
 @dataclass(frozen=True)
@@ -28,19 +33,23 @@ class LrScale:
     ridge: RidgePrior
 
     def __post_init__(self) -> None:
-        if not 0 < self.low < self.high < math.inf:
-            raise invalid("lr", expected="0 < low < high", got=f"{self.low}, {self.high}")
+        if not 0 < self.low <= self.high < math.inf:
+            raise invalid("lr", expected="0 < low <= high", got=f"{self.low}, {self.high}")
         ends = {"low": math.log(self.low), "high": math.log(self.high)}
         object.__setattr__(self, "ridge", dataclasses.replace(self.ridge, **ends))
 
     @classmethod
-    def adam(cls, norm: float) -> LrScale:
+    def adam(cls, norm: float, *, trained: bool = False) -> LrScale:
         """Return ρ = lr·√d/‖w₀‖: with orthonormal columns, the first step relative to the weights.
 
         Args:
             norm: ‖w₀‖.
+            trained: whether w₀ is trained already, so that far smaller steps may serve.
         """
-        return cls(lambda dim: norm / math.sqrt(dim), 0.0125, 3.2, RidgePrior())
+        unit = functools.partial(_per_root, norm)
+        if trained:
+            return cls(unit, 1e-4, 3.2, RidgePrior(math.log(0.02), 2.0))
+        return cls(unit, 0.0125, 3.2, RidgePrior())
 
     @classmethod
     def sgd(cls, ambient_dim: int) -> LrScale:
@@ -50,12 +59,44 @@ class LrScale:
             ambient_dim: D.
         """
         ridge = RidgePrior(math.log(0.03), 1.5, 0.0, 0.4)
-        return cls(lambda dim: ambient_dim / dim, 1e-4, 10.0, ridge)
+        return cls(functools.partial(_per, float(ambient_dim)), 1e-4, 10.0, ridge)
 
     @classmethod
     def declared(cls, low: float, high: float) -> LrScale:
-        """Return the lr itself, between the ends that a trainable declares."""
+        """Return the lr itself, between two ends that are given."""
         if not 0 < low < high < math.inf:
             raise invalid("lr", expected="0 < low < high", got=f"{low}, {high}")
         middle, width = math.log(low * high) / 2, math.log(high / low)
-        return cls(lambda dim: 1.0, low, high, RidgePrior(middle, width / 4, -0.15, 0.35))
+        return cls(_one, low, high, RidgePrior(middle, width / 4, -0.15, 0.35))
+
+    @classmethod
+    def fixed(cls, lr: float) -> LrScale:
+        """Return one learning rate, of which there is nothing to choose."""
+        at = math.log(lr)
+        return cls(_one, lr, lr, RidgePrior(at, _NARROW, 0.0, _NARROW))
+
+    @classmethod
+    def of(cls, problem: AbstractProblem, optimizer: str) -> LrScale:
+        """Return the scale of a problem, the same for every method.
+
+        Where every trial starts at the same weights, they are pretrained (or 0, and ‖w₀‖ is then
+        taken to be 1), and smaller steps are looked at too.
+        """
+        if find(optimizer).scales_gradient:
+            return cls.sgd(problem.ambient_dim)
+        start = problem.init(0)
+        norm = float(start.double().norm())
+        return cls.adam(norm or 1.0, trained=bool((start == problem.init(1)).all()))
+
+
+# Functions of modules, not closures, so that a scale can be pickled.
+def _per_root(size: float, dim: int) -> float:
+    return size / math.sqrt(dim)
+
+
+def _per(size: float, dim: int) -> float:
+    return size / dim
+
+
+def _one(dim: int) -> float:
+    return 1.0

@@ -94,6 +94,7 @@ class ThresholdStudy:
             "max_dim": self._max_dim,
         }
         self._spec, self._seed = LoopSpec(lr), whole("seed", seed)
+        _ = self._spec.number_lr  # refuses "auto"
         self._lease = real("lease", lease, low=0.0, strict=True)
         self._options: dict[str, Any] = {
             "min_dim": min_dim,
@@ -146,7 +147,9 @@ class ThresholdStudy:
                 self._lease,
                 {"dim": dim, "repeat": repeat},
             ):
-                asked.append(AskedTrial(dim, seed_of(self._seed, repeat), repeat, self._spec.lr))
+                asked.append(
+                    AskedTrial(dim, seed_of(self._seed, repeat), repeat, self._spec.number_lr)
+                )
         return asked
 
     def tell(self, trial: AskedTrial, metrics: Mapping[str, Any], *, steps: int = 1) -> None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal
 
 from subspan.errors import invalid
 from subspan.goals import Goal, parse_goal
 from subspan.problems.base import AbstractProblem
 from subspan.spec import TrainSpec
 from subspan.subspaces.base import Method
-from subspan.success.design import ThresholdDesign
+from subspan.success.budget import twice_the_steps, with_budget
+from subspan.success.design import ThresholdDesign, half_if_success
 from subspan.success.estimate import ThresholdEstimate, estimate_from_counts, with_records
-from subspan.success.records import experiment, may_need_none, refuse_missing_metric
+from subspan.success.joint_design import JointDesign
+from subspan.success.joint_threshold import NARROW, Runner, measure_jointly
+from subspan.success.records import experiment, may_need_none, refuse_missing_metric, trainings
+from subspan.success.response import LearningRate
+from subspan.success.what_to_train import has_no_lr, plan_of
 from subspan.trials.asked import resumable
 from subspan.trials.failures import refuse_hopeless
 from subspan.trials.function import LoopSpec
@@ -25,17 +31,9 @@ from subspan.trials.trial import TrialRecord
 
 __all__ = ["ThresholdEstimate", "threshold"]
 
-WIDTH = 8  # trials per round: fixed, so that a measurement is the same on every machine
-MAX_TRIALS = 200
+WIDTH = 8  # trials per round of the binary design
 
-
-class Runner(Protocol):
-    """Runs a plan of trials and returns their records in order; `TrialRunner` is one."""
-
-    def run(
-        self, method: Method | None, plan: Sequence[tuple[int, int]], *, spec: Any, seed: int
-    ) -> Sequence[TrialRecord]:
-        """Run each (dim, repeat) of the plan, or look it up in the store."""
+Design = Literal["joint", "binary"]
 
 
 @resumable
@@ -53,8 +51,11 @@ def threshold(
     min_dim: int = 1,
     max_dim: int | None = None,
     ratio: float = 1.5,
-    max_trials: int = MAX_TRIALS,
-    width: int = WIDTH,
+    max_trials: int | None = None,
+    width: int | None = None,
+    design: Design | None = None,
+    lr_range: tuple[float, float] | None = None,
+    check_budget: bool = False,
     progress: Progress | None = None,
     runner: Runner | None = None,
     executor: Any = None,
@@ -63,16 +64,23 @@ def threshold(
 ) -> ThresholdEstimate:
     """Measure d*, the smallest d at which training in a d-dimensional subspace reaches a goal.
 
-    Runs rounds of trials at the dims that tell most about d* per training step, and stops as
-    soon as the interval is narrow enough. Trials end when they meet the goal; a trial that
-    diverges or fails before is a miss. The outcome depends on the arguments alone, so that the same
-    call on a store that holds part of its trials goes on where the other was cut off.
+    Runs rounds of trials where they tell most about d*, and stops as soon as the interval is narrow
+    enough. The outcome depends on the arguments alone, so that the same call on a store that holds
+    part of its trials goes on where the other was cut off.
+
+    Unless a learning rate is given, d* is that *at the best learning rate*, which is found by the
+    same trials: each is trained at a (d, lr) of its own, and how good it got, not only whether it
+    met the goal, tells about one surface over both (`JointDesign`). Trials end well above the goal.
+    At a learning rate that is given, trials end at the goal and their successes are counted
+    (`ThresholdDesign`). A trial that
+    diverges has what it reached before; one that fails is a miss.
 
     Args:
         problem: what is trained: a problem, or a function made `trainable`.
         method: how the subspace is chosen, or its text, e.g. `"burn-in:64"`; None for a function.
         goal: what counts as success, or its text.
-        spec: how θ is trained; the problem's default if None. Its `stop_at` is set to the goal.
+        spec: how θ is trained; the problem's default, at the best lr, if None. `lr="auto"` searches
+            the learning rate, a number fixes it. Its `stop_at` is set.
         delta: d* is where the success probability reaches 1 − δ.
         confidence: of the interval.
         seed: of every draw. Each trial has its own repeat index, hence an independent
@@ -82,8 +90,17 @@ def threshold(
         min_dim: smallest dim to try.
         max_dim: largest dim to try; D if None.
         ratio: stop when high/low of the interval is at most this.
-        max_trials: stop, as "not converged", after so many trials.
-        width: trials per round.
+        max_trials: stop, as "not converged", after so many trials; None: 200 of the binary design,
+            100 of the joint one.
+        width: trials per round, fixed so that a measurement is the same on every machine; None: 8
+            of the binary design, 2 of the joint one.
+        design: `"joint"` or `"binary"`; None: joint where the learning rate is searched. Binary
+            where there is none (`exact`, `lbfgs`, `levenberg_marquardt`) or the goal's metric has
+            no range to measure distances in; the estimate's `note` then says so.
+        lr_range: the (low, high) that a learning rate is searched in; None: a range that fits the
+            problem and the optimiser, or that a function declares.
+        check_budget: measure again with twice the steps, and say whether d* moves by more than its
+            interval.
         progress: called with (done, planned, message), once a round and trial.
         runner: an open `TrialRunner` of the same problem, to share its store and workers
             (`store`, `workers` and `progress` are then its own); one is made if None.
@@ -106,20 +123,17 @@ def threshold(
     last = problem.ambient_dim if max_dim is None else max_dim
     if last > problem.ambient_dim:
         raise invalid("max_dim", expected=f"at most D = {problem.ambient_dim}", got=repr(last))
-    if width < 1:
+    if width is not None and width < 1:
         raise invalid("width", expected="a positive integer", got=repr(width))
-    chosen = (spec or problem.default_spec).replace(stop_at=wanted)
+    plan = plan_of(problem, spec, wanted, design, lr_range)
     way = method_of(problem, method)
-    records: list[TrialRecord] = []
-    design = ThresholdDesign(
-        last,
-        min_dim=min_dim,
-        delta=delta,
-        confidence=confidence,
-        ratio=ratio,
-        max_trials=max_trials,
-        cost=lambda dim, success: prices[success],
-    )
+    options: dict[str, Any] = {
+        "min_dim": min_dim,
+        "delta": delta,
+        "confidence": confidence,
+        "ratio": ratio,
+        **({} if max_trials is None else {"max_trials": max_trials}),
+    }
     with contextlib.ExitStack() as stack:
         trials: Runner = runner or stack.enter_context(
             TrialRunner(
@@ -132,28 +146,66 @@ def threshold(
                 trial_timeout=trial_timeout,
             )
         )
-        while not design.done:
-            prices = _prices(records, wanted)
-            dims = design.ask(min(width, max_trials - design.trials))
-            plan = [(dim, len(records) + i) for i, dim in enumerate(dims)]
-            done = trials.run(way, plan, spec=chosen, seed=seed)
-            refuse_hopeless(done)
-            refuse_missing_metric(done, wanted)
-            for record in done:
-                design.tell(record.dim, record.meets(wanted) is True)  # one that failed: a miss
-            records.extend(done)
-        if design.counts and may_need_none(design.counts, delta):
-            plan = [(0, len(records) + i) for i in range(width)]
-            records.extend(trials.run(way, plan, spec=chosen, seed=seed))
+
+        def measured(chosen: TrainSpec | LoopSpec) -> ThresholdEstimate:
+            if plan.lr is None:
+                binary = ThresholdDesign(last, **options, cost=half_if_success)
+                found = _count(problem, trials, way, wanted, binary, chosen, seed, width or WIDTH)
+            else:
+                assert plan.scale is not None
+                joint = JointDesign(plan.scale, plan.lr, last, **options)
+                found = measure_jointly(
+                    problem, trials, way, wanted, joint, chosen, seed=seed, width=width or NARROW
+                )
+            return dataclasses.replace(found, note=plan.note)
+
+        found = measured(plan.spec)
+        if not check_budget:
+            return found
+        return with_budget(found, measured(twice_the_steps(plan.spec)))
+
+
+def _count(
+    problem: Subject,
+    trials: Runner,
+    way: Method | None,
+    goal: Goal,
+    design: ThresholdDesign,
+    spec: TrainSpec | LoopSpec,
+    seed: int,
+    width: int,
+) -> ThresholdEstimate:
+    """Measure d* at a learning rate that is given, from successes and failures."""
+    chosen = spec.replace(stop_at=goal)
+    records: list[TrialRecord] = []
+    design.cost = lambda dim, success: prices[success]
+    while not design.done:
+        prices = _prices(records, goal)
+        dims = design.ask(min(width, design.max_trials - design.trials))
+        plan = [(dim, len(records) + i) for i, dim in enumerate(dims)]
+        done = trials.run(way, plan, spec=chosen, seed=seed)
+        refuse_hopeless(done)
+        refuse_missing_metric(done, goal)
+        for record in done:
+            design.tell(record.dim, record.meets(goal) is True)  # one that failed: a miss
+        records.extend(done)
+    if design.counts and may_need_none(design.counts, design.span.delta):
+        plan = [(0, len(records) + i) for i in range(width)]
+        records.extend(trials.run(way, plan, spec=chosen, seed=seed))
     fitted = estimate_from_counts(
         design.counts,
-        wanted,
+        goal,
         design.span,
         ambient_dim=problem.ambient_dim,
-        confidence=confidence,
-        ratio=ratio,
+        confidence=design.confidence,
+        ratio=design.ratio,
     )
-    return with_records(fitted, records, experiment(records))
+    lr = None if has_no_lr(chosen) else chosen.number_lr
+    return dataclasses.replace(
+        with_records(fitted, records, experiment(records)),
+        trainings=trainings(problem, chosen, records),
+        learning_rate=None if lr is None else LearningRate(lr),
+    )
 
 
 def _prices(records: Sequence[TrialRecord], goal: Goal) -> dict[bool, float]:

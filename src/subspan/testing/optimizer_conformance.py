@@ -118,7 +118,7 @@ def _check_facts(
     facts: OptimizerFacts,
     results: Sequence[TrainResult],
 ) -> None:
-    other = train(problem, subspaces, spec.replace(lr=spec.lr / 2), (1, 2, 3))
+    other = train(problem, subspaces, spec.replace(lr=spec.number_lr / 2), (1, 2, 3))
     law((_thetas(other) != _thetas(results)) == facts.has_lr, "`has_lr` says whether lr counts")
     dealt = train(problem, subspaces, spec, (4, 5, 6))
     batches = spec.batch_size is not None and facts.kind == "steps" and problem.train_size > 0

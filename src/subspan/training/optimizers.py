@@ -91,5 +91,5 @@ def learning_rate(spec: TrainSpec, step: int, total: int) -> float:
     """Return the learning rate of step `step` (from 0) out of `total`."""
     done = step / total
     if spec.schedule == "cosine":
-        return spec.lr * 0.5 * (1 + math.cos(math.pi * done))
-    return spec.lr * (1 - done) if spec.schedule == "linear" else spec.lr
+        return spec.number_lr * 0.5 * (1 + math.cos(math.pi * done))
+    return spec.number_lr * (1 - done) if spec.schedule == "linear" else spec.number_lr

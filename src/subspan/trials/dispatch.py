@@ -7,7 +7,7 @@ and the others are trained.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,7 @@ _ATTEMPTS = 2  # at a trial that hangs
 @dataclass
 class _Piece:
     pairs: list[Pair]
+    spec: Spec
     attempt: int
     seconds: float = 0.0  # that it was seen to run
 
@@ -35,9 +36,8 @@ class Dispatch:
         trainable: what trains.
         share: gives the trainable where a worker calls it.
         executor: where.
-        spec: how to train.
         seed: of the trials.
-        deadline: how long a piece may take.
+        deadline: gives of a spec how long a piece may take.
     """
 
     def __init__(
@@ -45,12 +45,11 @@ class Dispatch:
         trainable: Trainable,
         share: Shared,
         executor: Executor,
-        spec: Spec,
         seed: int,
-        deadline: Deadline,
+        deadline: Callable[[Spec], Deadline],
     ) -> None:
         self._trainable, self._share, self._executor = trainable, share, executor
-        self._spec, self._seed, self._deadline = spec, seed, deadline
+        self._seed, self._deadline = seed, deadline
         self._pieces: dict[Future[Any], _Piece] = {}
         self._looked = time.monotonic()
 
@@ -64,10 +63,10 @@ class Dispatch:
         """Whether more work would only wait."""
         return len(self._pieces) >= self._executor.room
 
-    def submit(self, pairs: Sequence[Pair], attempt: int = 1) -> None:
+    def submit(self, pairs: Sequence[Pair], spec: Spec, attempt: int = 1) -> None:
         """Give out a piece of work."""
-        future = self._executor.submit(_train, self._share, list(pairs), self._spec, self._seed)
-        self._pieces[future] = _Piece(list(pairs), attempt)
+        future = self._executor.submit(_train, self._share, list(pairs), spec, self._seed)
+        self._pieces[future] = _Piece(list(pairs), spec, attempt)
 
     def wait(self, seconds: float) -> list[TrialRecord]:
         """Wait for work to be done, for so many seconds; return the records of what was."""
@@ -90,14 +89,14 @@ class Dispatch:
         except WorkerDied as error:
             return self._again(piece, str(error), last=True)
         if any(record.outcome is Outcome.FINISHED for record in records):  # not cut short
-            self._deadline.took(piece.pairs, piece.seconds)
+            self._deadline(piece.spec).took(piece.pairs, piece.seconds)
         return records
 
     def _give_up(self) -> list[TrialRecord]:
         """End what takes too long."""
         records = []
         for future, piece in list(self._pieces.items()):
-            limit = self._deadline.limit(piece.pairs)
+            limit = self._deadline(piece.spec).limit(piece.pairs)
             if limit is not None and piece.seconds > limit and not future.done():
                 self._executor.abandon(future)
                 del self._pieces[future]
@@ -109,13 +108,13 @@ class Dispatch:
         """Try a piece again, by halves; one trial alone, unless that was its last attempt."""
         pairs, half = piece.pairs, len(piece.pairs) // 2
         if half:
-            self.submit(pairs[:half])
-            self.submit(pairs[half:])
+            self.submit(pairs[:half], piece.spec)
+            self.submit(pairs[half:], piece.spec)
             return []
         if not last:
-            self.submit(pairs, piece.attempt + 1)
+            self.submit(pairs, piece.spec, piece.attempt + 1)
             return []
-        return [self._trainable.failed(pair, self._spec, self._seed, reason) for pair in pairs]
+        return [self._trainable.failed(pair, piece.spec, self._seed, reason) for pair in pairs]
 
 
 def _train(share: Shared, piece: list[Pair], spec: Spec, seed: int) -> list[TrialRecord]:

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 
@@ -20,6 +20,7 @@ from subspan import metrics
 from subspan.errors import invalid, real, whole
 from subspan.goals import Goal, name_of, parse_goal
 from subspan.printable import shown
+from subspan.spec import AUTO
 from subspan.streams import derive, scoped_global_rngs
 from subspan.training.outcome import CurvePoint, Outcome
 from subspan.trials.failures import failed_record
@@ -35,18 +36,35 @@ class LoopSpec:
     """What is told to a function of how to train.
 
     Args:
-        lr: learning rate; None where it is the function's own affair.
+        lr: learning rate; None where it is the function's own affair; `"auto"` where `threshold`
+            is to search it. A trial has a number or None.
         stop_at: a goal, or its text, at which `report` answers True.
     """
 
-    lr: float | None = None
+    lr: float | Literal["auto"] | None = None
     stop_at: Goal | str | None = None
 
     def __post_init__(self) -> None:
-        if self.lr is not None:
+        if self.lr is not None and self.lr != AUTO:
             object.__setattr__(self, "lr", real("lr", self.lr, low=0.0, strict=True))
         if self.stop_at is not None:
             object.__setattr__(self, "stop_at", parse_goal(self.stop_at))
+
+    @property
+    def number_lr(self) -> float | None:
+        """The learning rate, where it is a number or None.
+
+        Raises:
+            InputError: it is `"auto"`.
+        """
+        if isinstance(self.lr, str):
+            raise invalid(
+                "lr",
+                expected="a number",
+                got=repr(self.lr),
+                remedy="Only `threshold` chooses it; take the `lr` of its estimate.",
+            )
+        return self.lr
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with fields changed."""
@@ -73,7 +91,7 @@ class RunningTrial:
     """
 
     def __init__(self, dim: int, repeat: int, spec: LoopSpec, seed: int) -> None:
-        self.dim, self.repeat, self.lr = dim, repeat, spec.lr
+        self.dim, self.repeat, self.lr = dim, repeat, spec.number_lr
         self.seed = seed_of(seed, repeat)
         self._goal: Goal | None = None if spec.stop_at is None else parse_goal(spec.stop_at)
         self._points: dict[int, dict[str, float]] = {}
@@ -150,9 +168,16 @@ class FunctionTrainable(Trainable):
     device = torch.device("cpu")  # where its worker is; the function chooses its own
 
     def __init__(
-        self, function: Function, name: str, max_dim: int, version: str, lr: float | None
+        self,
+        function: Function,
+        name: str,
+        max_dim: int,
+        version: str,
+        lr: float | None,
+        lr_range: tuple[float, float] | None = None,
     ) -> None:
         functools.update_wrapper(self, function)
+        self.lr_range = lr_range
         self.function, self.name, self.max_dim, self.version = function, name, max_dim, version
         self.default_spec = LoopSpec(lr)
         self.identity: dict[str, Any] = {
@@ -181,6 +206,7 @@ class FunctionTrainable(Trainable):
             InputError: the dimension is not 0 … max_dim.
         """
         whole("dim", pair[0], low=0, high=self.max_dim)
+        _ = spec.number_lr
         return Trial(self.identity, {"name": "trainable"}, pair[0], spec.to_json(), seed, pair[1])
 
     def split(self, pairs: Sequence[Pair], workers: int) -> list[list[Pair]]:
@@ -242,25 +268,42 @@ def trainable(
         max_dim: the largest d, usually the number of weights.
         version: raise it when what the function does changes: code cannot be hashed, and trials
             of an older version are not to be mixed with those of a new one.
-        lr: passed on as `trial.lr`: a number, or the (low, high) that it lies in, of which the
-            geometric mean is taken where none is chosen.
+        lr: passed on as `trial.lr`: a number, or the (low, high) that it lies in. There
+            `threshold` searches it; else the geometric mean is taken where none is given.
 
     Raises:
         InputError: an argument is out of range.
     """
     if not isinstance(name, str) or not name:
         raise invalid("name", expected="a text", got=repr(name))
-    largest, chosen = whole("max_dim", max_dim, low=1), lr
-    if isinstance(chosen, tuple | list):
-        low, high = (real("lr", v, low=0.0, strict=True) for v in chosen)
-        chosen = math.sqrt(low * high)
+    largest = whole("max_dim", max_dim, low=1)
+    if isinstance(lr, tuple | list):
+        span = lr_range(lr)
+        chosen: float | None = math.sqrt(span[0] * span[1])
+    else:
+        span, chosen = None, lr
 
     def decorate(function: Function) -> FunctionTrainable:
         if not callable(function):
             raise invalid("trainable", expected="a function of one trial", got=repr(function))
-        return FunctionTrainable(function, name, largest, str(version), chosen)
+        return FunctionTrainable(function, name, largest, str(version), chosen, span)
 
     return decorate
+
+
+def lr_range(ends: Sequence[float]) -> tuple[float, float]:
+    """Return the two ends between which a learning rate is searched.
+
+    Raises:
+        InputError: they are not two positive numbers, the smaller first.
+    """
+    try:
+        low, high = (real("lr", end, low=0.0, strict=True) for end in ends)
+    except (TypeError, ValueError):
+        low, high = 1.0, 0.0
+    if not low < high:
+        raise invalid("lr", expected="a range (low, high) with 0 < low < high", got=repr(ends))
+    return low, high
 
 
 def seed_of(seed: int, repeat: int) -> int:

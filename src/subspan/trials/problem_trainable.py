@@ -52,9 +52,10 @@ class ProblemTrainable(Trainable):
         """Return the identity of a trial.
 
         Raises:
-            InputError: the dimension is not 0 … D.
+            InputError: the dimension is not 0 … D, or the learning rate no number.
         """
         dim, repeat = pair
+        _ = spec.number_lr
         if dim != 0:
             check_dims(dim, self.problem.ambient_dim)
         return Trial(self.problem.identity, self.method.config(), dim, spec.to_json(), seed, repeat)

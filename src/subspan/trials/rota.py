@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from subspan.training.outcome import Outcome
 from subspan.trials.leases import Leases, told
 from subspan.trials.stores.base import RecordStore
-from subspan.trials.trainable import Pair
+from subspan.trials.trainable import Work
 from subspan.trials.trial import TrialRecord
 
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -20,7 +20,7 @@ class Rota:
     Args:
         store: where all of them put their records.
         leases: of this process.
-        pairs: the trials of the plan that have no record yet, by key.
+        works: the trials of the plan that have no record yet, by key.
         failed: records that are to be replaced, of trials that failed before.
         notice: called with a line on who else is at work.
     """
@@ -29,13 +29,13 @@ class Rota:
         self,
         store: RecordStore,
         leases: Leases,
-        pairs: Mapping[str, Pair],
+        works: Mapping[str, Work],
         failed: Mapping[str, TrialRecord],
         notice: Callable[[str], None],
     ) -> None:
         self._store, self._leases, self._notice = store, leases, notice
-        self._pairs, self._failed = pairs, failed
-        self._keys = {pair: key for key, pair in pairs.items()}
+        self._works, self._failed = works, failed
+        self._keys = {work: key for key, work in works.items()}
         self._elsewhere: set[str] = set()
         self._known: set[str] = set()
         self._looked = time.monotonic()
@@ -45,9 +45,9 @@ class Rota:
         """Whether others train some of the trials."""
         return bool(self._elsewhere)
 
-    def take(self, pairs: Iterable[Pair]) -> tuple[list[Pair], list[TrialRecord]]:
+    def take(self, works: Iterable[Work]) -> tuple[list[Work], list[TrialRecord]]:
         """Return those trials that are to be trained here, and the records that others made."""
-        keys = [self._keys[pair] for pair in pairs]
+        keys = [self._keys[work] for work in works]
         granted = self._leases.take(keys)
         done = self._done(granted)
         self._leases.drop(done)
@@ -55,10 +55,10 @@ class Rota:
         self._elsewhere = (self._elsewhere | others) - granted
         if others:
             self._tell()
-        mine = [self._pairs[key] for key in keys if key in granted and key not in done]
+        mine = [self._works[key] for key in keys if key in granted and key not in done]
         return mine, list(done.values())
 
-    def look(self, *, wait: bool) -> tuple[list[Pair], list[TrialRecord]]:
+    def look(self, *, wait: bool) -> tuple[list[Work], list[TrialRecord]]:
         """See, twice a second, what became of the trials elsewhere; return as `take` does."""
         left = self._looked + _SECONDS_BETWEEN_LOOKS - time.monotonic()
         if wait and left > 0:
@@ -66,7 +66,7 @@ class Rota:
         elif left > 0:
             return [], []
         self._looked = time.monotonic()
-        return self.take(self._pairs[key] for key in sorted(self._elsewhere))
+        return self.take(self._works[key] for key in sorted(self._elsewhere))
 
     def _done(self, keys: Iterable[str]) -> dict[str, TrialRecord]:
         """Return the records that came since the plan was made: those of others."""

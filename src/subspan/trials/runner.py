@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,7 +29,7 @@ from subspan.trials.provenance import environment
 from subspan.trials.rota import Rota
 from subspan.trials.stores.base import RecordStore
 from subspan.trials.stores.registry import open_store
-from subspan.trials.trainable import Pair, Spec, Trainable
+from subspan.trials.trainable import Pair, Spec, Trainable, Work
 from subspan.trials.trial import TrialRecord
 
 __all__ = ["MAX_FAILURES", "Progress", "Subject", "TrialRunner", "TrialsFailed", "check_problem"]
@@ -116,31 +117,48 @@ class TrialRunner:
             InputError: a dimension is out of range, or the spec does not fit the problem.
             TrialsFailed: more trials raised than are allowed.
         """
+        return self.run_each(method, [(pair, spec) for pair in plan], seed=seed)
+
+    def run_each(
+        self, method: Method | None, plan: Sequence[tuple[Pair, Any]], *, seed: int
+    ) -> list[TrialRecord]:
+        """Return the records of planned trials that have each a spec of its own, as `run` does.
+
+        Args:
+            method: how to choose subspaces; None for a function.
+            plan: (dim, repeat) pairs, each with its spec.
+            seed: any integer.
+
+        Raises:
+            InputError: as `run`.
+            TrialsFailed: as `run`.
+        """
         seed = whole("seed", seed)
         if not -(2**63) <= seed < 2**63:
             raise invalid("seed", expected="an integer of at most 63 bits", got=seed)
         place = self._place(method)
         trainable = self._trainables[place]
-        trials = {pair: trainable.trial(pair, spec, seed) for pair in plan}
-        for _, repeat in plan:
+        trials = [trainable.trial(pair, spec, seed) for pair, spec in plan]
+        for (_, repeat), _ in plan:
             if not isinstance(repeat, int) or repeat < 0:
                 raise invalid("repeat", expected="an integer, 0 or more", got=repr(repeat))
-        found = self.store.get([t.key for t in trials.values()])
+        planned = {trial.key: work for trial, work in zip(trials, plan, strict=True)}
+        found = self.store.get(list(planned))
         failed = {k: r for k, r in found.items() if r.outcome is Outcome.FAILED}
         records = {k: r for k, r in found.items() if k not in failed}
-        missing = {t.key: pair for pair, t in trials.items() if t.key not in records}
+        missing = {key: work for key, work in planned.items() if key not in records}
         if records:
-            self._progress(len(records), len(trials), "found in the store")
+            self._progress(len(records), len(planned), "found in the store")
         if missing:
             asked.begin(self.store)
-        notice = lambda text: self._progress(len(records), len(trials), Notice(text))  # noqa: E731
+        notice = lambda text: self._progress(len(records), len(planned), Notice(text))  # noqa: E731
         rota = Rota(self.store, self._leases, missing, failed, notice)
-        for answer in self._train(place, list(missing.values()), spec, seed, rota):
+        for answer in self._train(place, list(missing.values()), seed, rota):
             for record in answer:
                 records[record.key] = record
-                self._progress(len(records), len(trials), _told(record))
+                self._progress(len(records), len(planned), _told(record))
             self._failures.count(answer)
-        return [records[trials[pair].key] for pair in plan]
+        return [records[trial.key] for trial in trials]
 
     def close(self) -> None:
         """End the workers and close the store if it was opened here."""
@@ -167,28 +185,26 @@ class TrialRunner:
         return len(self._trainables) - 1
 
     def _train(
-        self, place: int, pairs: list[Pair], spec: Spec, seed: int, rota: Rota
+        self, place: int, works: Sequence[Work], seed: int, rota: Rota
     ) -> Iterator[list[TrialRecord]]:
         """Yield the records of trials as they come, durable in the store."""
-        if not pairs:
+        if not works:
             return
         trainable, executor = self._trainables[place], self._executor
-        waiting = deque(trainable.split(pairs, executor.workers))
+        waiting = deque(_split(trainable, works, executor.workers))
         alone = executor.workers == 1 or len(waiting) == 1
         if alone and not executor.started and self._timeout is None:
             executor = Inline()
-        share = self._share(place, waiting, spec, executor)
-        deadline = self._deadlines.setdefault(
-            (place, canonical_json(spec.to_json())), Deadline(self._timeout)
-        )
-        dispatch = Dispatch(trainable, share, executor, spec, seed, deadline)
+        share = self._share(place, waiting, executor)
+        dispatch = Dispatch(trainable, share, executor, seed, partial(self._deadline, place))
         here = isinstance(executor, Inline) and self._on_cpu
         try:
             while waiting or dispatch.busy or rota.elsewhere:
                 while waiting and not dispatch.full:
-                    mine, found = rota.take(waiting.popleft())
+                    pairs, spec = waiting.popleft()
+                    mine, found = rota.take((pair, spec) for pair in pairs)
                     if mine:
-                        dispatch.submit(mine)
+                        dispatch.submit([pair for pair, _ in mine], spec)
                     if found:
                         yield found
                 if dispatch.busy:
@@ -199,22 +215,27 @@ class TrialRunner:
                 if rota.elsewhere:
                     mine, found = rota.look(wait=not (dispatch.busy or waiting))
                     if mine:
-                        waiting.extend(trainable.split(mine, executor.workers))
+                        waiting.extend(_split(trainable, mine, executor.workers))
                     if found:
                         yield found
         except BaseException:
             self._end()  # other workers are still at work that nobody waits for
             raise
 
+    def _deadline(self, place: int, spec: Spec) -> Deadline:
+        """Return the deadline of a trainable's trials; the learning rate does not change it."""
+        how = canonical_json({k: v for k, v in spec.to_json().items() if k != "lr"})
+        return self._deadlines.setdefault((place, how), Deadline(self._timeout))
+
     def _share(
-        self, place: int, pieces: Sequence[Sequence[Pair]], spec: Spec, executor: Executor
+        self, place: int, pieces: Sequence[tuple[Sequence[Pair], Spec]], executor: Executor
     ) -> Shared:
         """Make a trainable known to the workers, once."""
         trainable = self._trainables[place]
         if isinstance(executor, Inline):
             return lambda: trainable
         if place not in self._shared:
-            trainable.warm_up(pieces, spec)
+            trainable.warm_up([piece for piece, _ in pieces], pieces[0][1])
             self._shared[place] = executor.share(trainable)
         return self._shared[place]
 
@@ -227,6 +248,20 @@ class TrialRunner:
         self._executor.close()
         self._shared.clear()
         self._leases.close()
+
+
+def _split(
+    trainable: Trainable, works: Sequence[Work], workers: int
+) -> list[tuple[list[Pair], Spec]]:
+    """Return pieces of work of one spec each, specs in the order of first sight."""
+    groups: dict[Spec, list[Pair]] = {}
+    for pair, spec in works:
+        groups.setdefault(spec, []).append(pair)
+    return [
+        (list(piece), spec)
+        for spec, pairs in groups.items()
+        for piece in trainable.split(pairs, workers)
+    ]
 
 
 def _told(record: TrialRecord) -> str:

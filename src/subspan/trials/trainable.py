@@ -34,6 +34,10 @@ class Spec(Protocol):
         """Return plain JSON data, the form that is hashed and stored."""
 
 
+Work = tuple[Pair, Any]
+"""A pair, and the spec that it is trained by."""
+
+
 class Trainable(abc.ABC):
     """Turns trials into records. It knows nothing of stores and executors.
 

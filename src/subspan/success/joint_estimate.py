@@ -1,0 +1,47 @@
+"""`JointEstimate`: d* at the best learning rate, as a joint design has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class JointEstimate:
+    """d* at the best learning rate.
+
+    Args:
+        value: posterior median of d*; None above the range.
+        low: lower end of the interval.
+        high: upper end; None where unbounded.
+        confidence: of the interval.
+        status: `"ok"`, `"below range"`, `"above range"`, `"not monotone"` or `"not converged"`.
+        trials: number of trials told.
+        trainings: what they cost, in full trainings.
+        lr: the best learning rate at `value` (at max_dim above the range).
+        lr_low: the smallest lr at which d* is expected at most a tenth higher.
+        lr_high: the largest.
+        lr_at_edge: the end of the learning rates searched that the best lies at, if any: beyond
+            it d* may be smaller.
+    """
+
+    value: int | None
+    low: int
+    high: int | None
+    confidence: float
+    status: str
+    trials: int
+    trainings: float
+    lr: float
+    lr_low: float
+    lr_high: float
+    lr_at_edge: Literal["low", "high"] | None = None
+
+    def __str__(self) -> str:
+        value = "?" if self.value is None else f"{self.value:,}"
+        high = "∞" if self.high is None else f"{self.high:,}"
+        known = "" if self.status == "ok" else f", {self.status}"
+        return (
+            f"d* = {value} [{self.low:,}, {high}] at the best learning rate, {self.lr:.2g} "
+            f"({self.lr_low:.2g} … {self.lr_high:.2g}), {self.trainings:.1f} trainings{known}"
+        )
