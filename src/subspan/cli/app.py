@@ -27,6 +27,7 @@ COMMANDS = {
     "compare": "subspan.cli.compare",
     "spectroscopy": "subspan.cli.spectroscopy",
     "trials": "subspan.cli.trials",
+    "report": "subspan.cli.report",
     "resume": "subspan.cli.resume",
     "demo": "subspan.cli.demo",
 }

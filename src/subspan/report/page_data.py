@@ -1,0 +1,388 @@
+"""What the page of a store shows, as plain JSON data: counted, fitted and thinned here, in Python.
+
+The page's script draws and filters; it computes nothing. Large stores are aggregated: counts per
+dim and level, at most `ROWS` trials in the table and `CURVES` learning curves.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from subspan import metrics
+from subspan.comparison.table import ComparisonTable
+from subspan.goals import Goal, name_of
+from subspan.intervals import binomial_interval
+from subspan.report.against_null import StoredComparison, comparisons
+from subspan.report.columns import Columns, Known
+from subspan.report.levels import goal_of, kind_of, levels_of, top_of
+from subspan.report.stored import StoredExperiment
+from subspan.report.words import d_star, goal_in_words, sentence
+from subspan.success.estimate import ThresholdEstimate
+from subspan.trials.trial import TrialRecord
+
+FITS = 500  # thresholds that are fitted for a page, about 0.1 s each
+LEVELS = (4, 13)  # the fewest and the most of a slider
+ROWS = 10_000  # trials in the table
+CURVES = 400
+POINTS = 60  # of a learning curve
+GRID = 48  # dims at which a fit is drawn
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class PageData:
+    """What a page shows.
+
+    Args:
+        headline: results in words, one a problem at least.
+        data: plain JSON data for the page's script.
+    """
+
+    headline: tuple[str, ...]
+    data: dict[str, Any]
+
+    def to_json(self) -> str:
+        """Return the data as JSON that can stand inside a `<script>` element."""
+        text = json.dumps(self.data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        escapes = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028"}
+        for character, escape in {**escapes, "\u2029": "\\u2029"}.items():
+            text = text.replace(character, escape)
+        return text
+
+
+def page_data(
+    stored: Sequence[StoredExperiment],
+    *,
+    store: str = "runs.db",
+    commands: Iterable[str] = (),
+    asked: Iterable[Goal] = (),
+) -> PageData:
+    """Return what the page shows of a store's experiments.
+
+    Args:
+        stored: from `experiments`.
+        store: how commands name the store.
+        commands: the command lines that made it, where they are known.
+        asked: goals that were asked for beside those that trials were to stop at.
+    """
+    wanted = list(asked)
+    by_problem: dict[str, list[StoredExperiment]] = {}
+    for one in stored:
+        name = str(one.experiment.problem.get("name", "problem"))
+        by_problem.setdefault(f"{name} {one.experiment.ambient_dim}", []).append(one)
+    scales = {key: _metrics(group, wanted) for key, group in by_problem.items()}
+    fits = sum(len(group) * len(scales[key]) for key, group in by_problem.items())
+    most = min(max(FITS // max(fits, 1), LEVELS[0]), LEVELS[1])
+    known: Known = {}
+    problems, headline = [], []
+    for key, group in by_problem.items():
+        made = _Problem(group, scales[key], wanted, most, known)
+        problems.append(made.to_json())
+        headline.extend(made.headline(wanted))
+    tables = comparisons(stored, confidence=CONFIDENCE)
+    for compared in tables:
+        headline.extend(_told(compared))
+    rows, curves = _trials(stored)
+    total = sum(len(one.records) for one in stored)
+    data = {
+        "store": store,
+        "trials": total,
+        "confidence": CONFIDENCE,
+        "problems": problems,
+        "comparisons": [_comparison(compared) for compared in tables],
+        "table": rows,
+        "curves": curves,
+        "provenance": _provenance(stored),
+        "commands": list(commands),
+    }
+    return PageData(tuple(headline) or ("There are no trials in this store yet.",), data)
+
+
+def _metrics(group: Sequence[StoredExperiment], asked: Iterable[Goal]) -> dict[str, bool]:
+    """Return the metrics that have a direction, and whether more is better: those asked first."""
+    found: dict[str, bool] = {}
+    there = dict.fromkeys(name for s in group for r in _some(s.records, 50) for name in r.metrics)
+    for goal in [*(g for s in group for g in s.goals_asked()), *asked]:
+        if name_of(goal) in there:
+            found.setdefault(name_of(goal), bool(goal.higher))
+    for name in there:
+        facts = metrics.find(metrics.parse(name)[0])
+        if facts is not None:
+            found.setdefault(name, facts.higher)
+    return dict(list(found.items())[:4])
+
+
+class _Problem:
+    """One problem's experiments, counted at the levels of each metric."""
+
+    def __init__(
+        self,
+        group: Sequence[StoredExperiment],
+        directions: Mapping[str, bool],
+        wanted: Sequence[Goal],
+        most: int,
+        known: Known,
+    ) -> None:
+        self.group, self.known = group, known
+        self.columns = {
+            name: [Columns.of(one, name, higher=higher) for one in group]
+            for name, higher in directions.items()
+        }
+        self.goals: dict[str, list[Goal]] = {}
+        for name, higher in directions.items():
+            best = np.concatenate([c.best for c in self.columns[name]])
+            asked = [g for s in group for g in s.goals_asked()]
+            asked += [g for g in wanted if np.nanmin(best) <= g.level <= np.nanmax(best)]
+            own = [g.level for g in asked if name_of(g) == name]
+            levels = levels_of(name, best, most, asked=own)
+            goals = [goal_of(name, level, higher=higher) for level in levels]
+            told = [g for g in goals if any(c.telling(g).any() for c in self.columns[name])]
+            self.goals[name] = told or goals[:1]
+        self.estimates: dict[tuple[str, int, int], ThresholdEstimate | None] = {}
+
+    def headline(self, asked: Sequence[Goal]) -> list[str]:
+        """Return the sentence on the goal asked for, or the hardest that has a threshold."""
+        wanted = {str(g) for s in self.group for g in s.goals_asked()} | set(map(str, asked))
+        found = [
+            (str(e.goal) in wanted, e.estimate.ok, _is_null(self.group[i]), e.trials, level, e, i)
+            for (_, i, level), e in self.estimates.items()
+            if e is not None
+        ]
+        if not found:
+            name = self.group[0].experiment.problem.get("name", "problem")
+            count = sum(len(s.records) for s in self.group)
+            return [f"{name}: {count:,} trials, too few dims to tell a threshold from."]
+        *_, estimate, i = max(found, key=lambda f: f[:5])
+        name = str(self.group[i].experiment.problem.get("name", "problem"))
+        return [sentence(name, self.group[i].method, estimate)]
+
+    def to_json(self) -> dict[str, Any]:
+        first = self.group[0].experiment
+        return {
+            "name": str(first.problem.get("name", "problem")),
+            "ambient": first.ambient_dim,
+            "metrics": [
+                {
+                    "name": name,
+                    "higher": bool(goals[0].higher),
+                    "scale": kind_of(name, np.concatenate([c.best for c in self.columns[name]])),
+                    "top": top_of(name),
+                    "levels": [g.level for g in goals],
+                    "goals": [str(g) for g in goals],
+                    "words": [goal_in_words(g) for g in goals],
+                    "asked": sorted(
+                        {
+                            i
+                            for i, g in enumerate(goals)
+                            if any(g in s.goals_asked() for s in self.group)
+                        }
+                    ),
+                }
+                for name, goals in self.goals.items()
+                if goals
+            ],
+            "experiments": [self._experiment(i, one) for i, one in enumerate(self.group)],
+        }
+
+    def _experiment(self, i: int, one: StoredExperiment) -> dict[str, Any]:
+        e = one.experiment
+        steps = e.method.get("steps") if e.method.get("name") == "burn-in" else None
+        return {
+            "id": one.id,
+            "family": one.family,
+            "method": one.method,
+            "training": one.training,
+            "lr": one.lr,
+            "null": _is_null(one),
+            "burnIn": 0 if _is_null(one) else steps,
+            "seeds": list(e.seeds),
+            "trials": len(one.records),
+            "counted": {
+                name: self._counted(name, i)
+                for name in self.goals
+                if self.columns[name][i].told() and self.goals[name]
+            },
+        }
+
+    def _counted(self, name: str, i: int) -> dict[str, Any]:
+        columns = self.columns[name][i]
+        dims = np.unique(columns.dims)
+        dims = dims[dims > 0]
+        levels = []
+        for level, goal in enumerate(self.goals[name]):
+            cells = columns.cells(goal)
+            place = {int(d): k for k, d in enumerate(cells.dims)}
+            wins = [int(cells.wins[place[d]]) if d in place else 0 for d in dims.tolist()]
+            totals = [int(cells.totals[place[d]]) if d in place else 0 for d in dims.tolist()]
+            low, high = binomial_interval(wins, totals, CONFIDENCE)
+            estimate = columns.estimate(goal, self.known)
+            self.estimates[name, i, level] = estimate
+            levels.append(
+                {
+                    "wins": wins,
+                    "totals": totals,
+                    "low": _short(low),
+                    "high": _short(high),
+                    "d": None if estimate is None else _threshold(estimate),
+                    "fit": None if estimate is None else _fit(estimate, dims),
+                }
+            )
+        with np.errstate(all="ignore"):
+            middle = [_median(columns.best[columns.dims == d]) for d in dims]
+        return {"dims": dims.tolist(), "median": middle, "levels": levels}
+
+
+def _is_null(stored: StoredExperiment) -> bool:
+    return stored.experiment.method.get("name") == "random"
+
+
+def _threshold(estimate: ThresholdEstimate) -> dict[str, Any]:
+    return {
+        "value": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "status": estimate.status,
+        "words": d_star(estimate),
+        "remark": estimate.remark,
+        "compression": estimate.compression,
+    }
+
+
+def _fit(estimate: ThresholdEstimate, dims: np.ndarray) -> list[list[float | None]]:
+    grid = np.geomspace(dims[0], dims[-1], GRID)
+    return [_short(grid), *(_short(line) for line in estimate.curve(grid))]
+
+
+def _told(compared: StoredComparison) -> list[str]:
+    table = compared.table
+    return [f"{table.problem}: {line}." for line in table.summary()]
+
+
+def _comparison(compared: StoredComparison) -> dict[str, Any]:
+    table: ComparisonTable = compared.table
+    numbers = ("compression", "value", "low", "high", "difference")
+    numbers += ("difference_low", "difference_high", "p_adjusted")
+    return {
+        "problem": table.problem,
+        "ambient": table.ambient_dim,
+        "metric": table.metric,
+        "null": table.null,
+        "seed": compared.seed,
+        "training": compared.training,
+        "footer": table.footer,
+        "rows": [
+            {
+                "method": row.method,
+                "dim": row.dim,
+                "repeats": row.repeats,
+                "verdict": row.verdict,
+                "note": row.note,
+                "values": _short(row.values),
+                **{name: _short([getattr(row, name)])[0] for name in numbers},
+            }
+            for row in table.rows
+        ],
+    }
+
+
+def _trials(stored: Sequence[StoredExperiment]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the table, by column, and the learning curves, of trials spread over all dims."""
+    total = sum(len(one.records) for one in stored)
+    shown = [(i, r) for i, one in enumerate(stored) for r in one.records]
+    if total > ROWS:
+        cells: dict[tuple[int, int], list[TrialRecord]] = {}
+        for i, r in shown:
+            cells.setdefault((i, r.dim), []).append(r)
+        share = ROWS / total
+        shown = [
+            (i, r)
+            for (i, _), own in cells.items()
+            for r in _some(own, max(1, math.floor(share * len(own))))
+        ][:ROWS]
+    with_curve = {id(r) for _, r in _some([(i, r) for i, r in shown if len(r.curve) > 1], CURVES)}
+    names = list(dict.fromkeys(name for _, r in shown for name in r.metrics))[:4]
+    curves: list[dict[str, Any]] = []
+    columns: dict[str, list[Any]] = {
+        k: [] for k in ("e", "d", "seed", "repeat", "outcome", "steps", "key", "curve")
+    }
+    best: dict[str, list[float | None]] = {name: [] for name in names}
+    for i, r in shown:
+        columns["e"].append(i)
+        columns["d"].append(r.dim)
+        columns["seed"].append(r.trial.seed)
+        columns["repeat"].append(r.trial.repeat)
+        columns["outcome"].append(r.outcome.value)
+        columns["steps"].append(r.steps)
+        columns["key"].append(r.key[:12])
+        columns["curve"].append(len(curves) if id(r) in with_curve else -1)
+        for name in names:
+            best[name].append(_short([_best(r, name)])[0])
+        if id(r) in with_curve:
+            curves.append(_curve(i, r, names))
+    named = [
+        {
+            "problem": str(one.experiment.problem.get("name", "problem")),
+            "method": one.method,
+            "training": one.training,
+            "id": one.id,
+        }
+        for one in stored
+    ]
+    table = {"experiments": named, "best": best, "shown": len(shown), "all": total, **columns}
+    return table, curves
+
+
+def _curve(i: int, record: TrialRecord, names: Sequence[str]) -> dict[str, Any]:
+    points = _some(record.curve, POINTS)
+    return {
+        "e": i,
+        "d": record.dim,
+        "repeat": record.trial.repeat,
+        "seed": record.trial.seed,
+        "key": record.key[:12],
+        "step": [p.step for p in points],
+        "values": {
+            name: _short([p.metrics.get(name, math.nan) for p in points])
+            for name in names
+            if name in record.metrics
+        },
+    }
+
+
+def _best(record: TrialRecord, name: str) -> float:
+    kind, split = metrics.parse(name)
+    return record.best(kind, split) if metrics.find(kind) else record.final(kind, split)
+
+
+def _provenance(stored: Sequence[StoredExperiment]) -> list[dict[str, Any]]:
+    """Return each environment that trials were run in, and how many."""
+    names = ("subspan", "torch", "numpy", "python", "platform", "device")
+    counted: dict[tuple[str, ...], int] = {}
+    for one in stored:
+        for r in one.records:
+            told = tuple(str(r.provenance.get(name, "")) for name in names)
+            counted[told] = counted.get(told, 0) + 1
+    return [{**dict(zip(names, told, strict=True)), "trials": n} for told, n in counted.items()]
+
+
+def _some(values: Sequence[Any], most: int) -> list[Any]:
+    """Return at most so many, evenly spaced, the first and the last among them."""
+    if len(values) <= most:
+        return list(values)
+    return [values[int(i)] for i in np.linspace(0, len(values) - 1, most).round()]
+
+
+def _median(values: np.ndarray) -> float | None:
+    finite = values[np.isfinite(values)]
+    return _short([np.median(finite)])[0] if len(finite) else None
+
+
+def _short(values: Iterable[Any]) -> list[float | None]:
+    """Return numbers to four digits; what is not finite as null."""
+    return [float(f"{v:.4g}") if math.isfinite(v) else None for v in map(float, values)]
