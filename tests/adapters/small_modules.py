@@ -7,8 +7,9 @@ from torch import nn
 from torch.func import functional_call
 
 from subspan import maps
-from subspan.adapters import attach, tabulated
+from subspan.adapters import attach
 from subspan.maps import hadamard, partition, strips
+from subspan.maps.sliced import tabulated
 
 
 def seeded(make, seed: int = 0):

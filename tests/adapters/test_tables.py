@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from subspan.adapters import attach, handles
-from subspan.adapters.tabulated import IndexedMap, StripSlices
+from subspan.maps.sliced.tabulated import IndexedMap, StripSlices
 
 pytestmark = pytest.mark.usefixtures("regime")
 DIM = 23  # of `attached_net`

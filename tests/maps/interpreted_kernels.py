@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from subspan import attach
-from subspan.adapters.rows import RowSlices
 from subspan.maps import gaussian, gaussian_triton
 from subspan.maps.gaussian import GaussianMap
+from subspan.maps.sliced.rows import RowSlices
 from subspan.testing import check_map
 
 # words per column: 2, 75, 76, 71, so columns begin anywhere in a block of Philox, or at its start

@@ -12,9 +12,9 @@ import torch
 from scipy import stats
 
 from subspan import maps
-from subspan.adapters import tabulated
-from subspan.adapters.make_sliced import make_sliced
 from subspan.maps import hadamard, partition, strips
+from subspan.maps.sliced import tabulated
+from subspan.maps.sliced.make import make_sliced
 from subspan.testing import check_map
 
 NAMES = ("partition", "hadamard")

@@ -8,9 +8,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import subspan
 from subspan import maps
-from subspan.adapters.make_sliced import make_sliced
 from subspan.maps import segments
 from subspan.maps.segments import SegmentSum
+from subspan.maps.sliced.make import make_sliced
 from subspan.maps.stack import stack
 from subspan.testing import check_map
 

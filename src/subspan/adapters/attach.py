@@ -14,17 +14,17 @@ from subspan.adapters.checks import check_module
 from subspan.adapters.digests import base_digest, kept_digest
 from subspan.adapters.guard import guard, written
 from subspan.adapters.held import check_held
-from subspan.adapters.make_sliced import make_sliced
 from subspan.adapters.memory import check_memory
 from subspan.adapters.plain import ROOT, SITE, own_buffers, own_parameters
 from subspan.adapters.root import Rest, Root
 from subspan.adapters.selection import Weight, padding_row, select
 from subspan.adapters.shift import shift
 from subspan.adapters.sites import dress
-from subspan.adapters.sliced import SlicedMap
 from subspan.adapters.tables import TableKeeper, one_pass
 from subspan.canonical import canonical_json, digest
 from subspan.errors import InputError, invalid, unknown, whole
+from subspan.maps.sliced.base import SlicedMap
+from subspan.maps.sliced.make import make_sliced
 
 
 class Handle:

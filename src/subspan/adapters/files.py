@@ -24,13 +24,13 @@ from subspan.adapters.buffers import persistent_buffers
 from subspan.adapters.checks import check_module
 from subspan.adapters.digests import base_digest, kept_digest
 from subspan.adapters.held import check_held
-from subspan.adapters.make_sliced import make_sliced
 from subspan.adapters.memory import check_memory
 from subspan.adapters.root import Root
 from subspan.adapters.selection import Weight, check_weight
-from subspan.adapters.sliced import SlicedMap
 from subspan.canonical import canonical_json
 from subspan.errors import InputError, invalid, unknown
+from subspan.maps.sliced.base import SlicedMap
+from subspan.maps.sliced.make import make_sliced
 
 ThetaDtype = Literal["float32", "bfloat16", "int8"]
 

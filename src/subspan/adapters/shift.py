@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from subspan.adapters.sliced import SlicedMap
 from subspan.adapters.tables import SharedGradient, Table
 from subspan.maps.base import at_full_precision, looked_into, traced
+from subspan.maps.sliced.base import SlicedMap
 
 
 def shift(

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 from torch.utils.weak import TensorWeakRef
 
-from subspan.adapters.sliced import SlicedMap
 from subspan.maps.base import traced
+from subspan.maps.sliced.base import SlicedMap
 
 
 def _references() -> int:

@@ -8,10 +8,10 @@ from typing import Self
 
 import torch
 
-from subspan.adapters.sliced import SlicedMap
 from subspan.maps.base import LinearMap, traced
 from subspan.maps.gaussian import GaussianMap
 from subspan.maps.segments import SegmentSum
+from subspan.maps.sliced.base import SlicedMap
 from subspan.maps.sparse import SparseMap
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from subspan import maps
-from subspan.adapters.rows import RowSlices, SparseSlices
-from subspan.adapters.sliced import SlicedMap
-from subspan.adapters.tabulated import make_tabulated
 from subspan.errors import invalid, unknown
 from subspan.maps.base import check_dims
 from subspan.maps.gaussian import DENSE_BYTES
+from subspan.maps.sliced.base import SlicedMap
+from subspan.maps.sliced.rows import RowSlices, SparseSlices
+from subspan.maps.sliced.tabulated import make_tabulated
 from subspan.maps.sparse import SparseMap
 
 _OPTIONS = {"sparse": ["nnz"]}

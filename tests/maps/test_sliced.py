@@ -6,16 +6,13 @@ import itertools
 
 import pytest
 import torch
-from small_modules import coordinates
 
 import subspan
 from subspan import maps
-from subspan.adapters import shift
-from subspan.adapters.make_sliced import make_sliced
-from subspan.adapters.rows import RowSlices
-from subspan.adapters.tables import Table
-from subspan.adapters.tabulated import IndexedMap
 from subspan.maps.gaussian import GaussianMap
+from subspan.maps.sliced.make import make_sliced
+from subspan.maps.sliced.rows import RowSlices
+from subspan.maps.sliced.tabulated import IndexedMap
 
 # (d, D, cuts): one coordinate, whole hands, an odd rest, d = D, and both widths of integers
 SIZES = [
@@ -25,6 +22,10 @@ SIZES = [
     (90, 90, [0, 45, 90]),
     (20_000, 50_000, [0, 20_001, 50_000]),
 ]
+
+
+def coordinates(dim: int, seed: int = 2) -> torch.Tensor:
+    return torch.randn(dim, generator=torch.Generator().manual_seed(seed))
 
 
 def slices(cuts):
@@ -83,24 +84,6 @@ def test_two_bytes_per_weight_while_they_suffice(name, dim, kind):
     assert isinstance(sliced, IndexedMap)
     assert sliced._index.dtype == kind
     assert sliced._index.min() >= 0
-
-
-def test_chunks_give_the_same_as_one_piece(monkeypatch):
-    theta, base = coordinates(50).requires_grad_(), coordinates(1200, 4).view(30, 40)
-    scale = torch.tensor(0.7, requires_grad=True)
-    results = []
-    for chunk in (7, 64, 10**6):
-        monkeypatch.setattr(IndexedMap, "chunk", chunk)
-        sliced = make_sliced("hadamard", 50, 2000, 0)
-        for view in (base, base.t().contiguous().t()):  # contiguous, and not
-            out = shift.shift(view, Table(sliced.table(theta)), scale, sliced, 100)
-            grads = torch.autograd.grad(out.sin().sum(), (theta, scale))
-            assert out.stride() == view.stride()
-            results.append((out, *grads))
-    for result in results[1:]:
-        assert torch.equal(result[0], results[0][0])
-        for one, other in zip(result[1:], results[0][1:], strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_what_cannot_be_kept_is_refused_with_a_way_out():

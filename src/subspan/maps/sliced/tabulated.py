@@ -16,12 +16,12 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from subspan.adapters.sliced import SlicedMap
 from subspan.canonical import chunked_digest
 from subspan.maps.base import at_full_precision, check_dims, looked_into, traced
 from subspan.maps.hadamard import Scattered, make_mixer, needs_spread
 from subspan.maps.partition import LARGEST_SHUFFLED, deals
 from subspan.maps.segments import SegmentSum
+from subspan.maps.sliced.base import SlicedMap
 from subspan.maps.strips import Strips
 
 _DIGEST_CHUNK = 2**20
