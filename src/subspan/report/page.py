@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import shlex
 from collections.abc import Sequence
@@ -54,9 +55,14 @@ def _write(
     store: RecordStore, name: str, path: Path, goals: Sequence[Goal | str], library: str
 ) -> PageData:
     commands = noted_commands(store)
-    asked = [parse_goal(g) for g in goals] + goals_in(commands)
+    stored = experiments(store)
+    names = {str(one.experiment.problem.get("name", "problem")) for one in stored}
+    asked = {"": [parse_goal(g) for g in goals]}
+    for argv in commands:
+        for problem in names & set(argv):
+            asked.setdefault(problem, []).extend(goals_in(argv))
     data = page_data(
-        experiments(store),
+        stored,
         store=name,
         commands=[shlex.join(["subspan", *map(public, argv)]) for argv in commands],
         asked=asked,
@@ -101,17 +107,14 @@ def noted_commands(store: RecordStore) -> list[list[str]]:
     return list(map(list, dict.fromkeys(map(tuple, found))))
 
 
-def goals_in(commands: Sequence[Sequence[str]]) -> list[Goal]:
-    """Return the goals that command lines ask for."""
+def goals_in(argv: Sequence[str]) -> list[Goal]:
+    """Return the goals that a command line asks for."""
     found: list[Goal] = []
-    for argv in commands:
-        for word in argv:
-            told = word.partition("=")[2] if word.startswith("--goal") else word
-            for text in (told or word).split(","):
-                try:
-                    found.append(parse_goal(text))
-                except InputError:
-                    continue
+    for word in argv:
+        told = word.partition("=")[2] if word.startswith("--goal") else word
+        for text in told.split(","):
+            with contextlib.suppress(InputError):
+                found.append(parse_goal(text))
     return list(dict.fromkeys(found))
 
 

@@ -61,7 +61,7 @@ def page_data(
     *,
     store: str = "runs.db",
     commands: Iterable[str] = (),
-    asked: Iterable[Goal] = (),
+    asked: Mapping[str, Sequence[Goal]] | None = None,
 ) -> PageData:
     """Return what the page shows of a store's experiments.
 
@@ -69,22 +69,23 @@ def page_data(
         stored: from `experiments`.
         store: how commands name the store.
         commands: the command lines that made it, where they are known.
-        asked: goals that were asked for beside those that trials were to stop at.
+        asked: goals that were asked for beside those that trials were to stop at, by the
+            problem's name, or by "" for every problem.
     """
-    wanted = list(asked)
     by_problem: dict[str, list[StoredExperiment]] = {}
     for one in stored:
         name = str(one.experiment.problem.get("name", "problem"))
         by_problem.setdefault(f"{name} {one.experiment.ambient_dim}", []).append(one)
-    scales = {key: _metrics(group, wanted) for key, group in by_problem.items()}
+    goals = {key: _asked(group, asked or {}) for key, group in by_problem.items()}
+    scales = {key: _metrics(group, goals[key]) for key, group in by_problem.items()}
     fits = sum(len(group) * len(scales[key]) for key, group in by_problem.items())
     most = min(max(FITS // max(fits, 1), LEVELS[0]), LEVELS[1])
     known: Known = {}
     problems, headline = [], []
     for key, group in by_problem.items():
-        made = _Problem(group, scales[key], wanted, most, known)
+        made = _Problem(group, scales[key], goals[key], most, known)
         problems.append(made.to_json())
-        headline.extend(made.headline(wanted))
+        headline.extend(made.headline())
     tables = comparisons(stored, confidence=CONFIDENCE)
     for compared in tables:
         headline.extend(_told(compared))
@@ -104,11 +105,17 @@ def page_data(
     return PageData(tuple(headline) or ("There are no trials in this store yet.",), data)
 
 
+def _asked(group: Sequence[StoredExperiment], asked: Mapping[str, Sequence[Goal]]) -> list[Goal]:
+    name = str(group[0].experiment.problem.get("name", "problem"))
+    own = [g for s in group for g in s.goals_asked()]
+    return list(dict.fromkeys([*asked.get("", ()), *own, *asked.get(name, ())]))
+
+
 def _metrics(group: Sequence[StoredExperiment], asked: Iterable[Goal]) -> dict[str, bool]:
     """Return the metrics that have a direction, and whether more is better: those asked first."""
     found: dict[str, bool] = {}
     there = dict.fromkeys(name for s in group for r in _some(s.records, 50) for name in r.metrics)
-    for goal in [*(g for s in group for g in s.goals_asked()), *asked]:
+    for goal in asked:
         if name_of(goal) in there:
             found.setdefault(name_of(goal), bool(goal.higher))
     for name in there:
@@ -129,7 +136,7 @@ class _Problem:
         most: int,
         known: Known,
     ) -> None:
-        self.group, self.known = group, known
+        self.group, self.asked, self.known = group, wanted, known
         self.columns = {
             name: [Columns.of(one, name, higher=higher) for one in group]
             for name, higher in directions.items()
@@ -137,18 +144,16 @@ class _Problem:
         self.goals: dict[str, list[Goal]] = {}
         for name, higher in directions.items():
             best = np.concatenate([c.best for c in self.columns[name]])
-            asked = [g for s in group for g in s.goals_asked()]
-            asked += [g for g in wanted if np.nanmin(best) <= g.level <= np.nanmax(best)]
-            own = [g.level for g in asked if name_of(g) == name]
+            own = [g.level for g in wanted if name_of(g) == name]
             levels = levels_of(name, best, most, asked=own)
             goals = [goal_of(name, level, higher=higher) for level in levels]
             told = [g for g in goals if any(c.telling(g).any() for c in self.columns[name])]
             self.goals[name] = told or goals[:1]
         self.estimates: dict[tuple[str, int, int], ThresholdEstimate | None] = {}
 
-    def headline(self, asked: Sequence[Goal]) -> list[str]:
+    def headline(self) -> list[str]:
         """Return the sentence on the goal asked for, or the hardest that has a threshold."""
-        wanted = {str(g) for s in self.group for g in s.goals_asked()} | set(map(str, asked))
+        wanted = set(map(str, self.asked))
         found = [
             (str(e.goal) in wanted, e.estimate.ok, _is_null(self.group[i]), e.trials, level, e, i)
             for (_, i, level), e in self.estimates.items()
@@ -176,13 +181,7 @@ class _Problem:
                     "levels": [g.level for g in goals],
                     "goals": [str(g) for g in goals],
                     "words": [goal_in_words(g) for g in goals],
-                    "asked": sorted(
-                        {
-                            i
-                            for i, g in enumerate(goals)
-                            if any(g in s.goals_asked() for s in self.group)
-                        }
-                    ),
+                    "asked": [i for i, g in enumerate(goals) if g in self.asked],
                 }
                 for name, goals in self.goals.items()
                 if goals

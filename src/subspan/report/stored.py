@@ -142,7 +142,9 @@ def experiments(
     return tuple(_of(group) for group in groups.values())
 
 
-def experiment(store: RecordStore | str | Path | Iterable[TrialRecord], id: str) -> StoredExperiment:
+def experiment(
+    store: RecordStore | str | Path | Iterable[TrialRecord], id: str
+) -> StoredExperiment:
     """Return the experiment of an id, as the page prints it.
 
     Raises:

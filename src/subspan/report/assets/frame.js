@@ -43,7 +43,7 @@ function layout(more) {
     font: { color: colour("ink"), family: "system-ui, sans-serif", size: 13 },
     margin: { l: 64, r: 16, t: 12, b: 52 }, hovermode: "closest", dragmode: false,
     hoverlabel: { bgcolor: colour("card"), bordercolor: colour("line"), font: { color: colour("ink") }, align: "left" },
-    legend: { orientation: "h", y: -0.22, bgcolor: "rgba(0,0,0,0)" },
+    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, bgcolor: "rgba(0,0,0,0)" },
     ...more,
   };
   for (const key of Object.keys(made)) {

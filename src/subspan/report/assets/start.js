@@ -23,8 +23,11 @@ function weight(one) {
 function fillMetric() {
   const m = metric();
   if (!m) return;
-  const fitted = (counted()?.levels ?? []).map((l, i) => (l.d?.status === "ok" ? i : -1)).filter((i) => i >= 0);
-  chosenState.level = m.asked[0] ?? fitted[Math.floor(fitted.length / 2)] ?? Math.floor(m.levels.length / 2);
+  const levels = counted()?.levels ?? [];
+  const which = (fits) => levels.map((l, i) => (fits(l.d) ? i : -1)).filter((i) => i >= 0);
+  const told = which((d) => d?.status === "ok"), some = which(hasValue), asked = m.asked.filter((i) => some.includes(i));
+  const middle = (list) => list[Math.floor(list.length / 2)];
+  chosenState.level = asked[0] ?? m.asked[0] ?? (told.length ? middle(told) : undefined) ?? middle(some) ?? Math.floor(m.levels.length / 2);
   $("goal").max = String(m.levels.length - 1);
   $("goal").value = String(slot(chosenState.level));
 }
