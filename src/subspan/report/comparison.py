@@ -123,7 +123,7 @@ def draw_compare_figure(
         axes.set_axisbelow(True)
         for i, s in enumerate(data.series):
             colour = base.INK if s.is_null else _COLOURS[i % len(_COLOURS)]
-            style = "-" if s.is_null else _STYLES[i // len(_COLOURS) % len(_STYLES)]
+            dash = "-" if s.is_null else _STYLES[i // len(_COLOURS) % len(_STYLES)]
             marker = "o" if s.is_null else _MARKERS[i % len(_MARKERS)]
             axes.fill_between(
                 s.dims, s.low, s.high, color=colour, alpha=0.22 if s.is_null else 0.12, linewidth=0
@@ -133,7 +133,7 @@ def draw_compare_figure(
                 s.mean,
                 color=colour,
                 linewidth=2.6 if s.is_null else 1.5,
-                linestyle=style,
+                linestyle=dash,
                 marker=marker,
                 markersize=np.sqrt(_MARKER_AREA),
                 label=f"{s.method} (null)" if s.is_null else s.method,

@@ -45,6 +45,10 @@ def write_page(
     if path.suffix not in (".html", ".htm"):
         raise invalid("out", expected="a file that ends in .html", got=repr(str(out)))
     library = plotly()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
     if not isinstance(store, RecordStore):
         with Store(store, readonly=True) as opened:
             return _write(opened, name_of_store(store), path, goals, library)
@@ -68,13 +72,14 @@ def _write(
         asked=asked,
     )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(render(data, title=f"subspan: {name}", library=library), encoding="utf-8")
     except OSError as error:
-        raise StoreError(
-            f"out: cannot write {path}: {error.strerror or error}. Choose another place."
-        ) from error
+        raise _cannot_write(path, error) from error
     return data
+
+
+def _cannot_write(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"out: cannot write {path}: {error.strerror or error}. Choose another place.")
 
 
 def render(data: PageData, *, title: str, library: str) -> str:

@@ -32,6 +32,7 @@ ROWS = 10_000  # trials in the table
 CURVES = 400
 POINTS = 60  # of a learning curve
 GRID = 48  # dims at which a fit is drawn
+SENTENCES = 3  # of a problem in the headline
 CONFIDENCE = 0.95
 
 
@@ -152,20 +153,22 @@ class _Problem:
         self.estimates: dict[tuple[str, int, int], ThresholdEstimate | None] = {}
 
     def headline(self) -> list[str]:
-        """Return the sentence on the goal asked for, or the hardest that has a threshold."""
-        wanted = set(map(str, self.asked))
-        found = [
-            (str(e.goal) in wanted, e.estimate.ok, _is_null(self.group[i]), e.trials, level, e, i)
-            for (_, i, level), e in self.estimates.items()
-            if e is not None
-        ]
-        if not found:
-            name = self.group[0].experiment.problem.get("name", "problem")
+        """Return a sentence for each goal asked for, or on the hardest that has a threshold."""
+        name = str(self.group[0].experiment.problem.get("name", "problem"))
+        told = [(i, level, e) for (_, i, level), e in self.estimates.items() if e is not None]
+        if not told:
             count = sum(len(s.records) for s in self.group)
             return [f"{name}: {count:,} trials, too few dims to tell a threshold from."]
-        *_, estimate, i = max(found, key=lambda f: f[:5])
-        name = str(self.group[i].experiment.problem.get("name", "problem"))
-        return [sentence(name, self.group[i].method, estimate)]
+        wanted = [g for g in self.asked if any(e.goal == g for *_, e in told)][:SENTENCES]
+        groups = [[t for t in told if t[2].goal == goal] for goal in wanted] or [told]
+        best = [max(group, key=self._rank) for group in groups]
+        return [sentence(name, self.group[i].method, e) for i, _, e in best]
+
+    def _rank(self, told: tuple[int, int, ThresholdEstimate]) -> tuple[Any, ...]:
+        """The null first, then what is sure, rests on many trials, and is hard."""
+        i, level, estimate = told
+        harder = level if estimate.goal.higher else -level
+        return _is_null(self.group[i]), estimate.estimate.ok, estimate.trials, harder, -i
 
     def to_json(self) -> dict[str, Any]:
         first = self.group[0].experiment
@@ -265,8 +268,10 @@ def _told(compared: StoredComparison) -> list[str]:
 
 def _comparison(compared: StoredComparison) -> dict[str, Any]:
     table: ComparisonTable = compared.table
-    numbers = ("compression", "value", "low", "high", "difference")
-    numbers += ("difference_low", "difference_high", "p_adjusted")
+    numbers = (
+        *("compression", "value", "low", "high"),
+        *("difference", "difference_low", "difference_high", "p_adjusted"),
+    )
     return {
         "problem": table.problem,
         "ambient": table.ambient_dim,
