@@ -88,7 +88,7 @@ def test_the_headline_says_what_was_asked_for(written: tuple[PageData, str]) -> 
     estimate = stored.estimate("loss<=0.1")
     first = next(line for line in page.headline if line.startswith("digits"))
     assert f"training loss ≤ 0.1 in {d_star(estimate)} of 2,410 degrees of freedom" in first
-    assert "40 trials (random:hadamard)" in first
+    assert "40 trials (random:hadamard, lr 0.05, the best of 3 tried)" in first
     assert any(page_store.EVIL in line and "val reward ≥ 20" not in line for line in page.headline)
     assert any(line.startswith("lonely: 1 trials, too few dims") for line in page.headline)
     better = [line for line in page.headline if "burn-in:64" in line]
@@ -169,8 +169,8 @@ def test_the_commands_on_the_page_make_its_figures(
         'ss.report.draw_response(ss.report.response_data(own, "loss<=0.1"))',
         "null": "table = ss.report.comparisons(stored)[0].table\n"
         "ss.report.draw_compare_figure(ss.report.compare_figure_data(table))",
-        "learning": "records = list(stored[0].records[:2])\n"
-        'data = ss.report.learning_curves_data(records, ["train:loss"])\n'
+        "learning": "records = [r for r in stored[0].records if r.curve][:2]\n"
+        "data = ss.report.learning_curves_data(records, records[0].metrics)\n"
         "figure = ss.report.draw_learning_curves(data)\n"
         'ss.report.save_figure(figure, "out/learning-curve")',
     }

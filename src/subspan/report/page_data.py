@@ -162,13 +162,20 @@ class _Problem:
         wanted = [g for g in self.asked if any(e.goal == g for *_, e in told)][:SENTENCES]
         groups = [[t for t in told if t[2].goal == goal] for goal in wanted] or [told]
         best = [max(group, key=self._rank) for group in groups]
-        return [sentence(name, self.group[i].method, e) for i, _, e in best]
+        return [sentence(name, self._method(i), e) for i, _, e in best]
+
+    def _method(self, i: int) -> str:
+        """The method in words; and of several learning rates, which."""
+        one = self.group[i]
+        tried = sum(other.family == one.family for other in self.group)
+        return one.method + (f", lr {one.lr:g}, the best of {tried} tried" if tried > 1 else "")
 
     def _rank(self, told: tuple[int, int, ThresholdEstimate]) -> tuple[Any, ...]:
-        """The null first, then what is sure, rests on many trials, and is hard."""
+        """The null first, then what is sure, rests on many trials, is hard, and needs few dims."""
         i, level, estimate = told
         harder = level if estimate.goal.higher else -level
-        return _is_null(self.group[i]), estimate.estimate.ok, estimate.trials, harder, -i
+        few = -(estimate.value or math.inf)
+        return _is_null(self.group[i]), estimate.estimate.ok, estimate.trials, harder, few
 
     def to_json(self) -> dict[str, Any]:
         first = self.group[0].experiment
