@@ -23,6 +23,7 @@ from subspan.errors import InputError, StoreError
 from subspan.goals import parse_goal
 from subspan.report import page as pages
 from subspan.report import page_data as data_of_pages
+from subspan.report.against_null import comparisons
 from subspan.report.page import render, write_page
 from subspan.report.page_data import PageData, page_data
 from subspan.report.stored import experiments
@@ -91,9 +92,11 @@ def test_the_headline_says_what_was_asked_for(written: tuple[PageData, str]) -> 
     assert "40 trials (random:hadamard, lr 0.05, the best of 3 tried)" in first
     assert any(page_store.EVIL in line and "val reward ≥ 20" not in line for line in page.headline)
     assert any(line.startswith("lonely: 1 trials, too few dims") for line in page.headline)
-    better = [line for line in page.headline if "burn-in:64" in line]
-    assert better
-    assert "better than the null" in better[0]
+    (table,) = (c.table for c in comparisons(experiments(page_store.records())))
+    assert table.null == "random:hadamard"
+    assert [line for line in page.headline if "burn-in" in line] == [
+        f"digits: {line}." for line in table.summary()
+    ]
 
 
 @pytest.mark.parametrize(

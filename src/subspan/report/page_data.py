@@ -155,14 +155,17 @@ class _Problem:
     def headline(self) -> list[str]:
         """Return a sentence for each goal asked for, or on the hardest that has a threshold."""
         name = str(self.group[0].experiment.problem.get("name", "problem"))
-        told = [(i, level, e) for (_, i, level), e in self.estimates.items() if e is not None]
-        if not told:
+        best = self._best()
+        if not best:
             count = sum(len(s.records) for s in self.group)
             return [f"{name}: {count:,} trials, too few dims to tell a threshold from."]
+        return [sentence(name, self._method(i), e) for i, _, e in best]
+
+    def _best(self) -> list[tuple[int, int, ThresholdEstimate]]:
+        told = [(i, level, e) for (_, i, level), e in self.estimates.items() if e is not None]
         wanted = [g for g in self.asked if any(e.goal == g for *_, e in told)][:SENTENCES]
         groups = [[t for t in told if t[2].goal == goal] for goal in wanted] or [told]
-        best = [max(group, key=self._rank) for group in groups]
-        return [sentence(name, self._method(i), e) for i, _, e in best]
+        return [max(group, key=self._rank) for group in groups if group]
 
     def _method(self, i: int) -> str:
         """The method in words; and of several learning rates, which."""
@@ -179,7 +182,19 @@ class _Problem:
 
     def to_json(self) -> dict[str, Any]:
         first = self.group[0].experiment
+        experiments = [self._experiment(i, one) for i, one in enumerate(self.group)]
+        shown = self._best()
         return {
+            "first": shown[0][0] if shown else 0,
+            "metric": next(
+                (
+                    k
+                    for k, name in enumerate(self.goals)
+                    if shown and name == name_of(shown[0][2].goal)
+                ),
+                0,
+            ),
+            "level": shown[0][1] if shown else 0,
             "name": str(first.problem.get("name", "problem")),
             "ambient": first.ambient_dim,
             "metrics": [
@@ -196,7 +211,7 @@ class _Problem:
                 for name, goals in self.goals.items()
                 if goals
             ],
-            "experiments": [self._experiment(i, one) for i, one in enumerate(self.group)],
+            "experiments": experiments,
         }
 
     def _experiment(self, i: int, one: StoredExperiment) -> dict[str, Any]:
@@ -317,7 +332,7 @@ def _trials(stored: Sequence[StoredExperiment]) -> tuple[dict[str, Any], list[di
             for r in _some(own, max(1, math.floor(share * len(own))))
         ][:ROWS]
     with_curve = {id(r) for _, r in _some([(i, r) for i, r in shown if len(r.curve) > 1], CURVES)}
-    names = list(dict.fromkeys(name for _, r in shown for name in r.metrics))[:4]
+    names = list(dict.fromkeys(name for _, r in shown for name in r.metrics))[:6]
     curves: list[dict[str, Any]] = []
     columns: dict[str, list[Any]] = {
         k: [] for k in ("e", "d", "seed", "repeat", "outcome", "steps", "key", "curve")

@@ -7,27 +7,18 @@ function options(select, names, value) {
 
 function fillProblem() {
   const own = problem();
-  const first = own.experiments.reduce((best, one, i, all) => (weight(one) > weight(all[best]) ? i : best), 0);
-  chosenState.experiment = first;
-  chosenState.metric = 0;
-  options($("experiment"), own.experiments.map((one) => `${label(one)} (${one.trials} trials)`), first);
-  options($("metric"), own.metrics.map((m) => m.name), 0);
-  fillMetric();
+  chosenState.experiment = own.first;
+  chosenState.metric = own.metric;
+  options($("experiment"), own.experiments.map((one) => `${label(one)} (${one.trials} trials)`), own.first);
+  options($("metric"), own.metrics.map((m) => m.name), own.metric);
+  if (metric()) fillMetric(own.level);
 }
 
-// What is shown first: the null, then what has most trials.
-function weight(one) {
-  return (one.null ? 1e9 : 0) + one.trials;
-}
-
-function fillMetric() {
-  const m = metric();
-  if (!m) return;
-  const levels = counted()?.levels ?? [];
-  const which = (fits) => levels.map((l, i) => (fits(l.d) ? i : -1)).filter((i) => i >= 0);
-  const told = which((d) => d?.status === "ok"), some = which(hasValue), asked = m.asked.filter((i) => some.includes(i));
-  const middle = (list) => list[Math.floor(list.length / 2)];
-  chosenState.level = asked[0] ?? m.asked[0] ?? (told.length ? middle(told) : undefined) ?? middle(some) ?? Math.floor(m.levels.length / 2);
+// The level that is asked for, or the middle one of those that have a threshold.
+function fillMetric(level) {
+  const m = metric(), found = (counted()?.levels ?? []).map((l, i) => (hasValue(l.d) ? i : -1)).filter((i) => i >= 0);
+  const middle = found[Math.floor(found.length / 2)] ?? Math.floor(m.levels.length / 2);
+  chosenState.level = level ?? m.asked[0] ?? middle;
   $("goal").max = String(m.levels.length - 1);
   $("goal").value = String(slot(chosenState.level));
 }
@@ -76,6 +67,7 @@ function start() {
   $("print").addEventListener("click", () => window.print());
   if (metric()) say();
   wear(theme());
+  draw(figures.get("phase"));
   for (const held of figures.values()) sight.observe(held.section);
   buildTable();
   $("commands").textContent = DATA.commands.join("\n") || "The store has no note of commands: its trials were made from Python.";
