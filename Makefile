@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 INPUTS := pyproject.toml constraints.txt
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test test-kernels slow bench lint format docs clean
+.PHONY: help demo test test-kernels slow bench audit lint format docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,7 +17,8 @@ help:
 	@echo "make slow     the long tests only"
 	@echo "make test-kernels  the suite under the kernels of other processors"
 	@echo "make bench    speed and memory, as ratios within one run"
-	@echo "make lint     ruff and mypy"
+	@echo "make audit    known vulnerabilities of the pinned versions (needs the network)"
+	@echo "make lint     ruff, mypy and import-linter"
 	@echo "make format   let ruff rewrite the code"
 	@echo "make docs     build the documentation into site/"
 	@echo "make clean    remove everything that make made"
@@ -58,10 +59,17 @@ bench: $(VENV)/.dev
 		echo "== $$script"; $(TEST_ENV) $(BIN)/python $$script || exit 1; \
 	done
 
+# An environment of its own: what audits the lock is no part of it.
+audit: $(VENV)/.made
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(VENV)/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix

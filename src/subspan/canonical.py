@@ -4,16 +4,61 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
+_DEEPEST = 64  # no identity, record or header of ours has half as many
+
 
 def canonical_json(value: Any) -> str:
     """Return the one JSON text of a value: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def strict_json(text: str | bytes) -> Any:
+    """Parse JSON of any origin: no NaN, no infinity, no number beyond a float, no deep nesting.
+
+    Raises:
+        ValueError: as said, or the text is no JSON.
+    """
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is no JSON")
+
+    def finite(number: str) -> float:
+        value = float(number)
+        return value if math.isfinite(value) else refuse(number[:20])
+
+    try:
+        value = json.loads(text, parse_constant=refuse, parse_float=finite)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    check_depth(value)
+    return value
+
+
+def check_depth(value: Any) -> None:
+    """Refuse lists and objects within one another that no identity or record of ours has.
+
+    Raises:
+        ValueError: more than 64 levels.
+    """
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [v for x in level for v in _children(x)]
+        if not level:
+            return
+    raise ValueError("nested too deep")
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def digest(value: Any) -> str:

@@ -7,9 +7,22 @@ import sys
 from numbers import Integral, Real
 from typing import Any
 
+from subspan.printable import cut, printable, shown
+
 
 class SubspanError(Exception):
-    """Base of every error that `subspan` raises on purpose."""
+    """Base of every error that `subspan` raises on purpose.
+
+    Its text may quote a file, a path or a store: what does not print is escaped in it.
+
+    Attributes:
+        several_lines: whether its text ends in a traceback, to be printed as Python does.
+    """
+
+    several_lines = False
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), lines=True)
 
 
 class InputError(SubspanError, ValueError):
@@ -22,7 +35,7 @@ class StoreError(SubspanError, OSError):
 
 def invalid(argument: str, *, expected: str, got: object, remedy: str = "") -> InputError:
     """Build an `InputError`: the argument, what was expected, what came, and the remedy."""
-    text = f"{argument}: expected {expected}, got {got}."
+    text = f"{argument}: expected {expected}, got {cut(_text(got))}."
     return InputError(f"{text} {remedy}" if remedy else text)
 
 
@@ -30,9 +43,9 @@ def unknown(kind: str, name: str, known: list[str]) -> InputError:
     """Build an `InputError` for an unknown name that offers the nearest known one."""
     import difflib
 
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name[:100], known, n=1, cutoff=0.5)
     remedy = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
-    return InputError(f"{kind}: unknown name {name!r}. {remedy}")
+    return InputError(f"{kind}: unknown name {shown(name)}. {remedy}")
 
 
 def whole(name: str, value: object, *, low: int | None = None, high: int | None = None) -> int:
@@ -111,4 +124,8 @@ def _is(number: Any, kind: type) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return f"shape {tuple(value.shape)}" if getattr(value, "ndim", 0) else repr(value)
+    return f"shape {tuple(value.shape)}" if getattr(value, "ndim", 0) else shown(value)
+
+
+def _text(got: object) -> str:
+    return shown(got) if isinstance(got, int) else str(got)

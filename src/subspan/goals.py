@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from subspan import metrics
 from subspan.errors import invalid
+from subspan.printable import shown
 
 Split = str
 _NAME = re.compile(metrics.NAME)
@@ -154,18 +156,19 @@ def _check(goal: Goal) -> None:
     known, level = metrics.find(goal.metric), goal.level
     low, high = (known.least, known.most) if known else (-math.inf, math.inf)
     number = isinstance(level, int | float) and not isinstance(level, bool)
+    number = number and (isinstance(level, float) or abs(level) <= sys.float_info.max)
     if not (number and low <= level <= high):
         percent = high == 1 and number and 1 < level <= 100
         remedy = f"Accuracies are fractions: {level / 100:g} for {level:g} %." if percent else ""
         raise invalid(
             "goal level",
             expected=f"a number in [{low:g}, {high:g}]",
-            got=repr(level),
+            got=shown(level),
             remedy=remedy,
         )
     for field, name in (("split", goal.split), ("metric", goal.metric)):
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise invalid(f"goal {field}", expected="a name like 'test'", got=repr(name))
+            raise invalid(f"goal {field}", expected="a name like 'test'", got=shown(name))
 
 
 def parse_goal(text: str | Goal) -> Goal:
@@ -179,7 +182,8 @@ def parse_goal(text: str | Goal) -> Goal:
         text = str(text)  # one goal has one form
     if isinstance(text, Goal):
         return text
-    match = _PATTERN.match(text) if isinstance(text, str) else None
+    fits = isinstance(text, str) and len(text) <= metrics.LONGEST
+    match = _PATTERN.match(text) if fits else None
     try:
         if match is None:
             raise ValueError
@@ -190,7 +194,7 @@ def parse_goal(text: str | Goal) -> Goal:
             "goal",
             expected="'[split:]metric<=NUMBER' or '>=', like 'loss<=NUMBER' or "
             "'accuracy>=FRACTION', after 'test:' if on test data",
-            got=repr(text),
+            got=shown(text),
             remedy='Example: --goal "loss<=0.1".',
         ) from None
     split = split or "train"

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from subspan.errors import invalid, unknown
+from subspan.printable import shown
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 Direction = Literal["lower", "higher"]
 NAME = r"[A-Za-z_][\w.@/-]*"
+LONGEST = 1000  # characters of a goal or a metric's name: what is longer is no text of ours
 
 
 @dataclass(frozen=True)
@@ -117,10 +119,11 @@ def parse(text: str) -> tuple[str, str]:
     Raises:
         InputError: the text is not of that form.
     """
-    match = re.fullmatch(rf"\s*(?:({NAME})\s*:)?\s*({NAME})\s*", str(text))
+    known = len(str(text)) <= LONGEST
+    match = re.fullmatch(rf"\s*(?:({NAME})\s*:)?\s*({NAME})\s*", str(text)) if known else None
     if match is None:
         raise invalid(
-            "metric", expected="'metric' or 'split:metric'", got=repr(text), remedy="val:accuracy"
+            "metric", expected="'metric' or 'split:metric'", got=shown(text), remedy="val:accuracy"
         )
     return match[2], match[1] or "train"
 

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal
 
+from subspan import optimizers
 from subspan.canonical import without_defaults
 from subspan.errors import invalid, unknown
 from subspan.goals import Goal, parse_goal
+from subspan.printable import shown
 
-OPTIMIZERS = ("adam", "sgd", "legacy_adam", "lbfgs", "levenberg_marquardt", "exact")
 SCHEDULES = ("constant", "cosine", "linear")
 DTYPES = ("float32", "float64")
-# Second-order searches on the full training set, and their steps unless said otherwise: what they
-# take on digits-mlp until they stall, or nearly.
-_STRONG_STEPS = {"lbfgs": 1000, "levenberg_marquardt": 60}
+_LARGEST = 1e30  # of a number that float32 is to hold, and ten thousand times it too
+_MOST_STEPS = 10**12  # more than a trial can take in years
 
 # Fields that came after version 0.1 and their defaults: left out of the hash when at default.
 _LATER_FIELDS: dict[str, Any] = {}
@@ -29,14 +29,14 @@ class TrainSpec:
     """How to train θ in a subspace. Immutable; part of every trial's identity.
 
     Args:
-        optimizer: `"adam"` (default), `"sgd"` (with `momentum`), `"legacy_adam"` (the official
-            code's Adam, whose bias correction divides by the constant 1−β instead of 1−βᵗ, so the
-            step shrinks from lr to 0.316 lr), `"lbfgs"` (limited-memory BFGS, 1,000 iterations
-            unless said otherwise) and `"levenberg_marquardt"` (networks; 60 steps; made for d up
-            to a few hundred), both second-order searches on the full training set, which end
-            early where nothing is left to gain: `batch_size` is then None and `lr` without
-            meaning; or `"exact"` (analytic problems: the minimum over the subspace by least
-            squares, no optimiser in between).
+        optimizer: a name of the table in `optimizers.py`: `"adam"` (default), `"sgd"` (with
+            `momentum`), `"legacy_adam"` (the official code's Adam, whose bias correction divides
+            by the constant 1−β instead of 1−βᵗ, so the step shrinks from lr to 0.316 lr),
+            `"lbfgs"` (limited-memory BFGS, 1,000 iterations unless said otherwise) and
+            `"levenberg_marquardt"` (networks; 60 steps; made for d up to a few hundred), both
+            second-order searches on the full training set, which end early where nothing is left
+            to gain: `batch_size` is then None and `lr` without meaning; or `"exact"` (analytic
+            problems: the minimum over the subspace by least squares, no optimiser in between).
         lr: learning rate at step 0.
         epochs: passes over the training set; or give `steps`. Exactly one of the two.
         steps: optimiser steps.
@@ -54,9 +54,7 @@ class TrainSpec:
         InputError: a field is out of range.
     """
 
-    optimizer: Literal["adam", "sgd", "legacy_adam", "lbfgs", "levenberg_marquardt", "exact"] = (
-        "adam"
-    )
+    optimizer: str = "adam"
     lr: float = 0.05
     epochs: float | None = None
     steps: int | None = None
@@ -70,16 +68,15 @@ class TrainSpec:
     dtype: Literal["float32", "float64"] = "float32"
 
     def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
-            raise unknown("optimizer", str(self.optimizer), list(OPTIMIZERS))
+        facts = optimizers.find(self.optimizer)
         if self.schedule not in SCHEDULES:
             raise unknown("schedule", str(self.schedule), list(SCHEDULES))
         if self.dtype not in DTYPES:
             raise unknown("dtype", str(self.dtype), list(DTYPES))
-        if self.optimizer in _STRONG_STEPS:
+        if facts.full_batch:
             object.__setattr__(self, "batch_size", None)
-            if self.epochs is None and self.steps is None:
-                object.__setattr__(self, "steps", _STRONG_STEPS[self.optimizer])
+        if facts.steps is not None and self.epochs is None and self.steps is None:
+            object.__setattr__(self, "steps", facts.steps)
         if self.epochs is None and self.steps is None:
             object.__setattr__(self, "epochs", 5)
         if self.epochs is not None and self.steps is not None:
@@ -87,13 +84,14 @@ class TrainSpec:
                 "epochs, steps", expected="one of the two", got="both", remedy="Drop one."
             )
         # Numbers take one form, so that 50 and 50.0 make the same trial.
-        self._number("lr", "a positive number", lambda v: 0 < v < math.inf)
+        self._number("lr", f"a positive number up to {_LARGEST:g}", lambda v: 0 < v <= _LARGEST)
         if self.epochs is not None:
-            self._number("epochs", "a positive number", lambda v: 0 < v < math.inf)
+            most = f"a positive number up to {_MOST_STEPS:g}"
+            self._number("epochs", most, lambda v: 0 < v <= _MOST_STEPS)
             if float(self.epochs).is_integer():
                 object.__setattr__(self, "epochs", int(self.epochs))
         self._number("momentum", "a number in [0, 1)", lambda v: 0 <= v < 1)
-        self._number("eps", "a number, 0 or more", lambda v: 0 <= v < math.inf)
+        self._number("eps", f"a number in [0, {_LARGEST:g}]", lambda v: 0 <= v <= _LARGEST)
         for name in ("steps", "batch_size", "eval_every"):
             value = getattr(self, name)
             if value is None:
@@ -102,6 +100,8 @@ class TrainSpec:
                 whole = name == "batch_size" and value in ("full", -1)
                 remedy = "None takes the full training set each step." if whole else ""
                 raise invalid(name, expected="a positive integer", got=repr(value), remedy=remedy)
+            if int(value) > _MOST_STEPS:
+                raise invalid(name, expected=f"at most {_MOST_STEPS:,}", got=shown(value))
             object.__setattr__(self, name, int(value))
         try:
             first, second = (float(beta) for beta in self.betas)
@@ -115,8 +115,12 @@ class TrainSpec:
 
     def _number(self, name: str, expected: str, fits: Callable[[float], bool]) -> None:
         value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, Real) or not fits(float(value)):
-            raise invalid(name, expected=expected, got=repr(value))
+        try:
+            fine = isinstance(value, Real) and not isinstance(value, bool) and fits(float(value))
+        except OverflowError:  # an integer beyond every float
+            fine = False
+        if not fine:
+            raise invalid(name, expected=expected, got=shown(value))
         object.__setattr__(self, name, float(value))
 
     def replace(self, **changes: Any) -> TrainSpec:

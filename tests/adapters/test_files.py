@@ -255,7 +255,7 @@ def test_fuzz_any_edited_field_is_refused(saved, tmp_path):
     blob = saved.read_bytes()
     assert edited(blob, lambda o, i: None) != b""
     attempt(edited(blob, lambda o, i: None), tmp_path / "same")
-    header = files.container.read(saved, 10**6).header
+    header = files.container.read(saved, 10**6, 10**6).header
     values = [None, 0, -1, 8, 2**70, 1e308, True, "", "x", "partition", [], {}, [[1]], {"a": {}}]
     for field in files.container.FIELDS:
         for value in values:
@@ -268,7 +268,7 @@ def test_fuzz_any_edited_field_is_refused(saved, tmp_path):
 
 def forged(saved: Path, path: Path, values=None, **fields) -> None:
     """A file with fields or tensors changed and its digest made right again."""
-    content = files.container.read(saved, 10**6)
+    content = files.container.read(saved, 10**6, 10**6)
     header = {k: v for k, v in content.header.items() if k not in ("format", "tensors")} | fields
     tensors = header.pop("tensors", content.tensors)
     files.container.write(path, header, tensors, {**content.values, **(values or {})})

@@ -20,7 +20,7 @@ from subspan.subspaces import (
 )
 from subspan.subspaces.base import Subspace
 from subspan.subspaces.pruning import mask_bits
-from subspan.subspaces.saved import _checksum as checksum_of
+from subspan.subspaces.saved_file import checksum_of
 
 
 @pytest.fixture(scope="module")

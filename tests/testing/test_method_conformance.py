@@ -105,6 +105,9 @@ class Flawed(Method):
     def config(self):
         return {"name": "flawed", "where": (1, 2) if self.flaw == "config" else "here"}
 
+    def to_config(self):
+        return {"name": "flawed", **({"where": "there"} if self.flaw == "arguments" else {})}
+
     def subspaces(self, problem, draws):
         Flawed.calls += self.flaw == "drift"
         return [self.one(problem, draw) for draw in draws]
@@ -134,6 +137,7 @@ class Flawed(Method):
     ("flaw", "law"),
     [
         ("config", "round-trips"),
+        ("arguments", "from_config takes what to_config gives"),
         ("drift", "to the bit"),
         ("repeat", "another repeat"),
         ("dim", "R\\^d"),

@@ -7,7 +7,7 @@ both. Nothing in it is executed, and what it declares is bounded before it is un
 from __future__ import annotations
 
 import base64
-import json
+import math
 import os
 import tempfile
 import zlib
@@ -19,8 +19,9 @@ import safetensors
 import safetensors.torch
 import torch
 
-from subspan.canonical import canonical_json, digest, tensor_digest
+from subspan.canonical import canonical_json, digest, strict_json, tensor_digest
 from subspan.errors import InputError, invalid
+from subspan.printable import cut
 
 FORMAT = 2
 THETA_DTYPES = {
@@ -79,12 +80,13 @@ def write(path: Path, header: dict[str, Any], tensors: TensorList, values: dict[
     _write_whole(path, safetensors.torch.save(values, {_KEY: canonical_json(header)}))
 
 
-def read(path: Path, longest_list: int) -> Content:
-    """Read a file.
+def read(path: Path, longest_list: int, largest: int) -> Content:
+    """Read a file. What its header claims is checked before any tensor is touched.
 
     Args:
         path: of the file.
         longest_list: bytes of JSON to unpack the list of tensors to, at most.
+        largest: numbers that its tensors may hold in all.
 
     Raises:
         InputError: it is not a file of this kind, damaged, or of a later format.
@@ -94,16 +96,20 @@ def read(path: Path, longest_list: int) -> Content:
     try:
         with safetensors.safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get(_KEY)
-            values = {} if text is None else {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, ValueError, MemoryError, RuntimeError) as error:
-        raise damaged(path, f"a whole safetensors file ({error})") from error
-    if text is None or len(text) > _LONGEST_HEADER:
-        raise invalid(
-            "path",
-            expected="a file written by subspan.save",
-            got=f"{path.name}, without its header",
-        )
-    header = _header(path, text)
+            if text is None or len(text) > _LONGEST_HEADER:
+                raise invalid(
+                    "path",
+                    expected="a file written by subspan.save",
+                    got=f"{path.name}, without its header",
+                )
+            header = _header(path, text)
+            shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
+            _check_claims(path, header["dim"], shapes, largest)
+            values = {key: file.get_tensor(key) for key in shapes}
+    except InputError:
+        raise
+    except Exception as error:  # the reader's, of bytes that anybody may have written
+        raise damaged(path, f"a whole safetensors file ({cut(str(error))})") from error
     if header.pop("digest") != _digest_of(header, values):
         raise damaged(path, "contents that match its digest")
     tensors = _unpack(path, header["tensors"], longest_list)
@@ -126,10 +132,24 @@ def read(path: Path, longest_list: int) -> Content:
     return Content(path, header, tensors, values)
 
 
+def _check_claims(path: Path, dim: int, shapes: dict[str, list[int]], largest: int) -> None:
+    """Refuse by its header alone a file that cannot be this module's."""
+    if shapes.get("theta") != [dim]:
+        raise damaged(path, f"theta of shape ({dim},)")
+    claimed = sum(math.prod(shape) for shape in shapes.values())
+    if claimed > largest:
+        raise invalid(
+            "path",
+            expected=f"at most {largest:,} numbers, as this module has weights and buffers",
+            got=f"{claimed:,} in {path.name}",
+            remedy="Load onto the model that it was saved from.",
+        )
+
+
 def _header(path: Path, text: str) -> dict[str, Any]:
     try:
-        header = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        header = strict_json(text)
+    except ValueError as error:
         raise damaged(path, "a JSON header") from error
     if not isinstance(header, dict):
         raise damaged(path, "a JSON object as header")
@@ -172,11 +192,17 @@ def _unpack(path: Path, text: str, longest: int) -> TensorList:
         raw = unzip.decompress(base64.b64decode(text, validate=True), longest)
         if not unzip.eof:
             raise ValueError
-        entries = json.loads(raw)
-        names = [(str(n), tuple(int(k) for k in shape)) for n, shape in entries]
-    except (ValueError, TypeError, RecursionError, zlib.error) as error:
+        entries = strict_json(raw)
+        names = [(n, tuple(shape)) for n, shape in entries]
+        if not all(isinstance(n, str) and _is_shape(shape) for n, shape in names):
+            raise ValueError
+    except (ValueError, TypeError, zlib.error) as error:
         raise damaged(path, "a list of tensors") from error
     return names
+
+
+def _is_shape(sizes: tuple[Any, ...]) -> bool:
+    return all(type(size) is int and 0 <= size < 2**63 for size in sizes)
 
 
 def damaged(path: Path, expected: str) -> InputError:

@@ -19,10 +19,11 @@ import torch
 from torch import nn
 
 from subspan.adapters import container
-from subspan.adapters.attach import Handle, candidate_weights, enter, handles
+from subspan.adapters.attach import candidate_weights, enter
 from subspan.adapters.buffers import persistent_buffers
 from subspan.adapters.checks import check_module
 from subspan.adapters.digests import base_digest, kept_digest
+from subspan.adapters.handle import Handle, handles
 from subspan.adapters.held import check_held
 from subspan.adapters.memory import check_memory
 from subspan.adapters.root import Root
@@ -95,7 +96,7 @@ def load(module: nn.Module, path: str | os.PathLike[str], *, force: bool = False
     """
     check_module(module)
     path = Path(path)
-    content = container.read(path, _longest_list(module))
+    content = container.read(path, _longest_list(module), _largest(module))
     header = content.header
     handle = _present(module, header, content)
     if handle is None:
@@ -174,6 +175,13 @@ def _longest_list(module: nn.Module) -> int:
     """Return how long a list of this module's tensors can be, with room to name a difference."""
     own = candidate_weights(module) + [w for h in handles(module) for w in h.weights]
     return 2**16 + 2 * sum(len(canonical_json([w.names, list(w.value.shape)])) for w in own)
+
+
+def _largest(module: nn.Module) -> int:
+    """Return how many numbers a file of this module holds at most: θ, scales, buffers, a step."""
+    own = candidate_weights(module) + [w for h in handles(module) for w in h.weights]
+    weights = sum(w.value.numel() + 1 for w in own)
+    return weights + sum(b.numel() for b in persistent_buffers(module).values()) + 1
 
 
 def _select(module: nn.Module, tensors: container.TensorList) -> tuple[list[Weight], list[Weight]]:

@@ -16,7 +16,10 @@ from typing import Annotated, Any
 
 import typer
 
-from subspan.cli.console import Interrupted, command_line, complain
+from subspan.cli import std_streams
+from subspan.cli.console import Interrupted, command_line, complain, print_json_error
+from subspan.cli.help import Command
+from subspan.cli.target import EXIT_TRACEBACK, FileFailed
 from subspan.errors import SubspanError
 
 COMMANDS = {
@@ -37,18 +40,31 @@ EXIT_INTERRUPTED = 130  # as the shell reports a process ended by Ctrl-C
 EXIT_BROKEN_PIPE = 141
 
 
-def main(argv: Sequence[str] | None = None, *, standalone: bool = True) -> None:
-    """Run the command line.
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line, and end the process.
 
     Args:
         argv: what follows the program's name; None takes sys.argv's.
-        standalone: end the process; False returns after a command that went well.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     command_line.set(arguments)
-    code = build()(args=arguments, prog_name="subspan", standalone_mode=standalone)
-    if not standalone and code:
-        raise typer.Exit(code)
+    with std_streams.checked():
+        if "--json" in arguments:
+            sys.exit(_main_json(arguments))
+        build()(args=arguments, prog_name="subspan")
+
+
+def _main_json(arguments: list[str]) -> int:
+    """Run a command that promises JSON: a line that cannot be parsed gets a document too."""
+    try:
+        return build()(args=arguments, prog_name="subspan", standalone_mode=False) or 0
+    except Exception as error:
+        told = getattr(error, "format_message", None)
+        if told is None:  # a fault of ours or of a user's code, which has its document by now
+            raise
+        print_json_error("UsageError", told())
+        complain(f"error: {told()}")
+        return EXIT_ERROR
 
 
 def build() -> typer.Typer:
@@ -62,7 +78,7 @@ def build() -> typer.Typer:
     )
     app.callback()(_top)
     for name, module in COMMANDS.items():
-        app.command(name)(guarded(importlib.import_module(module).command))
+        app.command(name, cls=Command)(guarded(importlib.import_module(module).command))
     return app
 
 
@@ -71,26 +87,40 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
+        document = print_json_error if kwargs.get("json") else _nothing
         try:
             command(*args, **kwargs)
             sys.stdout.flush()
         except Interrupted as interrupted:
+            document("Interrupted", str(interrupted))
             complain(str(interrupted))
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except KeyboardInterrupt:
+            document("Interrupted", "Interrupted. No trial was under way.")
             complain("Interrupted. No trial was under way.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except BrokenPipeError:  # the reader, e.g. `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(EXIT_BROKEN_PIPE) from None
         except (SubspanError, OSError) as error:
-            if "\n" in str(error):  # with the traceback of a user's own code
+            document(type(error).__name__, str(error))
+            if getattr(error, "several_lines", False):
                 print(f"error: {error}", file=sys.stderr)
             else:
                 complain(f"error: {error}")
             raise typer.Exit(EXIT_ERROR) from None
+        except FileFailed as failed:
+            document(*failed.args)
+            raise typer.Exit(EXIT_TRACEBACK) from None
+        except Exception as error:  # Python prints where it came from
+            document(type(error).__name__, str(error))
+            raise
 
     return wrapper
+
+
+def _nothing(kind: str, message: str) -> None:
+    pass
 
 
 def _print_version(wanted: bool) -> None:

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from subspan.cli import options
-from subspan.cli.console import print_json, print_pairs, print_table, watch
+from subspan.cli.console import print_json, print_pairs, print_table, say, watch
 
 if TYPE_CHECKING:
     from subspan.comparison import ComparisonTable
+    from subspan.problems.base import AbstractProblem
+    from subspan.spec import TrainSpec
+    from subspan.trials.function import FunctionTrainable, LoopSpec
 
 
 @options.with_study
 def command(
-    problem: options.ProblemName,
-    methods: Annotated[
-        str,
-        typer.Option(
-            help="Methods, like random,burn-in:64,lottery-ticket:rounds=5,rewind=64,random-mask,"
-            "snip,last-layer,low-rank-fixed-factor. KEY=VALUE belongs to the method before it."
+    problem: Annotated[
+        list[str],
+        typer.Argument(
+            help="A problem, which `subspan problems` lists, or FILE.py:NAME, a Problem; or "
+            "several FILE.py:NAME of functions made trainable, of which the first is the null."
         ),
     ],
-    dims: Annotated[str, typer.Option(help="Degrees of freedom, like 8,32,128.")],
+    dims: Annotated[str, typer.Option(help="Degrees of freedom, like 8,32,128; 0 trains nothing.")],
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="Methods for a problem, with commas between: {methods}. KEY=VALUE belongs to the "
+            "method before it, as in random,lottery-ticket:rounds=5,rewind=64."
+        ),
+    ] = None,
     repeats: Annotated[
         int | None,
         typer.Option(
@@ -39,29 +49,26 @@ def command(
     ] = False,
     metric: Annotated[
         str | None,
-        typer.Option(help="test:accuracy, train:accuracy, test:loss or train:loss."),
+        typer.Option(help="SPLIT:METRIC, like test:accuracy. Metrics: {metrics}."),
     ] = None,
     json: options.Json = False,
     figure: options.FigureStem = None,
     *,
     study: options.Study,
 ) -> None:
-    """Hold methods against the random subspace at equal degrees of freedom."""
+    """Hold methods against the random subspace, or functions against the first, at equal degrees
+    of freedom."""
     import subspan
     from subspan.comparison import compare
-    from subspan.errors import invalid
     from subspan.subspaces.registry import parse_methods
-    from subspan.trials.function import FunctionTrainable
 
     options.check_figure(figure)
-    chosen = parse_methods(methods, map=study.map_name)
+    chosen = () if methods is None else parse_methods(methods, map=study.map_name)
     sizes = options.integers("dims", dims)
-    loaded, spec = study.load(problem)
-    if isinstance(loaded, FunctionTrainable):
-        raise invalid("problem", expected="a problem, for methods", got=repr(loaded))
+    subject, spec = _subjects(problem, study)
     with watch(study.store) as progress:
         table = compare(
-            loaded,
+            subject,
             chosen,
             sizes,
             repeats,
@@ -73,7 +80,7 @@ def command(
             matched=matched,
             confidence=study.confidence,
             progress=progress,
-            **options.given(workers=study.workers),
+            **study.running(),
         )
     drawn = draw(table, figure)
     if json:
@@ -83,9 +90,45 @@ def command(
         print_pairs(("trials in", study.store), ("figure", ", ".join(map(str, drawn)) or None))
 
 
+def _subjects(
+    names: list[str], study: options.Study
+) -> tuple[AbstractProblem | list[FunctionTrainable], TrainSpec | LoopSpec | None]:
+    """Load the problem, or all functions, and how to train: None, each function as it says.
+
+    Raises:
+        InputError: problems among several, or an option that functions do not have.
+    """
+    from subspan.errors import invalid
+    from subspan.problems.base import AbstractProblem
+    from subspan.trials.function import FunctionTrainable
+
+    files: dict[str, ModuleType] = {}
+    loaded = [study.load(name, files) for name in names]
+    functions = [found for found, _ in loaded if isinstance(found, FunctionTrainable)]
+    if len(loaded) == 1 and isinstance(loaded[0][0], AbstractProblem):
+        return loaded[0][0], loaded[0][1]
+    if len(functions) < len(loaded):
+        raise invalid(
+            "problem",
+            expected="one problem with --methods, or functions alone",
+            got=", ".join(names),
+        )
+    if len(functions) == 1:
+        raise invalid(
+            "problem",
+            expected="two functions or more, of which the first is the null",
+            got=names[0],
+            remedy="Name the others behind it.",
+        )
+    if study.map_name is not None:
+        raise invalid("--map", expected="none for functions", got=repr(study.map_name))
+    changed = any(spec != found.default_spec for found, spec in loaded)
+    return functions, loaded[0][1] if changed else None
+
+
 def print_comparison(table: ComparisonTable) -> None:
     """Print one row per method and dim, then a line in words per method."""
-    print(f"{table.problem}, D = {table.ambient_dim:,}, best {table.metric.replace(':', ' ')}")
+    say(f"{table.problem}, D = {table.ambient_dim:,}, best {table.metric.replace(':', ' ')}")
     print_table(
         (
             *("method", "d", "D/d", "mean", "low", "high", "diverged", "failed"),
@@ -109,14 +152,14 @@ def print_comparison(table: ComparisonTable) -> None:
         ],
     )
     for (method, goal), estimate in table.thresholds.items():
-        print(f"{method}, {goal}: {estimate}")
+        say(f"{method}, {goal}: {estimate}")
     for goal in dict.fromkeys(goal for _, goal in table.thresholds):
         for method in table.methods:
             if (method, goal) not in table.thresholds:
-                print(f"{method}, {goal}: d* not estimated, which takes trials at two dims or more")
+                say(f"{method}, {goal}: d* not estimated, which takes trials at two dims or more")
     for line in table.summary():
-        print(line)
-    print(table.footer)
+        say(line)
+    say(table.footer)
 
 
 def draw(table: ComparisonTable, stem: Path | None) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import math
@@ -13,6 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import PurePath
 from typing import Any
+
+from subspan.errors import StoreError
+from subspan.printable import printable
 
 _SECONDS_BETWEEN_LINES = 30.0
 _COMMAND = "command:"
@@ -28,12 +32,30 @@ class Interrupted(Exception):
 
 def complain(text: str) -> None:
     """Print one line on standard error."""
-    print(" ".join(text.split()), file=sys.stderr)
+    print(printable(" ".join(text.split())), file=sys.stderr)
+
+
+def say(text: object) -> None:
+    """Print one line on standard output."""
+    print(printable(text))
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document on standard output. What is not finite becomes null."""
-    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+    """Print one JSON document on standard output. What is not finite becomes null.
+
+    Characters that a terminal would obey, or its encoding lacks, are written as JSON escapes them.
+    """
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    known = codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"
+    if not known or not text.replace("\n", "").isprintable():
+        risky = (c for c in set(text) if c != "\n" and not (c.isprintable() and known))
+        text = text.translate({ord(c): json.dumps(c)[1:-1] for c in risky if ord(c) > 0x7E})
+    print(text)
+
+
+def print_json_error(kind: str, message: str) -> None:
+    """Print, where a JSON document was promised, one that says what went wrong."""
+    print_json({"error": {"kind": kind, "message": message}})
 
 
 def _finite(value: Any) -> Any:
@@ -67,7 +89,7 @@ def print_pairs(*pairs: tuple[str, object]) -> None:
     """Print names and values in two columns; a pair whose value is None is left out."""
     for name, value in pairs:
         if value is not None:
-            print(f"  {name:<12} {value}")
+            say(f"  {name:<12} {value}")
 
 
 def cell(value: object) -> str:
@@ -76,7 +98,7 @@ def cell(value: object) -> str:
         return "–"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(value)
 
 
 @contextlib.contextmanager
@@ -127,7 +149,7 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
             task,
             completed=earlier + now,
             total=None if total is None else earlier + total,
-            description=message,
+            description=printable(message),
             count=f"{earlier + now}{of} {what}",
         )
 
@@ -143,28 +165,38 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
 def _noted(store: object | None) -> Iterator[None]:
     """Note in a store which command is at work on it, and that it came to its end."""
     argv = command_line.get([])
-    if store is None or not argv:
+    if store is None or not argv or argv[0] == "resume":  # what it goes on with is noted already
         yield
         return
     from subspan.canonical import digest
-    from subspan.trials.stores.sql import Store
+    from subspan.trials import asked
+    from subspan.trials.stores.registry import open_store
 
     note = {"argv": argv, "folder": os.getcwd()}
     key = f"{_COMMAND}{digest(note)}"
-    with Store(store) as opened:  # type: ignore[arg-type]
+    with open_store(store) as opened:  # type: ignore[arg-type]
         opened.claim(key, _COMMAND, 0.0, {**note, "done": False})
-    yield
-    with Store(store) as opened:  # type: ignore[arg-type]
+    with asked.quiet():
+        yield
+    with open_store(store) as opened:  # type: ignore[arg-type]
         opened.claim(key, _COMMAND, 0.0, {**note, "done": True})
 
 
 def unfinished(store: str) -> list[tuple[list[str], str]]:
     """Return the arguments and the folder of each command on a store that was cut off."""
-    from subspan.trials.stores.sql import Store
+    from subspan.trials.stores.registry import open_store
 
-    with Store(store) as opened:
+    with open_store(store) as opened:
         notes = [claim.data for claim in opened.claims(_COMMAND)]
-    return [(note["argv"], note["folder"]) for note in notes if not note["done"]]
+    for note in notes:
+        argv, folder = note.get("argv"), note.get("folder")
+        texts = [*argv, folder] if isinstance(argv, list) else [None]
+        if not all(isinstance(text, str) and "\0" not in text for text in texts):
+            raise StoreError(
+                f"store: expected the notes of commands in {store}, got one that is damaged. Give "
+                "the command again yourself."
+            )
+    return [(note["argv"], note["folder"]) for note in notes if not note.get("done")]
 
 
 def _interruption(done: int, store: object | None, what: str) -> str:

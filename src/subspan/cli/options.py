@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import os
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,8 +29,8 @@ _RUNNING = "Running"
 ProblemName = Annotated[
     str,
     typer.Argument(
-        help="A problem, which `subspan problems` lists, or FILE.py:NAME, a Problem or a function "
-        "made trainable."
+        help="A problem ({problems}; `subspan problems` lists them), or FILE.py:NAME, a Problem or "
+        "a function made trainable."
     ),
 ]
 DataDir = Annotated[
@@ -40,15 +42,14 @@ MethodText = Annotated[
     str,
     typer.Option(
         "--method",
-        help="How subspaces are chosen: random, burn-in:STEPS, lottery-subspace, lottery-ticket, "
-        "magnitude, snip, synflow, random-mask, last-layer, biases, low-rank-fixed-factor.",
+        help="How subspaces are chosen: {methods}.",
     ),
 ]
 MapName = Annotated[
     str | None,
     typer.Option(
         "--map",
-        help="The map of a random subspace: gaussian, orthonormal, sparse, partition, hadamard.",
+        help="The map of a random subspace: {maps}.",
     ),
 ]
 Confidence = Annotated[float, typer.Option(help="Confidence of the intervals.")]
@@ -66,6 +67,14 @@ Workers = Annotated[
     int | None,
     typer.Option(help="Worker processes; by default one per core.", rich_help_panel=_RUNNING),
 ]
+ExecutorName = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        help="Where trials run: {executors}; by default processes on a CPU, this one on a GPU.",
+        rich_help_panel=_RUNNING,
+    ),
+]
 Json = Annotated[
     bool,
     typer.Option("--json", help="Print one JSON document on standard output and nothing else."),
@@ -78,7 +87,7 @@ FigureStem = Annotated[
 Optimizer = Annotated[
     str | None,
     typer.Option(
-        help="adam, sgd, legacy_adam, lbfgs, levenberg_marquardt, exact.",
+        help="{optimizers}.",
         rich_help_panel=_TRAINING,
     ),
 ]
@@ -95,9 +104,7 @@ BatchSize = Annotated[
     str | None,
     typer.Option(help="Rows per step, or `full`.", metavar="N|full", rich_help_panel=_TRAINING),
 ]
-Schedule = Annotated[
-    str | None, typer.Option(help="constant, cosine, linear.", rich_help_panel=_TRAINING)
-]
+Schedule = Annotated[str | None, typer.Option(help="{schedules}.", rich_help_panel=_TRAINING)]
 EvalEvery = Annotated[
     int | None, typer.Option(help="Steps between evaluations.", rich_help_panel=_TRAINING)
 ]
@@ -122,8 +129,13 @@ def load_problem(name: str, data_dir: Path | None, subset: int | None) -> Abstra
     return loaded
 
 
-def load_subject(name: str, data_dir: Path | None, subset: int | None) -> Subject:
-    """Load a problem, or what stands in a file."""
+def load_subject(
+    name: str,
+    data_dir: Path | None,
+    subset: int | None,
+    files: dict[str, ModuleType] | None = None,
+) -> Subject:
+    """Load a problem, or what stands in a file; `files` that were run are not run again."""
     from subspan import problems
     from subspan.cli.target import is_file, load_from_file
 
@@ -133,7 +145,7 @@ def load_subject(name: str, data_dir: Path | None, subset: int | None) -> Subjec
     if options:
         named = ", ".join(f"--{option.replace('_', '-')}" for option in options)
         raise invalid("option", expected="none of a registered problem's", got=named)
-    return load_from_file(name)
+    return load_from_file(name, files)
 
 
 def check_goals(subject: Subject, goals: Iterable[Goal]) -> None:
@@ -172,6 +184,7 @@ class Study:
     data_dir: DataDir = None
     subset: Subset = None
     workers: Workers = None
+    executor: ExecutorName = None
     optimizer: Optimizer = None
     lr: LearningRate = None
     epochs: Epochs = None
@@ -180,11 +193,17 @@ class Study:
     schedule: Schedule = None
     eval_every: EvalEvery = None
 
-    def load(self, name: str) -> tuple[Subject, TrainSpec | LoopSpec]:
+    def running(self) -> dict[str, Any]:
+        """Return where trials are to run, as far as it was said."""
+        return given(workers=self.workers, executor=self.executor)
+
+    def load(
+        self, name: str, files: dict[str, ModuleType] | None = None
+    ) -> tuple[Subject, TrainSpec | LoopSpec]:
         """Load a problem or function, and its `default_spec` changed in the fields given."""
         from subspan.spec import TrainSpec
 
-        problem = load_subject(name, self.data_dir, self.subset)
+        problem = load_subject(name, self.data_dir, self.subset, files)
         names = ("optimizer", "lr", "epochs", "steps", "schedule", "eval_every")
         changes = given(**{field: getattr(self, field) for field in names})
         if self.batch_size is not None:
@@ -218,9 +237,20 @@ def with_study(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def check_figure(stem: Path | None) -> None:
-    """Make the folder of a figure and see that it can be written, before hours of training."""
-    if stem is not None:
-        check_folder("--figure", stem.parent)
+    """See that a figure can be drawn and saved, and make its folder, before hours of training."""
+    if stem is None:
+        return
+    try:
+        from subspan.report.figure import figure_places
+    except ValueError as error:  # matplotlib reads MPLBACKEND when it is imported
+        raise invalid(
+            "MPLBACKEND",
+            expected="one that matplotlib knows",
+            got=repr(os.environ.get("MPLBACKEND", "")),
+            remedy="Unset it: figures are drawn into files.",
+        ) from error
+    figure_places("--figure", stem)
+    check_folder("--figure", stem.parent)
 
 
 def check_folder(option: str, folder: Path) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from subspan.cli import options
 from subspan.cli.console import complain, print_json
+from subspan.printable import printable
 
 
 def command(
@@ -31,5 +32,5 @@ def command(
         print_json({"page": out, "bytes": size, "headline": page.headline})
         return
     for line in page.headline:
-        print(line)
+        print(printable(line))
     print(f"{out}: {size / 1e6:.1f} MB, {page.data['trials']:,} trials")

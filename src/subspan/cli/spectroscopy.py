@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from subspan.cli import options
-from subspan.cli.console import print_json, print_pairs, print_table
+from subspan.cli.console import print_json, print_pairs, print_table, say
 from subspan.errors import invalid, whole
 
 if TYPE_CHECKING:
     from subspan.report.spectroscopy import SpectroscopyData
+
+MOST_RUNS = 10_000
 
 
 def command(
@@ -34,7 +36,7 @@ def command(
     from subspan.subspaces import Draw, LotterySubspace, parse_method
 
     options.check_figure(figure)
-    whole("--repeats", repeats, low=1)
+    whole("--repeats", repeats, low=1, high=MOST_RUNS)
     whole("--top", top, low=1)
     chosen = parse_method(method)
     if not isinstance(chosen, LotterySubspace):
@@ -60,7 +62,7 @@ def command(
             }
         )
         return
-    print(f"{loaded.name}, D = {loaded.ambient_dim:,}, {chosen.search_steps(loaded):,} steps")
+    say(f"{loaded.name}, D = {loaded.ambient_dim:,}, {chosen.search_steps(loaded):,} steps")
     print_table(
         ("run", "i", "singular value", "to the first", "energy up to i"),
         [

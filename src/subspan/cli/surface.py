@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from subspan.cli import options
-from subspan.cli.console import print_json, print_pairs, print_table, watch
+from subspan.cli.console import print_json, print_pairs, print_table, say, watch
 from subspan.errors import check_confidence
 
 if TYPE_CHECKING:
@@ -51,14 +51,14 @@ def command(
             seed=study.seed,
             store=study.store,
             progress=progress,
-            **options.given(workers=study.workers),
+            **study.running(),
         )
     surface = subspan.success_surface(trials, wanted, study.confidence)
     drawn = draw(surface, figure)
     if json:
         print_json({**surface.to_json(), "store": study.store, "figures": drawn})
     else:
-        print(f"{title}, D = {surface.ambient_dim:,}")
+        say(f"{title}, D = {surface.ambient_dim:,}")
         print_surface(surface)
         print_pairs(("trials in", study.store), ("figure", ", ".join(map(str, drawn)) or None))
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from subspan.errors import invalid
 
 if TYPE_CHECKING:
@@ -19,16 +17,24 @@ if TYPE_CHECKING:
 EXIT_TRACEBACK = 1
 
 
+class FileFailed(Exception):
+    """A user's file raised, and its traceback was printed: the kind of the error, its text."""
+
+
 def is_file(text: str) -> bool:
     """Whether a text names something in a file of Python."""
     path, _, name = text.rpartition(":")
     return path.endswith(".py") and bool(name)
 
 
-def load_from_file(text: str) -> Subject:
+def load_from_file(text: str, files: dict[str, ModuleType] | None = None) -> Subject:
     """Run a file and return the function made `trainable`, or the `Problem`, of a name in it.
 
     What the file raises is shown as Python shows it, and ends the command.
+
+    Args:
+        text: FILE.py:NAME.
+        files: by path, those that were run already; this one joins them. None: none.
 
     Raises:
         InputError: there is no such file or name, or it is neither of the two.
@@ -39,8 +45,11 @@ def load_from_file(text: str) -> Subject:
     path, _, name = text.rpartition(":")
     if not Path(path).is_file():
         raise invalid("problem", expected=f"a file at {path}", got="none")
-    module = _run(Path(path))
-    by_value(module)  # another process cannot import it by its name
+    files = {} if files is None else files
+    if path not in files:
+        files[path] = _run(Path(path))
+        by_value(files[path])  # another process cannot import it by its name
+    module = files[path]
     if not hasattr(module, name):
         own = [key for key, value in vars(module).items() if isinstance(value, Subject)]
         raise invalid(
@@ -68,9 +77,9 @@ def _run(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception:
+    except Exception as error:
         if before is not None:
             sys.modules[name] = before
         traceback.print_exc()
-        raise typer.Exit(EXIT_TRACEBACK) from None
+        raise FileFailed(type(error).__name__, str(error)) from None
     return module

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from subspan.cli import options
-from subspan.cli.console import cell, print_json, print_pairs, watch
+from subspan.cli.console import cell, print_json, print_pairs, say, watch
 
 if TYPE_CHECKING:
     from subspan.success import Diagnosis, ThresholdEstimate
@@ -20,7 +20,8 @@ def command(
     goal: Annotated[
         str,
         typer.Option(
-            help="loss<=LEVEL, accuracy>=FRACTION or another metric; of other data after test:."
+            help="METRIC<=LEVEL or >=, like loss<=0.1 or, on other data, test:accuracy>=0.9. "
+            "Metrics: {metrics}."
         ),
     ],
     method: options.MethodText = "random",
@@ -63,7 +64,8 @@ def command(
             "seed": study.seed,
             "store": study.store,
             "progress": progress,
-            **options.given(ratio=ratio, max_trials=max_trials, workers=study.workers),
+            **options.given(ratio=ratio, max_trials=max_trials),
+            **study.running(),
         }
         if diagnose:
             diagnosis = subspan.diagnose(loaded, way, wanted, **arguments)
@@ -75,14 +77,14 @@ def command(
         found = {} if diagnosis is None else {"diagnosis": diagnosis.to_json()}
         print_json({**estimate.to_json(), **found, "store": study.store, "figures": drawn})
         return
-    print(f"{title}, {wanted}")
+    say(f"{title}, {wanted}")
     print_estimate(estimate)
     print_pairs(("trials in", study.store), ("figure", ", ".join(map(str, drawn)) or None))
     if diagnosis is not None:
         if not diagnosis.already_exact:
-            print(f"the same with {diagnosis.stronger_name}")
+            say(f"the same with {diagnosis.stronger_name}")
             print_estimate(diagnosis.stronger)
-        print(diagnosis.verdict)
+        say(diagnosis.verdict)
 
 
 def print_estimate(estimate: ThresholdEstimate) -> None:

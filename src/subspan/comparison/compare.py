@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from subspan import optimizers
 from subspan.comparison.functions import trials_of_functions
 from subspan.comparison.paired import repeats_needed
-from subspan.comparison.rows import first_metric, rows_of, same_start
+from subspan.comparison.rows import first_metric, rows_of
 from subspan.comparison.table import ComparisonTable
 from subspan.errors import InputError, check_confidence, invalid, unknown, whole
 from subspan.goals import Goal, parse_goal
@@ -21,15 +22,17 @@ from subspan.subspaces.base import Method
 from subspan.subspaces.random_affine import RandomAffine
 from subspan.subspaces.registry import parse_method
 from subspan.success.estimate import ThresholdEstimate, fit_threshold
+from subspan.trials.asked import resumable
 from subspan.trials.function import FunctionTrainable, LoopSpec
+from subspan.trials.run import check_count
 from subspan.trials.runner import Progress, Subject, TrialRunner, check_problem
 from subspan.trials.stores.base import RecordStore
 from subspan.trials.trial import TrialRecord
 
 _LOGGER = logging.getLogger(__name__)
-_STRONG = ("exact", "lbfgs", "levenberg_marquardt")  # end when nothing is left to gain
 
 
+@resumable
 def compare(
     problem: AbstractProblem | Sequence[FunctionTrainable],
     methods: Sequence[Method | str] = (),
@@ -62,7 +65,8 @@ def compare(
             is the null.
         methods: methods or their texts. The first `RandomAffine` among them is the null; where
             there is none, `RandomAffine()` is put in front.
-        dims: training dimensions; what a method cannot make (more dims than the last layer has
+        dims: training dimensions, 0 among them for what is there before anything is trained; what a
+            method cannot make (more dims than the last layer has
             weights, say) is left out and told in `skipped`.
         repeats: trials of each method at each dim. None: as many as verdicts need, the fewest that
             can show a difference of one sign throughout; more show smaller ones.
@@ -106,12 +110,20 @@ def compare(
     sizes = _sizes(problem, dims)
     chosen, null = _labelled(methods)
     training = _training(problem, spec, matched)
+    if matched and 0 in sizes:
+        raise invalid(
+            "dims",
+            expected="dims above 0 where totals are matched",
+            got="0, where no step is taken",
+            remedy="Leave out 0, or matched.",
+        )
     plans = {
         label: _plan(problem, method, sizes, is_null=label == null)
         for label, method in chosen.items()
     }
     specs = _specs(problem, chosen, plans, training, matched)
     repeats = _repeats(repeats, chosen, plans, null, confidence)
+    check_count(sum(len(plan.possible) for plan in plans.values()), repeats)
     records: dict[str, list[TrialRecord]] = {label: [] for label in chosen}
     with TrialRunner(
         problem, store=store, workers=workers, progress=progress, executor=executor
@@ -211,7 +223,7 @@ def _repeats(
     cells = sum(
         len(plans[label].possible)
         for label, method in methods.items()
-        if label != null and not same_start(method.config())
+        if label != null and not type(method).starts_alike(method.config())
     )
     return _enough(asked, cells, confidence)
 
@@ -233,7 +245,8 @@ def _sizes(problem: Subject, dims: Iterable[int]) -> list[int]:
     if not sizes:
         raise invalid("dims", expected="at least one training dimension", got="none")
     for dim in sizes:
-        check_dims(dim, problem.ambient_dim)
+        if dim:
+            check_dims(dim, problem.ambient_dim)
     return sizes
 
 
@@ -256,7 +269,7 @@ def _training(
     if not isinstance(matched, bool):
         raise invalid("matched", expected="True or False", got=repr(matched))
     chosen = spec or problem.default_spec
-    if matched and (chosen.optimizer in _STRONG or chosen.stop_at is not None):
+    if matched and (optimizers.find(chosen.optimizer).ends_early or chosen.stop_at is not None):
         early = f"optimizer={chosen.optimizer!r}"
         raise invalid(
             "matched",
@@ -336,24 +349,13 @@ def _labelled(methods: Sequence[Method | str]) -> tuple[dict[str, Method], str]:
     for i, config in enumerate(configs):
         if config in configs[:i]:
             raise invalid("methods", expected="each method once", got=f"{parsed[i]!r} twice")
-    labels = [text or _label(i, configs) for i, text in enumerate(texts)]
+    labels = [text or parsed[i].label(parsed) for i, text in enumerate(texts)]
     labels = [
-        label if labels.count(label) == 1 else _label(i, configs) for i, label in enumerate(labels)
+        label if labels.count(label) == 1 else parsed[i].label(parsed)
+        for i, label in enumerate(labels)
     ]
     null = next(i for i, m in enumerate(parsed) if isinstance(m, RandomAffine))
     return dict(zip(labels, parsed, strict=True)), labels[null]
-
-
-def _label(index: int, configs: Sequence[Mapping[str, Any]]) -> str:
-    """Return a method's name, with what tells it from others of that name."""
-    config = configs[index]
-    name = f"burn-in:{config['steps']}" if config["name"] == "burn-in" else str(config["name"])
-    rivals = [c for c in configs if c["name"] == config["name"] and c is not config]
-    differing = [k for k in config if any(c.get(k) != config[k] for c in rivals)]
-    if config["name"] == "burn-in":
-        differing = [k for k in differing if k != "steps"]
-    told = ", ".join(f"{k}={config[k]}" for k in differing)
-    return f"{name} ({told})" if told else name
 
 
 def _specs(
@@ -384,5 +386,5 @@ def _thresholds(
         (label, str(goal)): fit_threshold(own, goal, confidence=confidence)
         for goal in goals
         for label, own in records.items()
-        if len({r.dim for r in own}) > 1
+        if len({r.dim for r in own if r.dim}) > 1
     }

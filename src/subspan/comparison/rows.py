@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from subspan.comparison import table as tables
 from subspan.comparison.paired import (
@@ -20,6 +19,7 @@ from subspan.comparison.paired import (
 from subspan.comparison.table import ComparisonRow
 from subspan.metrics import find, known, parse
 from subspan.problems import structure
+from subspan.subspaces.registry import starts_alike
 from subspan.training.outcome import Outcome
 from subspan.trials.function import FunctionTrainable
 from subspan.trials.runner import Subject
@@ -97,7 +97,7 @@ def rows_of(
             ComparisonRow(
                 label,
                 own[0].dim,
-                problem.ambient_dim / own[0].dim,
+                problem.ambient_dim / own[0].dim if own[0].dim else math.inf,
                 len(own),
                 sum(r.outcome is Outcome.DIVERGED for r in own),
                 mean,
@@ -172,16 +172,11 @@ def _resolution(problem: Subject, split: str) -> float:
 
 def _untestable(records: Sequence[TrialRecord], pairs: int) -> str:
     """Say why a cell cannot be tested against the null at any size of family; nothing if it can."""
-    if same_start(records[0].trial.method):
+    if starts_alike(records[0].trial.method):
         return SAME_WEIGHTS
     if pairs < FEWEST_PAIRS:
         return f"repeats in common with the null: {pairs}; {FEWEST_PAIRS} are needed"
     return ""
-
-
-def same_start(method: Mapping[str, Any]) -> bool:
-    """Whether every repeat of a method, of this configuration, starts from the same weights."""
-    return method["name"] == "saved" and not method["transfer"]
 
 
 def _clip(value: float, low: float, high: float) -> float:

@@ -20,7 +20,7 @@ from subspan.maps.orthonormal import OrthonormalMap
 from subspan.maps.partition import PartitionMap
 from subspan.maps.sparse import SparseMap
 
-MAPS: dict[str, Callable[..., LinearMap]] = {
+MAPS: dict[str, type[LinearMap]] = {
     "gaussian": GaussianMap,
     "orthonormal": OrthonormalMap,
     "sparse": SparseMap,
@@ -62,13 +62,19 @@ def make(
         InputError: the name or an option is unknown, or a dimension out of range.
     """
     check_options(name, options)
-    return MAPS[name](dim, ambient_dim, seed, device=device, dtype=dtype, **options)
+    make: Callable[..., LinearMap] = MAPS[name]
+    return make(dim, ambient_dim, seed, device=device, dtype=dtype, **options)
 
 
 def changes_of_bits(name: str | None, dim: int) -> int:
-    """Return how often the bits of a map of so many dimensions changed since trials are stored."""
-    first_changed = {"hadamard": 2**13 + 1, "partition": 2**18 + 1}
-    return int(name in first_changed and dim >= first_changed[name])
+    """Return the `revision` of a map by its name; 0 for what is none, as for methods without."""
+    return MAPS[name].revision(dim) if name in MAPS else 0
+
+
+def options_of(name: str) -> list[str]:
+    """Return the names of a map's own options."""
+    common = {"dim", "ambient_dim", "seed", "device", "dtype"}
+    return [p for p in inspect.signature(MAPS[name]).parameters if p not in common]
 
 
 def check_options(name: str, options: dict[str, Any]) -> None:
@@ -79,8 +85,7 @@ def check_options(name: str, options: dict[str, Any]) -> None:
     """
     if name not in MAPS:
         raise unknown("map", name, names())
-    common = {"dim", "ambient_dim", "seed", "device", "dtype"}
-    own = [p for p in inspect.signature(MAPS[name]).parameters if p not in common]
+    own = options_of(name)
     for option in options:
         if option not in own:
             raise invalid(
@@ -106,4 +111,5 @@ __all__ = [
     "make",
     "matrices_of",
     "names",
+    "options_of",
 ]

@@ -105,6 +105,14 @@ class LinearMap(abc.ABC):
     device: torch.device
     dtype: torch.dtype
 
+    @classmethod
+    def revision(cls, dim: int) -> int:
+        """Return how often the bits of maps of so many dims changed since trials are stored.
+
+        Part of a trial's key where it is not 0: a record of other bits is another trial's.
+        """
+        return 0
+
     @abc.abstractmethod
     def _forward(self, theta: torch.Tensor) -> torch.Tensor:
         """Map theta (..., d) to (..., D), outside autograd."""

@@ -155,6 +155,11 @@ class HadamardMap(LinearMap):
                 mixer.size, ambient_dim, mixer.spread_seed, device=device, dtype=dtype
             )
 
+    @classmethod
+    def revision(cls, dim: int) -> int:
+        """Return 1 from 2^13 + 1 dims on, which became whole runs of numbers; else 0."""
+        return int(dim > 2**13)
+
     def _forward(self, theta: torch.Tensor) -> torch.Tensor:
         x = self.mixer.mix(theta)
         return x if self.spread is None else self.spread._forward(x)

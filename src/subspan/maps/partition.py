@@ -108,6 +108,11 @@ class PartitionMap(LinearMap):
             dim, torch.from_numpy(coordinate), torch.from_numpy(exact), torch.device(device), dtype
         )
 
+    @classmethod
+    def revision(cls, dim: int) -> int:
+        """Return 1 from 2^18 + 1 dims on, which are dealt in two steps since; else 0."""
+        return int(dim > 2**18)
+
     def _init(
         self,
         dim: int,

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import torch
 
-from subspan.problems import data
-from subspan.problems.registry import PROBLEMS
+from subspan import optimizers
+from subspan.problems import data, registry
 from subspan.spec import TrainSpec
 
 
@@ -27,8 +27,8 @@ def catalogue() -> list[Entry]:
     Problems on images are counted on a network without storage; the others are small and are made.
     """
     entries = []
-    for name, make in PROBLEMS.items():
-        if isinstance(make, partial):
+    for name, make in registry.PROBLEMS.items():
+        if isinstance(make, partial) and make.func is registry._images:
             _, source, make_module, spec = make.args
             with torch.device("meta"):
                 size = sum(p.numel() for p in make_module().parameters() if p.requires_grad)
@@ -42,8 +42,8 @@ def catalogue() -> list[Entry]:
 
 def summary(spec: TrainSpec) -> str:
     """Return a spec in a few words, e.g. `adam, lr 0.05, 5 epochs, batch 128, linear`."""
-    if spec.optimizer == "exact":
-        return "exact"
+    if optimizers.find(spec.optimizer).exact:
+        return spec.optimizer
     length = f"{spec.steps} steps" if spec.epochs is None else f"{spec.epochs:g} epochs"
     batch = "full batch" if spec.batch_size is None else f"batch {spec.batch_size}"
     return f"{spec.optimizer}, lr {spec.lr:g}, {length}, {batch}, {spec.schedule}"

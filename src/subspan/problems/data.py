@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import torch
 
 from subspan.canonical import digest
 from subspan.errors import InputError, invalid
+from subspan.printable import shown
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,14 @@ def cache_dir() -> Path:
     """Return where decoded images are kept: `$SUBSPAN_CACHE`, else the user's cache folder."""
     if root := os.environ.get("SUBSPAN_CACHE"):
         return Path(root)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "subspan"
+    if (root := os.environ.get("XDG_CACHE_HOME")) and Path(root).is_absolute():
+        return Path(root) / "subspan"  # a relative one is void, as its specification says
+    try:
+        return Path.home() / ".cache" / "subspan"
+    except RuntimeError as error:
+        raise invalid(
+            "SUBSPAN_CACHE", expected="a folder, since you have no home", got="none"
+        ) from error
 
 
 def images(name: str, data_dir: str | Path | None = None) -> Images:
@@ -65,7 +74,7 @@ def images(name: str, data_dir: str | Path | None = None) -> Images:
     source = SOURCES[name]
     folder = None if data_dir is None else _folder(name, source, Path(data_dir))
     cached = cache_dir() / f"{name}-{_fingerprint(name, folder)}.safetensors"
-    if (found := _read_cache(cached)) is not None:
+    if (found := _read_cache(cached, source)) is not None:
         return found
     decoded = _decode(source, folder)
     _write_cache(cached, decoded)
@@ -162,9 +171,10 @@ def _decode(source: Source, folder: Path | None) -> Images:
         tensors: list[torch.Tensor] = []
         for split in ("train", "test"):
             rows = loaded[split]
-            pixels = np.stack([np.asarray(image) for image in rows[source.image]])
-            tensors.append(torch.from_numpy(pixels.reshape(len(pixels), *_memory_shape(source))))
-            tensors.append(torch.tensor(rows[source.label], dtype=torch.int64))
+            tensors.append(_pixels(source, split, rows[source.image]))
+            tensors.append(_labels(source, split, rows[source.label]))
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(
             f"data: could not read {folder or source.hub} ({type(error).__name__}: "
@@ -174,18 +184,67 @@ def _decode(source: Source, folder: Path | None) -> Images:
     return Images(*tensors)
 
 
+def _pixels(source: Source, split: str, pictures: Iterable[Any]) -> torch.Tensor:
+    """Return images (n, height, width, channels) uint8; what would be read in another scale, or
+    have its pixels in other places, is refused."""
+    channels, height, width = source.shape
+    mode = "L" if channels == 1 else "RGB"
+    shapes = [(height, width, channels)] + ([(height, width)] if channels == 1 else [])
+    arrays = []
+    for row, picture in enumerate(pictures):
+        array = np.asarray(picture)
+        if array.dtype != np.uint8 or array.shape not in shapes:
+            got = f"{array.dtype} of shape {array.shape}"
+        elif getattr(picture, "mode", mode) != mode:  # a palette's numbers are no brightness
+            got = f"mode {picture.mode}"
+        else:
+            arrays.append(array.reshape(height, width, channels))
+            continue
+        raise invalid(
+            "data",
+            expected=f"images of 8 bits (mode {mode}), {height} x {width}",
+            got=f"{got} in row {row} of {split!r}",
+            remedy=f"Convert them: image.convert({mode!r}).",
+        )
+    if not arrays:
+        raise invalid("data", expected=f"images in {split!r}", got="none")
+    return torch.from_numpy(np.stack(arrays))
+
+
+def _labels(source: Source, split: str, given: Iterable[Any]) -> torch.Tensor:
+    """Return labels (n,) int64; what is no class is refused."""
+    labels = list(given)
+    for row, label in enumerate(labels):
+        if type(label) is not int or not 0 <= label < source.classes:
+            raise invalid(
+                "data",
+                expected=f"labels that are integers in 0 … {source.classes - 1}",
+                got=f"{shown(label)} in row {row} of {split!r}",
+            )
+    return torch.tensor(labels, dtype=torch.int64)
+
+
 def _memory_shape(source: Source) -> tuple[int, int, int]:
     channels, height, width = source.shape
     return height, width, channels
 
 
-def _read_cache(path: Path) -> Images | None:
+def _read_cache(path: Path, source: Source) -> Images | None:
     from safetensors.torch import load_file
 
     with contextlib.suppress(Exception):  # a missing or damaged cache is made again
         tensors = load_file(path)
-        return Images(*(tensors[field] for field in Images._fields))
+        found = Images(*(tensors[field] for field in Images._fields))
+        splits = ((found.train_x, found.train_y), (found.test_x, found.test_y))
+        if all(_fits(source, x, y) for x, y in splits):
+            return found
     return None
+
+
+def _fits(source: Source, x: torch.Tensor, y: torch.Tensor) -> bool:
+    sizes = x.shape[1:] == _memory_shape(source) and y.shape == x.shape[:1]
+    kinds = x.dtype == torch.uint8 and y.dtype == torch.int64
+    return sizes and kinds and int(y.min()) >= 0 and int(y.max()) < source.classes
 
 
 def _write_cache(path: Path, data: Images) -> None:

@@ -148,7 +148,7 @@ def load(name: str, **options: Any) -> AbstractProblem:
         raise unknown("problem", name, names())
     options = {key: value for key, value in options.items() if value is not None}
     try:
-        return PROBLEMS[name](**options)
+        made = PROBLEMS[name](**options)
     except TypeError as error:
         if match := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
             own = sorted({"data_dir", "subset"} & set(inspect.signature(PROBLEMS[name]).parameters))
@@ -159,3 +159,5 @@ def load(name: str, **options: Any) -> AbstractProblem:
                 remedy=f"On the command line it has {' and '.join(own) or 'none'}.",
             ) from error
         raise
+    made.origin = {"name": name, "options": options}
+    return made

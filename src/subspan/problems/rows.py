@@ -9,6 +9,7 @@ import torch
 
 from subspan.errors import invalid
 from subspan.problems import structure
+from subspan.problems.aliases import owned
 from subspan.problems.structure import Tensors
 
 Data = tuple[Tensors, Tensors]
@@ -52,13 +53,15 @@ def checked_split(data: Any, name: str, dtype: torch.dtype) -> Data:
                     got=f"NaN or infinity in {bad} of {len(tensor)} rows",
                     remedy="Clean or drop those rows.",
                 )
+    given = (x, y)
     cpu = torch.device("cpu")
     x = structure.mapped(lambda t: structure.moved(t, cpu, dtype), x)
     y = structure.mapped(
         lambda t: t.to(torch.int64) if whole_numbers(t) else structure.moved(t, cpu, dtype), y
     )
     image = isinstance(x, torch.Tensor) and x.ndim == 4
-    return (x.movedim(-3, -1).contiguous() if image else x), y
+    x = x.movedim(-3, -1).contiguous() if image else x
+    return owned(x, given), owned(y, given)
 
 
 def as_tensors(value: Any, name: str) -> Tensors:

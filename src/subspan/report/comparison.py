@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from subspan.comparison.table import BETTER, NULL, UNTESTED, WORSE, ComparisonTable
+from subspan.errors import invalid
 from subspan.report import figure as base
 
 if TYPE_CHECKING:
@@ -58,10 +59,17 @@ def compare_figure_data(table: ComparisonTable) -> CompareFigureData:
     """Return each method's mean and range of repeats, by falling compression.
 
     The band runs from the worst to the best repeat: nothing is assumed about their distribution.
+    d = 0 has no place on a log axis, and is left out.
+
+    Raises:
+        InputError: there is no other dim.
     """
+    if not any(row.dim for row in table.rows):
+        raise invalid("table", expected="at least one dim above 0", got="none")
     series = []
     names = [m for m in table.methods if m != table.null] + [table.null]
-    for method, rows in ((name, table.of(name)) for name in names):
+    for method in names:
+        rows = [row for row in table.of(method) if row.dim]
         if not rows:
             continue
         finite = [[v for v in row.values if np.isfinite(v)] or [np.nan] for row in rows]
@@ -78,7 +86,7 @@ def compare_figure_data(table: ComparisonTable) -> CompareFigureData:
                 np.array([row.verdict == WORSE for row in rows]),
             )
         )
-    counts = [row.repeats for row in table.rows]
+    counts = [row.repeats for row in table.rows if row.dim]
     repeats = (min(counts), max(counts))
     return CompareFigureData(
         tuple(series), table.metric, table.problem, table.ambient_dim, table.matched, repeats,
@@ -118,7 +126,7 @@ def draw_compare_figure(
         axes.set_xlabel("degrees of freedom d (dimensions or kept weights)")
         if kind == "loss":
             axes.set_yscale("log")
-        axes.set_ylabel(f"best {split} {kind}, mean and range of repeats")
+        axes.set_ylabel(f"best {base.label(split)} {base.label(kind)}, mean and range of repeats")
         axes.grid(axis="y", color=base.PALE, linewidth=0.6)
         axes.set_axisbelow(True)
         for i, s in enumerate(data.series):
@@ -136,7 +144,7 @@ def draw_compare_figure(
                 linestyle=dash,
                 marker=marker,
                 markersize=np.sqrt(_MARKER_AREA),
-                label=f"{s.method} (null)" if s.is_null else s.method,
+                label=base.label(f"{s.method} (null)" if s.is_null else s.method),
                 zorder=4 if s.is_null else 3,
             )
             differs = s.better | s.worse | s.is_null
@@ -159,7 +167,11 @@ def draw_compare_figure(
             handlelength=3.2,  # shows the line styles
             **(drawn.legend_below() if drawn.narrow else beside),
         )
-        drawn.title(f"{data.problem}: against the random subspace")
+        null = next((s.method for s in data.series if s.is_null), data.problem)
+        title = f"{base.label(data.problem)}: against the random subspace"
+        if null == data.problem:  # functions, of which the first is the null
+            title = f"Against {base.label(null)}"
+        drawn.title(title)
         cost = "equal total steps, search included" if data.matched else "search cost not matched"
         told = "filled: differs from the null (sign flips, Holm)"
         told = told if data.tested else "too few for verdicts on so many cells"

@@ -17,6 +17,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 from subspan.errors import StoreError, invalid, unknown
 from subspan.goals import Goal
+from subspan.printable import label as label
+from subspan.printable import shown
 from subspan.success.records import Experiment
 
 if TYPE_CHECKING:
@@ -156,7 +158,7 @@ def plain_number(value: float) -> str:
 def pretty(goal: Goal) -> str:
     """Write a goal for readers: `train loss ≤ 0.1`."""
     sign = "≥" if goal.higher else "≤"
-    return f"{goal.split} {goal.metric} {sign} {goal.level:g}"
+    return f"{label(goal.split)} {label(goal.metric)} {sign} {goal.level:g}"
 
 
 def dims_axis(axes: Axes, low: float, high: float, ambient_dim: int) -> None:
@@ -182,22 +184,17 @@ def provenance(experiment: Experiment | None, ambient_dim: int, samples: str) ->
     parts = [f"D = {ambient_dim:,}", samples]
     if experiment is not None:
         spec = experiment.spec
-        length = f"{spec['steps']} steps" if spec.get("steps") else f"{spec.get('epochs')} epochs"
-        lr = spec.get("lr")
-        trained = [f"{spec['optimizer']} lr {lr:g}, {length}"] if "optimizer" in spec else []
-        if not trained and lr is not None:  # a function, which trains in its own way
-            trained = [f"lr {lr:g}"]
         method = ", ".join(
-            str(v) if k == "name" else f"{k} {v}"
+            label(v) if k == "name" else label(f"{k} {v}")
             for k, v in experiment.method.items()
             if isinstance(v, str | int | float)
         )
         seeds = ", ".join(map(str, experiment.seeds))
         parts = [
-            str(experiment.problem.get("name", "problem")),
+            label(experiment.problem.get("name", "problem")),
             parts[0],
             method,
-            *trained,
+            *_training(spec),
             f"seed {seeds}",
             samples,
         ]
@@ -205,9 +202,62 @@ def provenance(experiment: Experiment | None, ambient_dim: int, samples: str) ->
     return line if len(line) < LINE else "  ·  ".join(parts[:-1]) + "\n" + parts[-1]
 
 
+def _training(spec: dict[str, Any]) -> list[str]:
+    """Say how trials were trained; nothing where that is a function's own affair."""
+    rate = "" if spec.get("lr") is None else f"lr {spec['lr']:g}"
+    if "optimizer" not in spec:
+        return [rate] if rate else []
+    length = f"{spec['steps']} steps" if spec.get("steps") else f"{spec.get('epochs')} epochs"
+    return [f"{spec['optimizer']} {rate}, {length}"]
+
+
 def add_provenance(figure: Figure, line: str) -> None:
     """Write the provenance line along the bottom of the figure."""
     figure.supxlabel(line, x=0.99, ha="right", fontsize=7, color=GREY)
+
+
+def figure_places(
+    argument: str, stem: str | Path, formats: tuple[str, ...] = FORMATS
+) -> list[Path]:
+    """Return the files that a figure is saved as: STEM.png, STEM.svg, STEM.pdf.
+
+    Args:
+        argument: what the stem is called, for the error.
+        stem: path without the ending; one of the three endings is left out.
+        formats: endings.
+
+    Raises:
+        InputError: the stem is empty, a folder or too long, or a folder stands where a file would.
+    """
+    path, expected = Path(stem), "a path whose last part is the figure's name"
+    if path.name in ("", "..") or "\0" in str(path):
+        raise invalid(argument, expected=expected, got=shown(str(stem)), remedy="figures/one is.")
+    if path.suffix[1:] in FORMATS:
+        path = path.with_suffix("")
+        if path.name == "":
+            raise invalid(argument, expected=expected, got=shown(str(stem)))
+    places = [path.with_name(f"{path.name}.{ending}") for ending in formats]
+    try:
+        taken = [Path(stem)] if Path(stem).is_dir() else []
+        for place in places:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                place.lstat()
+                taken += [place] * (not place.is_file())  # a folder, a pipe: no figure's place
+    except OSError as error:
+        raise invalid(
+            argument,
+            expected=expected,
+            got=f"{shown(str(stem))} ({error.strerror})",
+            remedy="Choose a shorter name in a folder that you can enter.",
+        ) from error
+    if taken:
+        raise invalid(
+            argument,
+            expected=expected,
+            got=f"{taken[0]}, which is {'a folder' if taken[0].is_dir() else 'no file'}",
+            remedy=f"Name a file in it: {Path(stem) / 'figure'}.",
+        )
+    return places
 
 
 def save_figure(figure: Figure, stem: str | Path, formats: tuple[str, ...] = FORMATS) -> list[Path]:
@@ -222,15 +272,13 @@ def save_figure(figure: Figure, stem: str | Path, formats: tuple[str, ...] = FOR
         The files written.
 
     Raises:
-        InputError: an unknown format.
+        InputError: an unknown format, or a stem that is no name of a file.
         StoreError: the files cannot be written.
     """
-    stem = Path(stem)
     for ending in formats:
         if ending not in FORMATS:
             raise invalid("formats", expected=f"endings out of {FORMATS}", got=repr(ending))
-    if stem.suffix[1:] in FORMATS:
-        stem = stem.with_suffix("")
+    places = figure_places("stem", stem, formats)
     metadata = {
         "png": {"Software": "subspan"},
         "svg": {"Date": None, "Creator": "subspan"},
@@ -238,10 +286,9 @@ def save_figure(figure: Figure, stem: str | Path, formats: tuple[str, ...] = FOR
     }
     paths = []
     try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
+        places[0].parent.mkdir(parents=True, exist_ok=True)
         with style():
-            for ending in formats:
-                path = stem.with_name(f"{stem.name}.{ending}")
+            for path, ending in zip(places, formats, strict=True):
                 figure.savefig(path, dpi=200, metadata=metadata[ending])
                 paths.append(path)
     except OSError as error:

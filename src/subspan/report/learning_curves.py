@@ -101,13 +101,13 @@ def draw_learning_curves(
                 linewidth=1.5,
                 marker="o",
                 markersize=2.5,
-                label=curve.label,
+                label=base.label(curve.label),
             )
         losses = all(name.endswith(":loss") for name in data.metrics)
         if losses and all((curve.values > 0).all() for curve in data.curves):
             axes.set_yscale("log")
         axes.set_xlabel("step")
-        axes.set_ylabel(", ".join(data.metrics))
+        axes.set_ylabel(base.label(", ".join(data.metrics)))
         axes.grid(color=base.PALE, linewidth=0.6)
         if len(data.curves) <= 8:
             axes.legend(**drawn.legend_below())

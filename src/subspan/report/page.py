@@ -12,6 +12,7 @@ from typing import Any
 
 from subspan.errors import InputError, StoreError, invalid
 from subspan.goals import Goal, parse_goal
+from subspan.printable import printable
 from subspan.report.page_data import PageData, page_data
 from subspan.report.stored import experiments
 from subspan.trials.stores.base import RecordStore
@@ -92,7 +93,7 @@ def render(data: PageData, *, title: str, library: str) -> str:
     """
     parts = {
         "title": html.escape(title),
-        "headline": "\n".join(f"<li>{html.escape(line)}</li>" for line in data.headline),
+        "headline": "\n".join(f"<li>{html.escape(printable(line))}</li>" for line in data.headline),
         "version": html.escape(_version()),
         "style": _asset("page.css"),
         "data": data.to_json(),

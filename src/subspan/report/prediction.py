@@ -142,7 +142,7 @@ def draw_prediction(
             _draw_measured(axes, data.measured)
         axes.legend(**drawn.legend_below())  # every corner inside may hold a curve
         known = "Predicted and measured thresholds" if data.measured else "Predicted thresholds"
-        drawn.title(f"{known}: {data.goal}")
+        drawn.title(base.label(f"{known}: {data.goal}"))
         note = f"D = {data.ambient_dim:,}"
         if data.measured is not None:
             found = data.measured.estimate

@@ -131,7 +131,7 @@ def draw_response(
                             color="white" if bright else base.INK,
                         )
         bar = drawn.figure.colorbar(mesh, ax=axes, pad=0.015, aspect=28)
-        bar.set_label(f"median best {name_of(goal)}")
-        drawn.title(f"Which learning rate? Trials that met {goal}")
+        bar.set_label(base.label(f"median best {name_of(goal)}"))
+        drawn.title(base.label(f"Which learning rate? Trials that met {goal}"))
         drawn.note(f"D = {data.ambient_dim:,}  ·  {int(data.totals.sum()):,} trials")
     return drawn.figure

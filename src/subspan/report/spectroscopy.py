@@ -115,7 +115,8 @@ def draw_spectroscopy(
         axes.set_xlabel("index i of the singular direction")
         axes.set_ylabel("singular value σᵢ / σ₁")
         title = "Spectroscopy of the training trajectory"
-        drawn.title(f"{data.label}: {title.lower()}" if data.label else title)
+        full = f"{base.label(data.label)}: {title.lower()}" if data.label else title
+        drawn.title(full)
         axes.legend(loc="upper right")
         drawn.note(
             f"runs: {runs}  ·  directions: {max(map(len, data.relative))}",

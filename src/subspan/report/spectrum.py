@@ -114,6 +114,6 @@ def draw_spectrum(
         axes.set_xlabel("size of the eigenvalue |λ|")
         axes.set_ylabel("eigenvalues per decade")
         axes.legend(**drawn.legend_below())
-        drawn.title(title)
+        drawn.title(base.label(title))
         drawn.note(f"D = {data.ambient_dim:,}" + (f"  ·  {note}" if note else ""))
     return figure

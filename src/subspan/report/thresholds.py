@@ -163,7 +163,7 @@ def _draw(
     low = np.array([max(e.low or 1, 1) for e in estimates])
     high = np.array([e.ambient_dim if e.high is None else e.high for e in estimates])
     axes.vlines(x, low, high, color=colour, linewidth=0.9, alpha=0.7)
-    axes.plot(x, values, color=colour, linewidth=1.4, label=label)
+    axes.plot(x, values, color=colour, linewidth=1.4, label=base.label(label))
     for ok, face in ((True, colour), (False, "white")):
         at = [k for k, e in enumerate(estimates) if e.estimate.ok == ok]
         axes.plot(

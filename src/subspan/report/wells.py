@@ -82,7 +82,7 @@ def draw_wells(
                 data.x, data.measured, data.spread, fmt="o", markersize=4, color=base.INK,
                 elinewidth=0.8, label="least squares ± transition width",
             )  # fmt: skip
-            axes.set_title(data.title, fontsize=9)
+            axes.set_title(base.label(data.title), fontsize=9)
             axes.grid(color=base.PALE, linewidth=0.6)
         own[0].legend()
     return figure

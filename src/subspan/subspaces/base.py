@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -83,8 +83,13 @@ class Method(abc.ABC):
     Laws (`subspan.testing.method_conformance`): the same draw gives the same subspace, another
     draw another; the span has dimension d; initial weights are `problem.init(draw.init_seed)` and
     no others; search costs are counts, the steps told beforehand; `config` round-trips through
-    JSON.
+    JSON, and `from_config` makes the method again of its `to_config`.
+
+    Attributes:
+        named_by: what of the config stands in its label, after the name and a colon.
     """
+
+    named_by: tuple[str, ...] = ()
 
     @abc.abstractmethod
     def config(self) -> dict[str, Any]:
@@ -98,6 +103,10 @@ class Method(abc.ABC):
         """Return the full-space training steps that one of its subspaces costs to find."""
         return 0
 
+    def searches(self, problem: AbstractProblem) -> bool:
+        """Whether it searches: what it finds in a repeat then serves all dims."""
+        return self.search_steps(problem) > 0
+
     def max_dim(self, problem: AbstractProblem) -> int:
         """Return the largest training dimension it can make on a problem; D unless it says less.
 
@@ -105,3 +114,40 @@ class Method(abc.ABC):
             InputError: it can make none; `compare` asks before anything is trained.
         """
         return problem.ambient_dim
+
+    def label(self, others: Sequence[Method] = ()) -> str:
+        """Return its name for tables, with what tells it from others of that name.
+
+        Args:
+            others: methods that it stands beside; itself among them or not.
+        """
+        config = self.config()
+        parts = [key for key in self.named_by if key in config]
+        name = ":".join(str(config[key]) for key in ("name", *parts))
+        rivals = [c for c in (m.config() for m in others) if c["name"] == config["name"]]
+        differing = [
+            key
+            for key in config
+            if key not in parts and any(c.get(key) != config[key] for c in rivals)
+        ]
+        told = ", ".join(f"{key}={config[key]}" for key in differing)
+        return f"{name} ({told})" if told else name
+
+    def to_config(self) -> dict[str, Any]:
+        """Return plain JSON data that `from_config` makes the method of; `config`, if not more."""
+        return self.config()
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Make a method of `to_config`'s output: its arguments by name, beside the `"name"`.
+
+        Raises:
+            InputError: an argument is out of range.
+        """
+        return cls(**{key: value for key, value in config.items() if key != "name"})
+
+    @classmethod
+    def starts_alike(cls, config: Mapping[str, Any]) -> bool:
+        """Whether every repeat of such a config starts from the same weights, so pairs of repeats
+        tell nothing."""
+        return False

@@ -30,6 +30,8 @@ class BurnIn(Method):
         InputError: an argument is out of range.
     """
 
+    named_by = ("steps",)
+
     def __init__(
         self,
         steps: int,
@@ -48,6 +50,10 @@ class BurnIn(Method):
         """Return plain JSON data that fixes the method; that of `RandomAffine` where t = 0."""
         if self.steps == 0:
             return RandomAffine(self.map, **self.options).config()
+        return self.to_config()
+
+    def to_config(self) -> dict[str, Any]:
+        """Return its arguments, also where t = 0."""
         return {
             "name": "burn-in",
             "steps": self.steps,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Self
 
 import torch
 from torch import nn
@@ -73,6 +73,11 @@ class PruneAtInit(Method):
             else {"iterations": self.iterations}
         )
         return {"name": self.criterion, **own, "scope": self.scope, "biases": self.biases}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Make the method again; its name is the criterion."""
+        return cls(config["name"], **{k: v for k, v in config.items() if k != "name"})
 
     def search_steps(self, problem: AbstractProblem) -> int:
         """Return SNIP's minibatches or SynFlow's iterations."""

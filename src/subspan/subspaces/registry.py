@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,7 +52,7 @@ class Form:
         """Return the type of each argument that may be given, as its class annotates it."""
         found = inspect.signature(self.make).parameters.values()
         return {
-            p.name: str(p.annotation)
+            p.name: _told(p.annotation)
             for p in found
             if p.kind is not p.VAR_KEYWORD and p.name not in (*self.fixed, *self.idle)
         }
@@ -60,6 +61,9 @@ class Form:
         """Whether an argument may be given; those of a map are left to the map."""
         parameters = inspect.signature(self.make).parameters.values()
         return name in self.arguments() or any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+_DIGITS = 19  # of the largest number that a method can use
 
 
 METHODS: dict[str, Form] = {
@@ -112,6 +116,29 @@ def parse_method(text: str | Method, **options: Any) -> Method:
     return form.make(**form.fixed, **given)
 
 
+def method_from_config(config: Mapping[str, Any]) -> Method:
+    """Make a registered method of what its `to_config` gave.
+
+    Raises:
+        InputError: the name is unknown, or an argument is not what the method takes.
+    """
+    name = config.get("name")
+    if name not in METHODS:
+        raise unknown("method", str(name), list(METHODS))
+    try:
+        return METHODS[name].make.from_config(config)
+    except (TypeError, KeyError) as error:
+        raise invalid(
+            "method", expected=f"the arguments of {name!r}", got=f"{dict(config)!r} ({error})"
+        ) from error
+
+
+def starts_alike(config: Mapping[str, Any]) -> bool:
+    """Whether every repeat of a method, of this config, starts from the same weights."""
+    form = METHODS.get(config["name"])
+    return form is not None and form.make.starts_alike(config)
+
+
 def parse_methods(texts: str, map: str | None = None) -> list[Method | str]:
     """Parse a list of methods like `random,burn-in:64,lottery-ticket:rounds=5,rewind=64`.
 
@@ -142,6 +169,13 @@ def parse_methods(texts: str, map: str | None = None) -> list[Method | str]:
     return chosen
 
 
+def _told(annotation: Any) -> str:
+    """Write a type as its source has it; nothing where there is none."""
+    if annotation is inspect.Parameter.empty:
+        return ""
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+
+
 def _read(text: str) -> tuple[str, Form, dict[str, Any]]:
     """Return a text's name, its form, and the arguments in it."""
     name, _, rest = text.strip().partition(":")
@@ -170,7 +204,7 @@ def _value(name: str, key: str, text: str, kind: str) -> Any:
     if kind == "bool" and text in ("true", "false"):
         return text == "true"
     wholes = kind == "int" or kind.startswith("int |") or not kind  # or an option of a map
-    if wholes and re.fullmatch(r"-?\d+", text):
+    if wholes and re.fullmatch(r"-?[0-9]+", text) and len(text) <= _DIGITS:
         return int(text)
     if kind == "float":
         with contextlib.suppress(ValueError):

@@ -16,11 +16,13 @@ from typing import Any, Literal
 
 from subspan.errors import invalid
 from subspan.goals import Goal
+from subspan.optimizers import OPTIMIZERS, find
 from subspan.problems.analytic import Quadratic
 from subspan.spec import TrainSpec
 from subspan.subspaces.base import Method
 from subspan.success.estimate import ThresholdEstimate
 from subspan.success.threshold import threshold
+from subspan.trials.asked import resumable
 from subspan.trials.function import FunctionTrainable, LoopSpec
 from subspan.trials.runner import Progress, Subject, TrialRunner
 from subspan.trials.stores.base import RecordStore
@@ -111,6 +113,7 @@ class Diagnosis:
         return self.verdict
 
 
+@resumable
 def diagnose(
     problem: Subject,
     method: Method | str | None = None,
@@ -121,6 +124,7 @@ def diagnose(
     store: RecordStore | str | Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
+    executor: Any = None,
     **options: Any,
 ) -> Diagnosis:
     """Measure d* with the usual training and with a stronger one, and say what the gap means.
@@ -137,6 +141,7 @@ def diagnose(
         store: as for `threshold`; a threshold measured there before is not measured again.
         workers: as for `threshold`.
         progress: as for `threshold`.
+        executor: as for `threshold`.
         options: further arguments of `threshold`, the same for both (`seed`, `delta`, `ratio`, …).
 
     Raises:
@@ -152,6 +157,7 @@ def diagnose(
             store=store,
             workers=workers,
             progress=progress,
+            executor=executor,
             **options,
         )
         return Diagnosis(found, found, usual_spec, usual_spec)
@@ -164,6 +170,7 @@ def diagnose(
                 store=store,
                 workers=workers,
                 progress=progress,
+                executor=executor,
                 **options,
             )
             for function, each in ((problem, usual_spec), (stronger, None))
@@ -179,7 +186,7 @@ def diagnose(
         )
     with contextlib.ExitStack() as stack:
         runner = stack.enter_context(
-            TrialRunner(problem, store=store, workers=workers, progress=progress)
+            TrialRunner(problem, store=store, workers=workers, progress=progress, executor=executor)
         )
         usual, better = (
             threshold(problem, method, goal, spec=each, runner=runner, **options)
@@ -189,7 +196,7 @@ def diagnose(
 
 
 def _exact(spec: object) -> bool:
-    return isinstance(spec, TrainSpec) and spec.optimizer == "exact"
+    return isinstance(spec, TrainSpec) and find(spec.optimizer).exact
 
 
 def _stronger(problem: Subject, usual: TrainSpec | LoopSpec) -> TrainSpec:
@@ -202,10 +209,9 @@ def _stronger(problem: Subject, usual: TrainSpec | LoopSpec) -> TrainSpec:
         )
     if isinstance(problem, Quadratic):
         return problem.default_spec
-    default = TrainSpec("lbfgs", dtype=usual.dtype)
-    if _same(default, usual):
-        return TrainSpec("levenberg_marquardt", dtype=usual.dtype)
-    return default
+    searches = [name for name, facts in OPTIMIZERS.items() if facts.kind == "search"]
+    specs = [TrainSpec(name, dtype=usual.dtype) for name in searches]
+    return next(spec for spec in specs if not _same(spec, usual))
 
 
 def _same(one: TrainSpec | LoopSpec, other: TrainSpec | LoopSpec) -> bool:
@@ -233,7 +239,7 @@ def _described(spec: TrainSpec | LoopSpec | FunctionTrainable) -> str:
         return spec.name
     if isinstance(spec, LoopSpec):
         return "the usual training" if spec.lr is None else f"lr = {spec.lr:g}"
-    if spec.optimizer == "exact":
+    if _exact(spec):
         return "exact least squares"
     length = f"{spec.steps} steps" if spec.steps else f"{spec.epochs:g} epochs"
     return f"{spec.optimizer} ({length})"

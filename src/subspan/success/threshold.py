@@ -16,6 +16,7 @@ from subspan.success.design import ThresholdDesign
 from subspan.success.estimate import ThresholdEstimate, estimate_from_counts, with_records
 from subspan.success.records import experiment, may_need_none, refuse_missing_metric
 from subspan.training.outcome import Outcome
+from subspan.trials.asked import resumable
 from subspan.trials.function import LoopSpec
 from subspan.trials.run import method_of
 from subspan.trials.runner import MAX_FAILURES, Progress, Subject, TrialRunner, check_problem
@@ -37,6 +38,7 @@ class Runner(Protocol):
         """Run each (dim, repeat) of the plan, or look it up in the store."""
 
 
+@resumable
 def threshold(
     problem: Subject,
     method: Method | str | None = None,

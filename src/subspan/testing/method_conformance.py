@@ -127,6 +127,12 @@ def _check_config(method: Method, twin: Method) -> None:
     law(back == config, "config round-trips through JSON")
     law(isinstance(config.get("name"), str), 'config has a "name"')
     law(twin.config() == config, "equal methods have equal configs")
+    try:
+        again = type(method).from_config(json.loads(canonical_json(method.to_config())))
+    except (TypeError, ValueError, KeyError) as error:
+        text = f"law broken: from_config takes what to_config gives ({error})"
+        raise AssertionError(text) from error
+    law(again.config() == config, "from_config makes the method again of its to_config")
 
 
 def _check_one(method: Method, problem: AbstractProblem, draw: Draw, subspace: Subspace) -> None:

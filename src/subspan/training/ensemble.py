@@ -10,30 +10,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 
-from subspan.errors import InputError
+from subspan import optimizers
+from subspan.errors import invalid
 from subspan.goals import Goal, parse_goal
 from subspan.maps.base import LinearMap
 from subspan.maps.stack import MapStack, stack
 from subspan.metrics import qualified
 from subspan.problems import structure
-from subspan.problems.analytic import Quadratic
 from subspan.problems.base import AbstractProblem, Batch
 from subspan.spec import TrainSpec
+from subspan.streams import derive
 from subspan.training.batches import Batches
-from subspan.training.lbfgs import minimize_by_lbfgs
-from subspan.training.levenberg_marquardt import StrongResult, minimize_in_subspace
-from subspan.training.optimizers import OPTIMIZER_CLASSES, learning_rate
-from subspan.training.outcome import CurvePoint, Outcome
-
-_STRONG: dict[str, Callable[..., StrongResult]] = {
-    "lbfgs": minimize_by_lbfgs,
-    "levenberg_marquardt": minimize_in_subspace,
-}
+from subspan.training.levenberg_marquardt import StrongResult
+from subspan.training.optimizers import Optimizer, learning_rate
+from subspan.training.outcome import CurvePoint, Outcome, TrainResult
 
 
 class AffineSubspace(Protocol):
@@ -50,17 +44,6 @@ class AffineSubspace(Protocol):
     @property
     def search_steps(self) -> int:
         """Full-space steps spent to find the subspace."""
-
-
-@dataclass
-class TrainResult:
-    """What came of one trial: outcome, evaluations, steps taken, final θ (d,), share of seconds."""
-
-    outcome: Outcome = Outcome.FINISHED
-    curve: list[CurvePoint] = field(default_factory=list)
-    steps: int = 0
-    theta: torch.Tensor = field(default_factory=lambda: torch.empty(0))
-    wall_time: float = 0.0
 
 
 OnStep = Callable[[int, torch.Tensor], None]
@@ -81,7 +64,8 @@ def train(
         problem: on the device and in the dtype to train in.
         subspaces: of any dimensions; offsets and maps on the problem's device.
         spec: how to train.
-        batch_seeds: for each trial, the seed of its order of batches.
+        batch_seeds: for each trial, the seed of its order of batches, and of the noise that the
+            problem draws in training.
         evaluate: False skips every evaluation: the caller wants θ alone.
         on_step: called with the step (from 1) and all weights (K, D) that the step starts from.
 
@@ -91,10 +75,19 @@ def train(
     Raises:
         InputError: the spec does not fit the problem.
     """
-    if spec.optimizer == "exact":
-        return [_solve_exactly(problem, subspace) for subspace in subspaces]
-    if spec.optimizer in _STRONG:
-        return [_solve_strongly(problem, subspace, spec, evaluate) for subspace in subspaces]
+    kind = optimizers.find(spec.optimizer).kind
+    if kind == "solve":
+        solve = optimizers.find(spec.optimizer).load()
+        return [solve(problem, subspace) for subspace in subspaces]
+    if kind == "search":
+        if problem.noisy:
+            raise invalid(
+                "optimizer",
+                expected="one that takes noisy gradients, where a transform or dropout trains",
+                got=repr(spec.optimizer),
+                remedy="Choose 'adam' or 'sgd'.",
+            )
+        return [_search(problem, subspace, spec, evaluate) for subspace in subspaces]
     run = _Run(problem, subspaces, spec, batch_seeds, evaluate)
     run.advance_all(on_step)
     return run.results
@@ -120,7 +113,8 @@ class _Run:
         self._offsets = torch.stack([s.offset for s in subspaces])
         self._theta = self._offsets.new_zeros(sum(m.dim for m in self._maps))
         self._stack: MapStack = stack(self._maps)
-        self._optimizer = OPTIMIZER_CLASSES[spec.optimizer](self._theta, spec)
+        self._seeds = list(batch_seeds)
+        self._optimizer: Optimizer = optimizers.find(spec.optimizer).load()(self._theta, spec)
         self._batches = None
         if problem.train_size and spec.batch_size is not None:
             self._batches = [
@@ -141,7 +135,8 @@ class _Run:
             weights = self._offsets + self._stack.forward(self._theta)
             if on_step is not None:
                 on_step(step + 1, weights)
-            _, gradients = self._problem.grads(weights, self._batch(step))
+            batch, noise = self._batch(step), self._noise(step)
+            _, gradients = self._problem.train_grads(weights, batch, noise)
             pulled = self._stack.adjoint(gradients)
             self._optimizer.step(self._theta, pulled, learning_rate(spec, step, total))
             if self._evaluate and ((step + 1) % every == 0 or step + 1 == total):
@@ -158,6 +153,12 @@ class _Run:
         count = len(self._alive)
         expanded: Batch = structure.expanded(whole, count)
         return expanded
+
+    def _noise(self, step: int) -> list[int]:
+        """Return each trial's seed of what this step draws besides its rows."""
+        if not self._problem.noisy:
+            return []
+        return [derive(self._seeds[i], "noise", step) for i in self._alive]
 
     def _record(self, step: int, trials: list[int]) -> None:
         """Evaluate these trials and retire those that diverged or met the goal."""
@@ -256,7 +257,7 @@ def evaluate_offsets(
     return results
 
 
-def _solve_strongly(
+def _search(
     problem: AbstractProblem, subspace: AffineSubspace, spec: TrainSpec, evaluate: bool
 ) -> TrainResult:
     """A second-order search, alone: θ, its curve, and whether the goal ended it."""
@@ -275,7 +276,7 @@ def _solve_strongly(
         result.outcome = Outcome.STOPPED
         result.theta = subspace.offset.new_zeros(subspace.map.dim)
     else:
-        found = _STRONG[spec.optimizer](
+        found: StrongResult = optimizers.find(spec.optimizer).load()(
             problem,
             subspace.offset,
             subspace.map,
@@ -291,22 +292,3 @@ def _solve_strongly(
             result.outcome = Outcome.DIVERGED
     result.wall_time = time.perf_counter() - clock
     return result
-
-
-def _solve_exactly(problem: AbstractProblem, subspace: AffineSubspace) -> TrainResult:
-    if not isinstance(problem, Quadratic):
-        raise InputError(
-            f"optimizer: expected 'exact' on an analytic problem only, got it on {problem.name!r}. "
-            "Choose 'adam' or 'sgd'."
-        )
-    clock = time.perf_counter()
-    theta = problem.minimum_in_subspace(subspace.offset, subspace.map)
-    offset = subspace.offset.double().cpu()
-    weights = offset + subspace.map.to("cpu", torch.float64)(theta)
-    value = float(problem.to("cpu", torch.float64).loss(weights))
-    start = float(problem.to("cpu", torch.float64).loss(offset))
-    curve = [
-        CurvePoint(step, {qualified("loss", "train"): loss})
-        for step, loss in ((0, start), (1, value))
-    ]
-    return TrainResult(Outcome.FINISHED, curve, 1, theta, time.perf_counter() - clock)

@@ -1,11 +1,13 @@
-"""How a trial ended, and the points of its curve."""
+"""How a trial ended, the points of its curve, and what training it gave."""
 
 from __future__ import annotations
 
 import enum
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import torch
 
 from subspan.metrics import qualified
 
@@ -58,3 +60,14 @@ class CurvePoint:
     def test_accuracy(self) -> float:
         """Accuracy on the test set, or NaN."""
         return self.value("accuracy", "test")
+
+
+@dataclass
+class TrainResult:
+    """What came of one trial: outcome, evaluations, steps taken, final θ (d,), share of seconds."""
+
+    outcome: Outcome = Outcome.FINISHED
+    curve: list[CurvePoint] = field(default_factory=list)
+    steps: int = 0
+    theta: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    wall_time: float = 0.0

@@ -20,6 +20,7 @@ import torch
 from subspan import metrics
 from subspan.errors import invalid, real, whole
 from subspan.goals import Goal, name_of, parse_goal
+from subspan.printable import shown
 from subspan.streams import derive, scoped_global_rngs
 from subspan.training.outcome import CurvePoint, Outcome
 from subspan.trials.provenance import environment
@@ -308,8 +309,8 @@ def record_of_metrics(
 def _number(name: str, value: Any) -> float:
     try:
         return float(value.detach() if isinstance(value, torch.Tensor) else value)
-    except (TypeError, ValueError, RuntimeError):
-        raise invalid(f"metric {name}", expected="a number", got=repr(value)) from None
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise invalid(f"metric {name}", expected="a number", got=shown(value)) from None
 
 
 def _reason(error: Exception) -> str:

@@ -60,8 +60,8 @@ class ProblemTrainable(Trainable):
     def split(self, pairs: Sequence[Pair], workers: int) -> list[list[Pair]]:
         """Split by dim; by repeat where a search serves all its dims."""
         size = max(1, min(self.width, -(-len(pairs) // workers)))
-        searches = bool(self.method.search_steps(self.problem))
-        return by_repeat(pairs, size) if searches else by_dim(pairs, size)
+        together = by_repeat if self.method.searches(self.problem) else by_dim
+        return together(pairs, size)
 
     def warm_up(self, pieces: Sequence[Sequence[Pair]], spec: TrainSpec) -> None:
         """Trace the gradient of the largest ensemble."""

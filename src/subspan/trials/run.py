@@ -10,12 +10,16 @@ from subspan.errors import invalid, whole
 from subspan.spec import TrainSpec
 from subspan.subspaces.base import Method
 from subspan.subspaces.registry import parse_method
+from subspan.trials.asked import resumable
 from subspan.trials.function import FunctionTrainable, LoopSpec
 from subspan.trials.runner import MAX_FAILURES, Progress, Subject, TrialRunner, check_problem
 from subspan.trials.stores.base import RecordStore
 from subspan.trials.trial import TrialRecord
 
+MOST_TRIALS = 1_000_000
 
+
+@resumable
 def run(
     problem: Subject,
     method: Method | str | None = None,
@@ -64,6 +68,7 @@ def run(
     wanted = list(dict.fromkeys(whole("dims", d) for d in dims))  # a dim named twice is one dim
     if not wanted:
         raise invalid("dims", expected="at least one training dimension", got="none")
+    check_count(len(wanted), repeats)
     plan = [(dim, repeat) for dim in wanted for repeat in range(repeats)]
     check_problem(problem)
     way = method_of(problem, method)
@@ -76,6 +81,21 @@ def run(
         max_failures=max_failures,
     ) as runner:
         return runner.run(way, plan, spec=spec or problem.default_spec, seed=seed)
+
+
+def check_count(plans: int, repeats: int) -> None:
+    """Refuse a grid of so many trials that their list alone fills the memory.
+
+    Raises:
+        InputError: more than `MOST_TRIALS`.
+    """
+    if plans * repeats > MOST_TRIALS:
+        raise invalid(
+            "repeats",
+            expected=f"at most {MOST_TRIALS:,} trials in one call",
+            got=f"{repeats:,} repeats of {plans:,}",
+            remedy="Give fewer repeats, or other seeds in calls of their own.",
+        )
 
 
 def method_of(problem: Subject, method: Method | str | None) -> Method | None:

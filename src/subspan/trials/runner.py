@@ -12,13 +12,14 @@ from subspan.errors import SubspanError, invalid, whole
 from subspan.problems.base import AbstractProblem
 from subspan.subspaces.base import Method
 from subspan.training.outcome import Outcome
+from subspan.trials import asked
 from subspan.trials.executors.base import Executor, Shared, WorkerDied, one_thread
 from subspan.trials.executors.registry import make_executor
 from subspan.trials.function import FunctionTrainable
 from subspan.trials.problem_trainable import ProblemTrainable, ensemble_size
 from subspan.trials.provenance import environment
 from subspan.trials.stores.base import RecordStore
-from subspan.trials.stores.sql import open_store
+from subspan.trials.stores.registry import open_store
 from subspan.trials.trainable import Pair, Spec, Trainable
 from subspan.trials.trial import TrialRecord
 
@@ -33,6 +34,8 @@ MAX_FAILURES = 10
 
 class TrialsFailed(SubspanError, RuntimeError):
     """More trials of a user's function raised than were allowed."""
+
+    several_lines = True
 
 
 class TrialRunner:
@@ -118,6 +121,8 @@ class TrialRunner:
         done = len(trials) - len(missing)
         if done:
             self._progress(done, len(trials), "found in the store")
+        if missing:
+            asked.begin(self.store)
         for answer in self._train(place, missing, spec, seed):
             for record in answer:
                 self.store.add(record)

@@ -8,11 +8,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from subspan import notebook
 from subspan.canonical import digest
 from subspan.goals import Goal, best_for
 from subspan.maps import changes_of_bits
-from subspan.metrics import known
+from subspan.metrics import find, known, parse
 from subspan.training.outcome import CurvePoint, Outcome
+from subspan.trials.checks import check_curve, check_record
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,22 @@ class TrialRecord:
             f"<TrialRecord {names[0]} {names[1]} d={self.dim} repeat={self.trial.repeat}: "
             f"{self.outcome.value} after {self.steps} steps, "
             f"best train loss {self.best_train_loss:.4g}, key {self.key[:8]}…>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: which trial, what came of it, its metrics."""
+        names = self.trial.problem.get("name", "?"), self.trial.method.get("name", "?")
+        rows = []
+        for name in self.metrics:
+            metric, split = parse(name)
+            best = self.best(metric, split) if find(metric) else None
+            rows.append((name, best, self.final(metric, split)))
+        return notebook.table(
+            f"{names[0]}, {names[1]}, d = {self.dim:,}, repeat {self.trial.repeat}",
+            ("metric", "best", "last"),
+            rows,
+            f"{self.outcome.value} after {self.steps:,} steps, key {self.key[:12]}.",
+            self.reason,
         )
 
     @property
@@ -182,11 +200,16 @@ def record_to_json(record: TrialRecord) -> dict[str, Any]:
 
 
 def record_from_json(data: dict[str, Any]) -> TrialRecord:
-    """Build a record from `record_to_json`'s output, of this release or an earlier one."""
+    """Build a record from `record_to_json`'s output, of this release or an earlier one.
+
+    Raises:
+        ValueError: a field is not what a record has; other errors where it is missing or no JSON.
+    """
     curve = data["curve"] if isinstance(data["curve"], dict) else columns_of(data["curve"])
+    check_curve(curve)
     names = [name for name in curve if name != "step"]
     points = zip(curve["step"], *(curve[name] for name in names), strict=True)
-    return TrialRecord(
+    record = TrialRecord(
         trial=Trial(**data["trial"]),
         ambient_dim=data["ambient_dim"],
         outcome=Outcome(data["outcome"]),
@@ -196,12 +219,14 @@ def record_from_json(data: dict[str, Any]) -> TrialRecord:
             for step, *values in points
         ),
         theta_norm=math.nan if data["theta_norm"] is None else data["theta_norm"],
-        wall_time=data["wall_time"],
+        wall_time=math.nan if data["wall_time"] is None else data["wall_time"],
         search_steps=data["search_steps"],
         search_bits=data["search_bits"],
         provenance=data["provenance"],
         reason=data.get("reason", ""),
     )
+    check_record(record)
+    return record
 
 
 _POINT = ("train:loss", "train:accuracy", "test:loss", "test:accuracy")

@@ -19,6 +19,8 @@ Shared = Callable[[], Any]
 class WorkerError(SubspanError, RuntimeError):
     """A worker process failed."""
 
+    several_lines = True
+
 
 class WorkerDied(WorkerError):
     """A worker process died again and again on the same work."""

@@ -70,7 +70,7 @@ def _name_metrics(db: Connection) -> None:
         try:
             record = json.loads(text)
             record["curve"] = columns_of(record["curve"])
-        except (ValueError, KeyError, TypeError, IndexError):
+        except Exception:
             continue  # a damaged record stays as it is, and is refused when it is read
         changed = update(TRIALS).where(TRIALS.c.key == key)
         db.execute(changed.values(record=canonical_json(record)))

@@ -20,15 +20,18 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from subspan.canonical import canonical_json
+from subspan.canonical import canonical_json, check_depth, strict_json
 from subspan.errors import StoreError, invalid
+from subspan.printable import cut
 from subspan.training.outcome import Outcome
 from subspan.trials.stores.base import Claim, RecordStore
 from subspan.trials.stores.migrations import CLAIMS, SCHEMA_VERSION, TRIALS, VERSIONS, migrate
+from subspan.trials.stores.place import check_place
 from subspan.trials.trial import TrialRecord, record_from_json, record_to_json
 
 _APPLICATION_ID = 0x53554253  # "SUBS", in the file's header
 _BUSY_SECONDS = 30.0
+_FEW = 50  # lists and objects in a record, which so many cannot be nested too deep
 _AT_ONCE = 500  # keys in one question: SQLite takes some thousands
 
 
@@ -119,7 +122,7 @@ class Store(RecordStore):
         asked = select(CLAIMS).where(CLAIMS.c.key.startswith(prefix, autoescape=True))
         with self._clear_errors("read"), self._db.begin():
             rows = self._db.execute(asked.order_by(CLAIMS.c.key)).all()
-        return [Claim(key, owner, until, json.loads(data)) for key, owner, until, data in rows]
+        return [Claim(key, owner, until, self._data(data)) for key, owner, until, data in rows]
 
     def __len__(self) -> int:
         with self._clear_errors("read"), self._db.begin():
@@ -130,13 +133,29 @@ class Store(RecordStore):
         self._db.close()
         self._db.engine.dispose()
 
+    def _data(self, text: str) -> dict[str, Any]:
+        try:
+            data = strict_json(text)
+            if not isinstance(data, dict):
+                raise TypeError("no object")
+        except (ValueError, TypeError) as error:
+            raise StoreError(
+                f"store: expected claims in {self._place}, got one that is damaged. Restore the "
+                "file, or run again into another."
+            ) from error
+        return data
+
     def _record(self, text: str) -> TrialRecord:
         try:
-            return record_from_json(json.loads(text))
-        except (ValueError, KeyError, TypeError) as error:
+            data = json.loads(text)
+            if text.count("[") + text.count("{") > _FEW:  # no walk through each of many records
+                check_depth(data)
+            return record_from_json(data)
+        except Exception as error:  # JSON that nobody here wrote can break any line of the reader
             raise StoreError(
                 f"store: expected records of trials in {self._place}, got one that is damaged "
-                f"({error}). Restore the file, or run again into another."
+                f"({type(error).__name__}: {cut(str(error))}). Restore the file, or run again into "
+                "another."
             ) from error
 
     @property
@@ -167,10 +186,7 @@ class Store(RecordStore):
     def _connect(self) -> sqlite3.Connection:
         if self.path is None:
             return _open(":memory:")
-        if self.path.is_dir():
-            raise StoreError(
-                f"store: expected a file, got the folder {self.path}. Name a file in it."
-            )
+        check_place(self.path)
         if self._readonly:
             if not self.path.exists():
                 raise StoreError(
@@ -325,10 +341,3 @@ def _reason(error: BaseException) -> str:
             "another process has been writing for half a minute. Wait for it, or use another file."
         )
     return f"{text}."
-
-
-def open_store(
-    store: RecordStore | str | Path | None,
-) -> contextlib.AbstractContextManager[RecordStore]:
-    """Return a context with the store: a given one stays open, a path is closed on leaving."""
-    return contextlib.nullcontext(store) if isinstance(store, RecordStore) else Store(store)
