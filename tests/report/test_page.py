@@ -23,6 +23,7 @@ from subspan.errors import InputError, StoreError
 from subspan.goals import parse_goal
 from subspan.report import page as pages
 from subspan.report import page_data as data_of_pages
+from subspan.report import page_trials
 from subspan.report.against_null import comparisons
 from subspan.report.page import render, write_page
 from subspan.report.page_data import PageData, page_data
@@ -194,8 +195,8 @@ def many(trials: int) -> list[Any]:
 
 
 def test_a_large_store_is_aggregated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_of_pages, "ROWS", 100)
-    monkeypatch.setattr(data_of_pages, "CURVES", 7)
+    monkeypatch.setattr(page_trials, "ROWS", 100)
+    monkeypatch.setattr(page_trials, "CURVES", 7)
     trials = many(400)
     page = page_data(experiments(trials))
     assert page.data["trials"] == 400

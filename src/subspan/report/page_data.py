@@ -1,7 +1,7 @@
 """What the page of a store shows, as plain JSON data: counted, fitted and thinned here, in Python.
 
 The page's script draws and filters; it computes nothing. Large stores are aggregated: counts per
-dim and level, at most `ROWS` trials in the table and `CURVES` learning curves.
+dim and level; `page_trials` thins what is shown of single trials.
 """
 
 from __future__ import annotations
@@ -21,16 +21,13 @@ from subspan.intervals import binomial_interval
 from subspan.report.against_null import StoredComparison, comparisons
 from subspan.report.columns import Columns, Known
 from subspan.report.levels import goal_of, kind_of, levels_of, top_of
+from subspan.report.page_trials import short, some, trials_of
 from subspan.report.stored import StoredExperiment
 from subspan.report.words import d_star, goal_in_words, sentence
 from subspan.success.estimate import ThresholdEstimate
-from subspan.trials.trial import TrialRecord
 
 FITS = 500  # thresholds that are fitted for a page, about 0.1 s each
 LEVELS = (4, 13)  # the fewest and the most of a slider
-ROWS = 10_000  # trials in the table
-CURVES = 400
-POINTS = 60  # of a learning curve
 GRID = 48  # dims at which a fit is drawn
 SENTENCES = 3  # of a problem in the headline
 CONFIDENCE = 0.95
@@ -90,7 +87,7 @@ def page_data(
     tables = comparisons(stored, confidence=CONFIDENCE)
     for compared in tables:
         headline.extend(_told(compared))
-    rows, curves = _trials(stored)
+    rows, curves = trials_of(stored)
     total = sum(len(one.records) for one in stored)
     data = {
         "store": store,
@@ -115,7 +112,7 @@ def _asked(group: Sequence[StoredExperiment], asked: Mapping[str, Sequence[Goal]
 def _metrics(group: Sequence[StoredExperiment], asked: Iterable[Goal]) -> dict[str, bool]:
     """Return the metrics that have a direction, and whether more is better: those asked first."""
     found: dict[str, bool] = {}
-    there = dict.fromkeys(name for s in group for r in _some(s.records, 50) for name in r.metrics)
+    there = dict.fromkeys(name for s in group for r in some(s.records, 50) for name in r.metrics)
     for goal in asked:
         if name_of(goal) in there:
             found.setdefault(name_of(goal), bool(goal.higher))
@@ -251,8 +248,8 @@ class _Problem:
                 {
                     "wins": wins,
                     "totals": totals,
-                    "low": _short(low),
-                    "high": _short(high),
+                    "low": short(low),
+                    "high": short(high),
                     "d": None if estimate is None else _threshold(estimate),
                     "fit": None if estimate is None else _fit(estimate, dims),
                 }
@@ -280,7 +277,7 @@ def _threshold(estimate: ThresholdEstimate) -> dict[str, Any]:
 
 def _fit(estimate: ThresholdEstimate, dims: np.ndarray) -> list[list[float | None]]:
     grid = np.geomspace(dims[0], dims[-1], GRID)
-    return [_short(grid), *(_short(line) for line in estimate.curve(grid))]
+    return [short(grid), *(short(line) for line in estimate.curve(grid))]
 
 
 def _told(compared: StoredComparison) -> list[str]:
@@ -309,81 +306,12 @@ def _comparison(compared: StoredComparison) -> dict[str, Any]:
                 "repeats": row.repeats,
                 "verdict": row.verdict,
                 "note": row.note,
-                "values": _short(row.values),
-                **{name: _short([getattr(row, name)])[0] for name in numbers},
+                "values": short(row.values),
+                **{name: short([getattr(row, name)])[0] for name in numbers},
             }
             for row in table.rows
         ],
     }
-
-
-def _trials(stored: Sequence[StoredExperiment]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the table, by column, and the learning curves, of trials spread over all dims."""
-    total = sum(len(one.records) for one in stored)
-    shown = [(i, r) for i, one in enumerate(stored) for r in one.records]
-    if total > ROWS:
-        cells: dict[tuple[int, int], list[TrialRecord]] = {}
-        for i, r in shown:
-            cells.setdefault((i, r.dim), []).append(r)
-        share = ROWS / total
-        shown = [
-            (i, r)
-            for (i, _), own in cells.items()
-            for r in _some(own, max(1, math.floor(share * len(own))))
-        ][:ROWS]
-    with_curve = {id(r) for _, r in _some([(i, r) for i, r in shown if len(r.curve) > 1], CURVES)}
-    names = list(dict.fromkeys(name for _, r in shown for name in r.metrics))[:6]
-    curves: list[dict[str, Any]] = []
-    columns: dict[str, list[Any]] = {
-        k: [] for k in ("e", "d", "seed", "repeat", "outcome", "steps", "key", "curve")
-    }
-    best: dict[str, list[float | None]] = {name: [] for name in names}
-    for i, r in shown:
-        columns["e"].append(i)
-        columns["d"].append(r.dim)
-        columns["seed"].append(r.trial.seed)
-        columns["repeat"].append(r.trial.repeat)
-        columns["outcome"].append(r.outcome.value)
-        columns["steps"].append(r.steps)
-        columns["key"].append(r.key[:12])
-        columns["curve"].append(len(curves) if id(r) in with_curve else -1)
-        for name in names:
-            best[name].append(_short([_best(r, name)])[0])
-        if id(r) in with_curve:
-            curves.append(_curve(i, r, names))
-    named = [
-        {
-            "problem": str(one.experiment.problem.get("name", "problem")),
-            "method": one.method,
-            "training": one.training,
-            "id": one.id,
-        }
-        for one in stored
-    ]
-    table = {"experiments": named, "best": best, "shown": len(shown), "all": total, **columns}
-    return table, curves
-
-
-def _curve(i: int, record: TrialRecord, names: Sequence[str]) -> dict[str, Any]:
-    points = _some(record.curve, POINTS)
-    return {
-        "e": i,
-        "d": record.dim,
-        "repeat": record.trial.repeat,
-        "seed": record.trial.seed,
-        "key": record.key[:12],
-        "step": [p.step for p in points],
-        "values": {
-            name: _short([p.metrics.get(name, math.nan) for p in points])
-            for name in names
-            if name in record.metrics
-        },
-    }
-
-
-def _best(record: TrialRecord, name: str) -> float:
-    kind, split = metrics.parse(name)
-    return record.best(kind, split) if metrics.find(kind) else record.final(kind, split)
 
 
 def _provenance(stored: Sequence[StoredExperiment]) -> list[dict[str, Any]]:
@@ -397,18 +325,6 @@ def _provenance(stored: Sequence[StoredExperiment]) -> list[dict[str, Any]]:
     return [{**dict(zip(names, told, strict=True)), "trials": n} for told, n in counted.items()]
 
 
-def _some(values: Sequence[Any], most: int) -> list[Any]:
-    """Return at most so many, evenly spaced, the first and the last among them."""
-    if len(values) <= most:
-        return list(values)
-    return [values[int(i)] for i in np.linspace(0, len(values) - 1, most).round()]
-
-
 def _median(values: np.ndarray) -> float | None:
     finite = values[np.isfinite(values)]
-    return _short([np.median(finite)])[0] if len(finite) else None
-
-
-def _short(values: Iterable[Any]) -> list[float | None]:
-    """Return numbers to four digits; what is not finite as null."""
-    return [float(f"{v:.4g}") if math.isfinite(v) else None for v in map(float, values)]
+    return short([np.median(finite)])[0] if len(finite) else None
