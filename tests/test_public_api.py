@@ -1,4 +1,4 @@
-"""The public names, in one file, so that a change of them is seen; and as type checkers see them."""
+"""The public names, in one file, so that a change is seen; and as type checkers see them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Typeset mathematics when the site is built: LaTeX between `$$ … $$` or `\\( … \\)` becomes MathML.
+"""Typeset mathematics when the site is built: LaTeX becomes MathML.
+
+It stands between `$$ … $$`, or `\\( … \\)` within a line.
 
 Browsers draw MathML by themselves, so that a page needs neither a network nor a script.
 """

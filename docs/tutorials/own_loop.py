@@ -1,4 +1,4 @@
-"""A training loop of your own: subspan says d and seed, you train. Then the same by ask and tell."""
+"""A training loop of your own: subspan says d and seed. Then the same by ask and tell."""
 
 import torch
 
