@@ -101,11 +101,11 @@ def test_hovering_tells_counts_and_interval(open_page: Open) -> None:
     page.evaluate(
         "document.getElementById('phase').scrollIntoView({block: 'center', behavior: 'instant'})"
     )
-    box = page.locator("#phase .heatmaplayer image").bounding_box()
-    page.mouse.move(box["x"] + 0.97 * box["width"], box["y"] + 0.96 * box["height"], steps=3)
-    page.wait_for_selector("#phase .hoverlayer text")
-    text = page.locator("#phase .hoverlayer").text_content()
-    assert "8 of 8 reached it" in text
+    box = page.locator("#phase .nsewdrag").bounding_box()
+    page.mouse.move(box["x"] + 0.97 * box["width"], box["y"] + 0.96 * box["height"])
+    shown = page.locator("#phase .hoverlayer", has_text="8 of 8 reached it")
+    shown.wait_for()
+    text = shown.text_content()
     assert "95 % interval 0.63" in text
     assert "learning rate 0.05" in text
 
