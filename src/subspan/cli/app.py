@@ -30,6 +30,7 @@ COMMANDS = {
     "compare": "subspan.cli.compare",
     "spectroscopy": "subspan.cli.spectroscopy",
     "trials": "subspan.cli.trials",
+    "report": "subspan.cli.report",
     "resume": "subspan.cli.resume",
     "retry": "subspan.cli.retry",
     "export": "subspan.cli.export",

@@ -44,12 +44,22 @@ def first_metric(records: Records) -> str:
 
 
 def rows_of(
-    problem: Subject, records: Records, null: str, metric: str, confidence: float
+    problem: Subject,
+    records: Records,
+    null: str,
+    metric: str,
+    confidence: float,
+    resolution: float | None = None,
 ) -> list[ComparisonRow]:
-    """Return one row per method and dim, by method, then dim."""
+    """Return one row per method and dim, by method, then dim.
+
+    `resolution` is the step of accuracies, where the problem itself is not there to tell it.
+    """
     kind, split = parse(metric)
     facts = known(kind)
-    step = _resolution(problem, split) if kind == "accuracy" else 0.0
+    step = 0.0
+    if kind == "accuracy":
+        step = _resolution(problem, split) if resolution is None else resolution
     top = facts.most - facts.least  # of a difference, and −top the least
     better = 1 if facts.higher else -1
     # A trial that failed says nothing of its method; one that diverged does.

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from subspan import notebook
 from subspan.errors import invalid
 from subspan.success.estimate import ThresholdEstimate
 from subspan.trials.trial import TrialRecord
@@ -178,6 +179,21 @@ class ComparisonTable:
         import pandas as pd
 
         return pd.DataFrame([dataclasses.asdict(row) for row in self.rows])
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: a row per method and dim, with its verdict."""
+        return notebook.table(
+            f"{self.problem}: best {self.metric} against {self.null}, D = {self.ambient_dim:,}",
+            ("method", "d", "mean", "low", "high", "to the null", "p (Holm)", "verdict"),
+            [
+                (
+                    *(row.method, row.dim, row.value, row.low, row.high),
+                    *(row.difference, row.p_adjusted, row.verdict),
+                )
+                for row in self.rows
+            ],
+            self.footer,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the table as plain JSON data, without the records."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,6 +12,9 @@ from matplotlib.ticker import FixedLocator
 from subspan.comparison.table import BETTER, NULL, UNTESTED, WORSE, ComparisonTable
 from subspan.errors import invalid
 from subspan.report import figure as base
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Okabe and Ito's remaining colours; beyond eight methods the line style changes too.
 _COLOURS = (base.BLUE, base.VERMILION, base.GREEN, base.ORANGE, "#CC79A7", "#56B4E9", "#8C6D31")
@@ -90,11 +94,27 @@ def compare_figure_data(table: ComparisonTable) -> CompareFigureData:
     )  # fmt: skip
 
 
-def draw_compare_figure(data: CompareFigureData) -> Figure:
-    """Draw the comparison: filled markers differ from the null, hollow ones do not."""
+def draw_compare_figure(
+    data: CompareFigureData,
+    *,
+    ax: Axes | None = None,
+    style: base.Style = "screen",
+    serif: bool = False,
+) -> Figure:
+    """Draw the comparison: filled markers differ from the null, hollow ones do not.
+
+    Args:
+        data: what is shown.
+        ax: axes to draw in; None makes a figure.
+        style: `"screen"`, or `"column"` or `"page"` of a paper; see `figure.canvas`.
+        serif: letters as in a paper set in Times.
+
+    Returns:
+        The figure.
+    """
     split, _, kind = data.metric.partition(":")
-    with base.style():
-        figure, axes = base.new_figure(8.2, 4.6)
+    with base.canvas(ax, style, serif, 8.2, 4.6) as drawn:
+        figure, axes = drawn.figure, drawn.axes
         axes.set_xscale("log")
         lowest = min(float(s.dims.min()) for s in data.series)
         highest = max(float(s.dims.max()) for s in data.series)
@@ -111,7 +131,7 @@ def draw_compare_figure(data: CompareFigureData) -> Figure:
         axes.set_axisbelow(True)
         for i, s in enumerate(data.series):
             colour = base.INK if s.is_null else _COLOURS[i % len(_COLOURS)]
-            style = "-" if s.is_null else _STYLES[i // len(_COLOURS) % len(_STYLES)]
+            dash = "-" if s.is_null else _STYLES[i // len(_COLOURS) % len(_STYLES)]
             marker = "o" if s.is_null else _MARKERS[i % len(_MARKERS)]
             axes.fill_between(
                 s.dims, s.low, s.high, color=colour, alpha=0.22 if s.is_null else 0.12, linewidth=0
@@ -121,7 +141,7 @@ def draw_compare_figure(data: CompareFigureData) -> Figure:
                 s.mean,
                 color=colour,
                 linewidth=2.6 if s.is_null else 1.5,
-                linestyle=style,
+                linestyle=dash,
                 marker=marker,
                 markersize=np.sqrt(_MARKER_AREA),
                 label=base.label(f"{s.method} (null)" if s.is_null else s.method),
@@ -140,26 +160,24 @@ def draw_compare_figure(data: CompareFigureData) -> Figure:
                     zorder=5,
                 )
         handles, labels = axes.get_legend_handles_labels()
+        beside: Any = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
         axes.legend(
             [handles[-1], *handles[:-1]],
             [labels[-1], *labels[:-1]],
-            loc="upper left",
-            bbox_to_anchor=(1.01, 1.0),
-            borderaxespad=0.0,
             handlelength=3.2,  # shows the line styles
+            **(drawn.legend_below() if drawn.narrow else beside),
         )
         null = next((s.method for s in data.series if s.is_null), data.problem)
         title = f"{base.label(data.problem)}: against the random subspace"
         if null == data.problem:  # functions, of which the first is the null
             title = f"Against {base.label(null)}"
-        axes.set_title(title, pad=8, fontweight="bold")
+        drawn.title(title)
         cost = "equal total steps, search included" if data.matched else "search cost not matched"
         told = "filled: differs from the null (sign flips, Holm)"
         told = told if data.tested else "too few for verdicts on so many cells"
         repeats = "–".join(map(str, sorted(set(data.repeats))))
         trained = f"{data.train_rows:,} training rows  ·  " if data.train_rows else ""
-        base.add_provenance(
-            figure,
+        drawn.note(
             f"D = {data.ambient_dim:,}  ·  {trained}{repeats} repeats  ·  {told}  ·  {cost}",
         )
     return figure

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import matplotlib
 import numpy as np
@@ -13,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from subspan.errors import StoreError, invalid
+from subspan.errors import StoreError, invalid, unknown
 from subspan.goals import Goal
 from subspan.printable import label as label
 from subspan.printable import shown
@@ -47,9 +49,98 @@ _STYLE: Any = {
 }
 
 
+# Widths in inches: a figure's own for the screen, else of a journal's column and of its page.
+Style = Literal["screen", "column", "page"]
+_WIDTHS: dict[str, float | None] = {"screen": None, "column": 3.35, "page": 6.9}
+_PAPER: Any = {
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.titlesize": 8,
+    "font.size": 8,
+    "legend.fontsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+}
+_SERIF: Any = {  # both come with matplotlib
+    "font.family": "serif",
+    "font.serif": ["STIXGeneral", "DejaVu Serif"],
+    "mathtext.fontset": "stix",
+}
+
+
 def style() -> AbstractContextManager[None]:
     """Return the context in which figures are drawn; matplotlib's settings are put back after."""
     return matplotlib.rc_context(_STYLE)
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """What a figure is drawn on.
+
+    Args:
+        figure: the whole.
+        axes: the part to draw in.
+        paper: whether it is for a paper, whose caption holds the title and the provenance.
+        own: whether the figure is this drawing's alone.
+        narrow: whether it is a column wide: legends go below.
+    """
+
+    figure: Figure
+    axes: Axes
+    paper: bool
+    own: bool
+    narrow: bool
+
+    def title(self, text: str) -> None:
+        """Write the title; none in a paper."""
+        if not self.paper:
+            self.axes.set_title(text, pad=8, fontweight="bold")
+
+    def note(self, line: str) -> None:
+        """Write the provenance along the bottom; none in a paper or in a part of a figure."""
+        if self.own and not self.paper:
+            add_provenance(self.figure, line)
+
+    def legend_below(self) -> dict[str, Any]:
+        """Return where a legend goes that has no room beside the curves."""
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2 if self.paper else -0.13)}
+        return {**place, "ncols": 1 if self.narrow else 2, "columnspacing": 1.0}
+
+
+@contextlib.contextmanager
+def canvas(
+    ax: Axes | None,
+    style: Style,
+    serif: bool,
+    width: float = 6.8,
+    height: float = 4.4,
+) -> Iterator[Canvas]:
+    """Give what to draw on, under the style's settings, which are put back after.
+
+    Args:
+        ax: axes to draw in; None makes a figure.
+        style: `"screen"`: `width` × `height` inches, with a title and the provenance; `"column"`
+            (3.35 inches wide) and `"page"` (6.9): smaller letters, and neither of the two.
+        serif: letters as in a paper set in Times.
+        width: of the figure for the screen, in inches.
+        height: likewise.
+
+    Raises:
+        InputError: an unknown style.
+    """
+    if style not in _WIDTHS:
+        raise unknown("style", str(style), list(_WIDTHS))
+    wide = _WIDTHS[style]
+    settings = {**_STYLE, **(_PAPER if wide else {}), **(_SERIF if serif else {})}
+    with matplotlib.rc_context(settings):
+        if ax is not None:
+            whole = cast(Figure, ax.get_figure(root=True))
+            yield Canvas(whole, ax, wide is not None, False, style == "column")
+            return
+        ratio = max(height / width, 0.72) if style == "column" else height / width
+        size = (width, height) if wide is None else (wide, wide * ratio)
+        figure, axes = new_figure(*size)
+        yield Canvas(figure, axes, wide is not None, True, style == "column")
 
 
 def new_figure(width: float = 6.8, height: float = 4.4) -> tuple[Figure, Axes]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import textwrap
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,6 +21,9 @@ from subspan.report.success_curve import IN_RANGE
 from subspan.success.estimate import ThresholdEstimate, estimate_from_counts
 from subspan.success.posterior import Range
 from subspan.success.surface import SuccessSurface
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -116,11 +120,27 @@ def goal_axis(goal: Goal) -> str:
     return f"goal: {split} {known.get(goal.metric, other)}"
 
 
-def draw_phase_diagram(data: PhaseDiagramData) -> Figure:
-    """Draw success probability as colour over d and goal level, with the threshold curve."""
+def draw_phase_diagram(
+    data: PhaseDiagramData,
+    *,
+    ax: Axes | None = None,
+    style: base.Style = "screen",
+    serif: bool = False,
+) -> Figure:
+    """Draw success probability as colour over d and goal level, with the threshold curve.
+
+    Args:
+        data: what is shown.
+        ax: axes to draw in; None makes a figure.
+        style: `"screen"`, or `"column"` or `"page"` of a paper; see `figure.canvas`.
+        serif: letters as in a paper set in Times.
+
+    Returns:
+        The figure.
+    """
     log_level = bool(not data.goals[0].higher and data.levels[0] > 0)
-    with base.style():
-        figure, axes = base.new_figure(7.0, 4.6)
+    with base.canvas(ax, style, serif, 7.0, 4.6) as drawn:
+        figure, axes = drawn.figure, drawn.axes
         x, y = cell_edges(data.dims, log=True), cell_edges(data.levels, log=log_level)
         axes.set_facecolor("white")
         mesh = axes.pcolormesh(
@@ -146,7 +166,7 @@ def draw_phase_diagram(data: PhaseDiagramData) -> Figure:
         bar = figure.colorbar(mesh, ax=axes, pad=0.015, aspect=28)
         bar.set_label("success probability")
         bar.outline.set_visible(False)
-        axes.set_title("How many degrees of freedom reach the goal?", pad=8, fontweight="bold")
+        drawn.title("How many degrees of freedom reach the goal?")
         told = data.trials[data.trials > 0]
         doubted = [
             f"{t.goal} {t.status}" for t in data.thresholds if t is not None and not t.estimate.ok
@@ -159,11 +179,11 @@ def draw_phase_diagram(data: PhaseDiagramData) -> Figure:
         if doubted:
             note = f"d* hollow or missing where it is not ok: {', '.join(doubted)}"
             line = f"{textwrap.fill(note, base.LINE)}\n{line}"
-        base.add_provenance(figure, line)
+        drawn.note(line)
     return figure
 
 
-def _draw_thresholds(axes: base.Axes, data: PhaseDiagramData) -> None:
+def _draw_thresholds(axes: Axes, data: PhaseDiagramData) -> None:
     """Draw d* of each goal with its interval, broken where there is none, hollow if not "ok"."""
     values = [
         t.value if t is not None and t.value and t.status in IN_RANGE else np.nan

@@ -88,10 +88,26 @@ def prediction_data(
     )
 
 
-def draw_prediction(data: PredictionData) -> Figure:
-    """Draw measured success, the curves of cone and curvature, and the certified misses."""
-    with base.style():
-        figure, axes = base.new_figure(height=5.4)
+def draw_prediction(
+    data: PredictionData,
+    *,
+    ax: Axes | None = None,
+    style: base.Style = "screen",
+    serif: bool = False,
+) -> Figure:
+    """Draw measured success, the curves of cone and curvature, and the certified misses.
+
+    Args:
+        data: what is shown.
+        ax: axes to draw in; None makes a figure.
+        style: `"screen"`, or `"column"` or `"page"` of a paper; see `figure.canvas`.
+        serif: letters as in a paper set in Times.
+
+    Returns:
+        The figure.
+    """
+    with base.canvas(ax, style, serif, height=5.4) as drawn:
+        figure, axes = drawn.figure, drawn.axes
         left, right = data.grid[0], data.grid[-1]
         base.dims_axis(axes, left, right, data.ambient_dim)
         axes.set_ylim(-0.05, 1.05)
@@ -124,16 +140,14 @@ def draw_prediction(data: PredictionData) -> Figure:
             )
         if data.measured is not None:
             _draw_measured(axes, data.measured)
-        axes.legend(  # below the axes: every corner inside may hold a curve
-            loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, columnspacing=1.0
-        )
+        axes.legend(**drawn.legend_below())  # every corner inside may hold a curve
         known = "Predicted and measured thresholds" if data.measured else "Predicted thresholds"
-        axes.set_title(base.label(f"{known}: {data.goal}"), pad=8, fontweight="bold")
+        drawn.title(base.label(f"{known}: {data.goal}"))
         note = f"D = {data.ambient_dim:,}"
         if data.measured is not None:
             found = data.measured.estimate
             note = base.provenance(found.experiment, data.ambient_dim, f"{found.trials} trials")
-        base.add_provenance(figure, note)
+        drawn.note(note)
     return figure
 
 

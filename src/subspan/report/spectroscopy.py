@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,6 +12,9 @@ from matplotlib.figure import Figure
 from subspan.errors import invalid
 from subspan.report import figure as base
 from subspan.subspaces.lottery_subspace import Trajectory
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,26 @@ def spectroscopy_data(
     return SpectroscopyData(relative, energy, dims_for, label)
 
 
-def draw_spectroscopy(data: SpectroscopyData) -> Figure:
-    """Draw σ_i/σ_1 over i on two log axes, and where shares of the energy are reached."""
-    with base.style():
-        figure, axes = base.new_figure()
+def draw_spectroscopy(
+    data: SpectroscopyData,
+    *,
+    ax: Axes | None = None,
+    style: base.Style = "screen",
+    serif: bool = False,
+) -> Figure:
+    """Draw σ_i/σ_1 over i on two log axes, and where shares of the energy are reached.
+
+    Args:
+        data: what is shown.
+        ax: axes to draw in; None makes a figure.
+        style: `"screen"`, or `"column"` or `"page"` of a paper; see `figure.canvas`.
+        serif: letters as in a paper set in Times.
+
+    Returns:
+        The figure.
+    """
+    with base.canvas(ax, style, serif) as drawn:
+        figure, axes = drawn.figure, drawn.axes
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.grid(color=base.PALE, linewidth=0.6)
@@ -96,10 +116,9 @@ def draw_spectroscopy(data: SpectroscopyData) -> Figure:
         axes.set_ylabel("singular value σᵢ / σ₁")
         title = "Spectroscopy of the training trajectory"
         full = f"{base.label(data.label)}: {title.lower()}" if data.label else title
-        axes.set_title(full, fontweight="bold")
+        drawn.title(full)
         axes.legend(loc="upper right")
-        base.add_provenance(
-            figure,
+        drawn.note(
             f"runs: {runs}  ·  directions: {max(map(len, data.relative))}",
         )
     return figure

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from subspan.report import figure as base
 from subspan.theory.lanczos import smoothed_density
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _GRID = 300
 _SHOWN_MASS = 0.005  # negative curvature below this share of Σ|λ| is not drawn
@@ -68,11 +72,31 @@ def _logs(nodes: np.ndarray, weights: np.ndarray, least: float) -> tuple[np.ndar
     return np.log10(nodes[kept]), weights[kept]
 
 
-def draw_spectrum(data: SpectrumData, title: str, note: str = "") -> Figure:
-    """Draw eigenvalues per decade, a line per spectrum, dashed where eigenvalues are negative."""
+def draw_spectrum(
+    data: SpectrumData,
+    title: str,
+    note: str = "",
+    *,
+    ax: Axes | None = None,
+    style: base.Style = "screen",
+    serif: bool = False,
+) -> Figure:
+    """Draw eigenvalues per decade, a line per spectrum, dashed where eigenvalues are negative.
+
+    Args:
+        data: what is shown.
+        title: of the figure.
+        note: after D in the line below.
+        ax: axes to draw in; None makes a figure.
+        style: `"screen"`, or `"column"` or `"page"` of a paper; see `figure.canvas`.
+        serif: letters as in a paper set in Times.
+
+    Returns:
+        The figure.
+    """
     colors = [base.BLUE, base.VERMILION, base.GREEN, base.ORANGE]
-    with base.style():
-        figure, axes = base.new_figure(height=5.0)
+    with base.canvas(ax, style, serif, height=5.0) as drawn:
+        figure, axes = drawn.figure, drawn.axes
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.grid(color=base.PALE, linewidth=0.6)
@@ -89,7 +113,7 @@ def draw_spectrum(data: SpectrumData, title: str, note: str = "") -> Figure:
         axes.set_xlim(10 ** data.grid[0], 10 ** data.grid[-1])
         axes.set_xlabel("size of the eigenvalue |λ|")
         axes.set_ylabel("eigenvalues per decade")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
-        axes.set_title(base.label(title), pad=8, fontweight="bold")
-        base.add_provenance(figure, f"D = {data.ambient_dim:,}" + (f"  ·  {note}" if note else ""))
+        axes.legend(**drawn.legend_below())
+        drawn.title(base.label(title))
+        drawn.note(f"D = {data.ambient_dim:,}" + (f"  ·  {note}" if note else ""))
     return figure

@@ -131,11 +131,27 @@ def headline(estimate: ThresholdEstimate) -> str:
     return f"d* = {value}  ({percent} interval {estimate.low:,}–{high}{note})"
 
 
-def draw_success_curve(data: SuccessCurveData) -> Figure:
-    """Draw the success curve: measured rates, fit with band, and d* with its interval."""
+def draw_success_curve(
+    data: SuccessCurveData,
+    *,
+    ax: Axes | None = None,
+    style: base.Style = "screen",
+    serif: bool = False,
+) -> Figure:
+    """Draw the success curve: measured rates, fit with band, and d* with its interval.
+
+    Args:
+        data: what is shown.
+        ax: axes to draw in; None makes a figure.
+        style: `"screen"`, or `"column"` or `"page"` of a paper; see `figure.canvas`.
+        serif: letters as in a paper set in Times.
+
+    Returns:
+        The figure.
+    """
     estimate = data.estimate
-    with base.style():
-        figure, axes = base.new_figure()
+    with base.canvas(ax, style, serif) as drawn:
+        figure, axes = drawn.figure, drawn.axes
         base.dims_axis(axes, data.grid[0], data.grid[-1], estimate.ambient_dim)
         axes.set_ylim(-0.07, 1.07)
         axes.set_ylabel(f"success probability  P({base.pretty(estimate.goal)})")
@@ -190,7 +206,7 @@ def draw_success_curve(data: SuccessCurveData) -> Figure:
                 label="the level that is reached",
             )
         draw_rates(axes, data)
-        axes.set_title(headline(estimate), pad=8, fontweight="bold")
+        drawn.title(headline(estimate))
         middle = estimate.value or data.grid[len(data.grid) // 2]
         right = data.grid[-1] / middle > middle / data.grid[0]
         legend = axes.legend(  # beside the rise: low on the right of d*, or high on the left
@@ -209,7 +225,7 @@ def draw_success_curve(data: SuccessCurveData) -> Figure:
         note += f", {hidden} beyond the axis" if hidden else ""
         line = base.provenance(estimate.experiment, estimate.ambient_dim, note)
         remark = textwrap.fill(estimate.remark, base.LINE)
-        base.add_provenance(figure, f"{remark}\n{line}" if remark else line)
+        drawn.note(f"{remark}\n{line}" if remark else line)
     return figure
 
 

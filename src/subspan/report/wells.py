@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from subspan.report import figure as base
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -44,16 +48,31 @@ def wells_data(axis: str, title: str, rows: Sequence[Mapping[str, float]]) -> We
     return WellsData(axis=axis, title=title, **columns)
 
 
-def draw_wells(panels: Sequence[WellsData]) -> Figure:
-    """Draw d* of quadratic wells, one panel each: measured, exact formula, paper's formula."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def draw_wells(
+    panels: Sequence[WellsData],
+    *,
+    ax: Sequence[Axes] | None = None,
+    style: base.Style = "screen",
+    serif: bool = False,
+) -> Figure:
+    """Draw d* of quadratic wells, one panel each: measured, exact formula, paper's formula.
 
-    with base.style():
-        figure = Figure(figsize=(3.5 * len(panels), 3.6), layout="constrained")
-        FigureCanvasAgg(figure)
-        for axes, data in zip(
-            figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-        ):
+    Args:
+        panels: what is shown, from left to right.
+        ax: axes to draw in, one a panel; None makes a figure.
+        style: `"screen"`, or `"column"` or `"page"` of a paper; see `figure.canvas`.
+        serif: letters as in a paper set in Times.
+
+    Returns:
+        The figure.
+    """
+    first = None if ax is None else ax[0]
+    with base.canvas(first, style, serif, 3.5 * len(panels), 3.6) as drawn:
+        figure = drawn.figure
+        if ax is None:
+            figure.clear()
+        own = figure.subplots(1, len(panels), squeeze=False)[0] if ax is None else ax
+        for axes, data in zip(own, panels, strict=True):
             axes.set_xscale("log")
             axes.set_xlabel(data.axis)
             axes.set_ylabel("threshold training dimension d*")
@@ -65,5 +84,5 @@ def draw_wells(panels: Sequence[WellsData]) -> Figure:
             )  # fmt: skip
             axes.set_title(base.label(data.title), fontsize=9)
             axes.grid(color=base.PALE, linewidth=0.6)
-        figure.axes[0].legend()
+        own[0].legend()
     return figure

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from subspan import notebook
 from subspan.errors import check_confidence, invalid
 from subspan.estimate import Estimate
 from subspan.goals import Goal, parse_goal
@@ -206,6 +207,21 @@ class ThresholdEstimate:
             "experiment": None if self.experiment is None else self.experiment.to_json(),
             **({} if self.doubled is None else {"doubled": self.doubled.to_json()}),
         }
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: d* with its interval, and what it rests on."""
+        return notebook.table(
+            f"Threshold training dimension for {self.goal}",
+            ("d*", "low", "high", "D", "D/d*", "trials", "status"),
+            [
+                (
+                    *(self.value, self.low, self.high, self.ambient_dim, self.compression),
+                    *(self.trials, self.status),
+                )
+            ],
+            f"{100 * self.confidence:g} % interval; P = {1 - self.delta:g} at d*.",
+            self.remark,
+        )
 
     def __str__(self) -> str:
         text = self._found()

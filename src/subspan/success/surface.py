@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from subspan import notebook
 from subspan.errors import invalid
 from subspan.goals import Goal, parse_goal
 from subspan.intervals import binomial_interval
@@ -108,6 +109,20 @@ class SuccessSurface:
         ]
         return pd.DataFrame(rows)
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: hits out of trials, a row per goal, a column per dim."""
+        rows = []
+        for goal in self.goals:
+            told = {cell.dim: _one(cell) for cell in self.at(goal)}
+            rows.append((str(goal), *(told.get(dim) for dim in self.dims)))
+        return notebook.table(
+            f"Success over d and goal, D = {self.ambient_dim:,}",
+            ("goal", *(f"d = {dim:,}" for dim in self.dims)),
+            rows,
+            f"Trials that met the goal, of those that tell; {100 * self.confidence:g} % intervals "
+            "in to_frame().",
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return the surface as plain JSON data."""
         return {
@@ -116,6 +131,11 @@ class SuccessSurface:
             "endings": self.endings.to_json(),
             "cells": [_plain(cell) for cell in self.cells],
         }
+
+
+def _one(cell: SurfaceCell) -> str:
+    hits = f"{cell.successes}/{cell.trials}"
+    return f"{hits} (+{cell.undetermined}?)" if cell.undetermined else hits
 
 
 def _plain(cell: SurfaceCell) -> dict[str, Any]:

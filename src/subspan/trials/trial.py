@@ -8,10 +8,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from subspan import notebook
 from subspan.canonical import digest
 from subspan.goals import Goal, best_for
 from subspan.maps import changes_of_bits
-from subspan.metrics import known
+from subspan.metrics import find, known, parse
 from subspan.training.outcome import CurvePoint, Outcome
 from subspan.trials.checks import check_curve, check_record
 
@@ -73,6 +74,22 @@ class TrialRecord:
             f"<TrialRecord {names[0]} {names[1]} d={self.dim} repeat={self.trial.repeat}: "
             f"{self.outcome.value} after {self.steps} steps, "
             f"best train loss {self.best_train_loss:.4g}, key {self.key[:8]}…>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: which trial, what came of it, its metrics."""
+        names = self.trial.problem.get("name", "?"), self.trial.method.get("name", "?")
+        rows = []
+        for name in self.metrics:
+            metric, split = parse(name)
+            best = self.best(metric, split) if find(metric) else None
+            rows.append((name, best, self.final(metric, split)))
+        return notebook.table(
+            f"{names[0]}, {names[1]}, d = {self.dim:,}, repeat {self.trial.repeat}",
+            ("metric", "best", "last"),
+            rows,
+            f"{self.outcome.value} after {self.steps:,} steps, key {self.key[:12]}.",
+            self.reason,
         )
 
     @property

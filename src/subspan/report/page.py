@@ -1,0 +1,174 @@
+"""`write_page`: a store as one HTML file that needs nothing else, neither network nor server."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import shlex
+from collections.abc import Sequence
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+from subspan.errors import InputError, StoreError, invalid
+from subspan.goals import Goal, parse_goal
+from subspan.printable import printable
+from subspan.report.page_data import PageData, page_data
+from subspan.report.stored import experiments
+from subspan.trials.stores.base import RecordStore
+from subspan.trials.stores.sql import Store
+
+COMMAND = "command:"  # how the command line notes in a store what it was asked
+_SCRIPTS = ("frame.js", "figures.js", "tables.js", "start.js")
+
+
+def write_page(
+    store: RecordStore | str | Path, out: str | Path, *, goals: Sequence[Goal | str] = ()
+) -> PageData:
+    """Write the report of a store: results in words, figures with a slider, tables, provenance.
+
+    The file holds everything, plotly.js included (about 5 MB), and opens without a network. What
+    users named is escaped. The same store gives the same bytes.
+
+    Args:
+        store: a store, its file, or its URL.
+        out: the file to write, ending in .html; its folder is made if missing.
+        goals: goals that must be on the slider and in the headline, beside those in the store.
+
+    Returns:
+        What the page shows.
+
+    Raises:
+        InputError: plotly is missing, or a goal does not parse.
+        StoreError: the store cannot be read, or the file not written.
+    """
+    path = Path(out)
+    if path.suffix not in (".html", ".htm"):
+        raise invalid("out", expected="a file that ends in .html", got=repr(str(out)))
+    library = plotly()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    if not isinstance(store, RecordStore):
+        with Store(store, readonly=True) as opened:
+            return _write(opened, name_of_store(store), path, goals, library)
+    return _write(store, name_of_store(getattr(store, "path", None)), path, goals, library)
+
+
+def _write(
+    store: RecordStore, name: str, path: Path, goals: Sequence[Goal | str], library: str
+) -> PageData:
+    commands = noted_commands(store)
+    stored = experiments(store)
+    names = {str(one.experiment.problem.get("name", "problem")) for one in stored}
+    asked = {"": [parse_goal(g) for g in goals]}
+    for argv in commands:
+        for problem in names & set(argv):
+            asked.setdefault(problem, []).extend(goals_in(argv))
+    data = page_data(
+        stored,
+        store=name,
+        commands=[shlex.join(["subspan", *map(public, argv)]) for argv in commands],
+        asked=asked,
+    )
+    try:
+        path.write_text(render(data, title=f"subspan: {name}", library=library), encoding="utf-8")
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    return data
+
+
+def _cannot_write(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"out: cannot write {path}: {error.strerror or error}. Choose another place.")
+
+
+def render(data: PageData, *, title: str, library: str) -> str:
+    """Return the page.
+
+    Args:
+        data: what it shows.
+        title: of the page.
+        library: the text of plotly.js.
+    """
+    parts = {
+        "title": html.escape(title),
+        "headline": "\n".join(f"<li>{html.escape(printable(line))}</li>" for line in data.headline),
+        "version": html.escape(_version()),
+        "style": _asset("page.css"),
+        "data": data.to_json(),
+        "library": library.replace("</script", "<\\/script"),
+        "script": "\n".join(_asset(name) for name in _SCRIPTS),
+    }
+    page = _asset("page.html")
+    pieces = page.split("{{")
+    return pieces[0] + "".join(
+        parts[name] + rest for name, _, rest in (piece.partition("}}") for piece in pieces[1:])
+    )
+
+
+def noted_commands(store: RecordStore) -> list[list[str]]:
+    """Return the arguments of the commands that a store notes, each once."""
+    found = [list(map(str, claim.data.get("argv", ()))) for claim in store.claims(COMMAND)]
+    return list(map(list, dict.fromkeys(map(tuple, found))))
+
+
+def goals_in(argv: Sequence[str]) -> list[Goal]:
+    """Return the goals that a command line asks for."""
+    found: list[Goal] = []
+    for word in argv:
+        told = word.partition("=")[2] if word.startswith("--goal") else word
+        for text in told.split(","):
+            with contextlib.suppress(InputError):
+                found.append(parse_goal(text))
+    return list(dict.fromkeys(found))
+
+
+def name_of_store(store: str | Path | None) -> str:
+    """Return how a page names a store: its file's name, or its URL without a password."""
+    if store is None:
+        return "runs.db"
+    return public(str(store)) if "://" in str(store) else Path(store).name
+
+
+def public(text: str) -> str:
+    """Return a text, and of a database's URL what may be shown."""
+    if "://" not in text:
+        return text
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(text).render_as_string(hide_password=True)
+    except ArgumentError:
+        return text.split("://")[0] + "://…"
+
+
+def plotly() -> str:
+    """Return the text of plotly.js.
+
+    Raises:
+        InputError: plotly is not installed.
+    """
+    try:
+        from plotly import offline
+    except ImportError:
+        raise invalid(
+            "report",
+            expected="plotly, which draws the page",
+            got="none",
+            remedy="pip install 'subspan[report]'",
+        ) from None
+    text: Any = offline.get_plotlyjs()
+    return str(text)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("subspan")
+    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return "0+unknown"
+
+
+def _asset(name: str) -> str:
+    return (resources.files("subspan.report") / "assets" / name).read_text(encoding="utf-8")

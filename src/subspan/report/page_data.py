@@ -1,0 +1,330 @@
+"""What the page of a store shows, as plain JSON data: counted, fitted and thinned here, in Python.
+
+The page's script draws and filters; it computes nothing. Large stores are aggregated: counts per
+dim and level; `page_trials` thins what is shown of single trials.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from subspan import metrics
+from subspan.comparison.table import ComparisonTable
+from subspan.goals import Goal, name_of
+from subspan.intervals import binomial_interval
+from subspan.report.against_null import StoredComparison, comparisons
+from subspan.report.columns import Columns, Known
+from subspan.report.levels import goal_of, kind_of, levels_of, top_of
+from subspan.report.page_trials import short, some, trials_of
+from subspan.report.stored import StoredExperiment
+from subspan.report.words import d_star, goal_in_words, sentence
+from subspan.success.estimate import ThresholdEstimate
+
+FITS = 500  # thresholds that are fitted for a page, about 0.1 s each
+LEVELS = (4, 13)  # the fewest and the most of a slider
+GRID = 48  # dims at which a fit is drawn
+SENTENCES = 3  # of a problem in the headline
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class PageData:
+    """What a page shows.
+
+    Args:
+        headline: results in words, one a problem at least.
+        data: plain JSON data for the page's script.
+    """
+
+    headline: tuple[str, ...]
+    data: dict[str, Any]
+
+    def to_json(self) -> str:
+        """Return the data as JSON that can stand inside a `<script>` element."""
+        text = json.dumps(self.data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        escapes = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028"}
+        for character, escape in {**escapes, "\u2029": "\\u2029"}.items():
+            text = text.replace(character, escape)
+        return text
+
+
+def page_data(
+    stored: Sequence[StoredExperiment],
+    *,
+    store: str = "runs.db",
+    commands: Iterable[str] = (),
+    asked: Mapping[str, Sequence[Goal]] | None = None,
+) -> PageData:
+    """Return what the page shows of a store's experiments.
+
+    Args:
+        stored: from `experiments`.
+        store: how commands name the store.
+        commands: the command lines that made it, where they are known.
+        asked: goals that were asked for beside those that trials were to stop at, by the
+            problem's name, or by "" for every problem.
+    """
+    by_problem: dict[str, list[StoredExperiment]] = {}
+    for one in stored:
+        name = str(one.experiment.problem.get("name", "problem"))
+        by_problem.setdefault(f"{name} {one.experiment.ambient_dim}", []).append(one)
+    goals = {key: _asked(group, asked or {}) for key, group in by_problem.items()}
+    scales = {key: _metrics(group, goals[key]) for key, group in by_problem.items()}
+    fits = sum(len(group) * len(scales[key]) for key, group in by_problem.items())
+    most = min(max(FITS // max(fits, 1), LEVELS[0]), LEVELS[1])
+    known: Known = {}
+    problems, headline = [], []
+    for key, group in by_problem.items():
+        made = _Problem(group, scales[key], goals[key], most, known)
+        problems.append(made.to_json())
+        headline.extend(made.headline())
+    tables = comparisons(stored, confidence=CONFIDENCE)
+    for compared in tables:
+        headline.extend(_told(compared))
+    rows, curves = trials_of(stored)
+    total = sum(len(one.records) for one in stored)
+    data = {
+        "store": store,
+        "trials": total,
+        "confidence": CONFIDENCE,
+        "problems": problems,
+        "comparisons": [_comparison(compared) for compared in tables],
+        "table": rows,
+        "curves": curves,
+        "provenance": _provenance(stored),
+        "commands": list(commands),
+    }
+    return PageData(tuple(headline) or ("There are no trials in this store yet.",), data)
+
+
+def _asked(group: Sequence[StoredExperiment], asked: Mapping[str, Sequence[Goal]]) -> list[Goal]:
+    name = str(group[0].experiment.problem.get("name", "problem"))
+    own = [g for s in group for g in s.goals_asked()]
+    return list(dict.fromkeys([*asked.get("", ()), *own, *asked.get(name, ())]))
+
+
+def _metrics(group: Sequence[StoredExperiment], asked: Iterable[Goal]) -> dict[str, bool]:
+    """Return the metrics that have a direction, and whether more is better: those asked first."""
+    found: dict[str, bool] = {}
+    there = dict.fromkeys(name for s in group for r in some(s.records, 50) for name in r.metrics)
+    for goal in asked:
+        if name_of(goal) in there:
+            found.setdefault(name_of(goal), bool(goal.higher))
+    for name in there:
+        facts = metrics.find(metrics.parse(name)[0])
+        if facts is not None:
+            found.setdefault(name, facts.higher)
+    return dict(list(found.items())[:4])
+
+
+class _Problem:
+    """One problem's experiments, counted at the levels of each metric."""
+
+    def __init__(
+        self,
+        group: Sequence[StoredExperiment],
+        directions: Mapping[str, bool],
+        wanted: Sequence[Goal],
+        most: int,
+        known: Known,
+    ) -> None:
+        self.group, self.asked, self.known = group, wanted, known
+        self.columns = {
+            name: [Columns.of(one, name, higher=higher) for one in group]
+            for name, higher in directions.items()
+        }
+        self.goals: dict[str, list[Goal]] = {}
+        for name, higher in directions.items():
+            best = np.concatenate([c.best for c in self.columns[name]])
+            own = [g.level for g in wanted if name_of(g) == name]
+            levels = levels_of(name, best, most, asked=own)
+            goals = [goal_of(name, level, higher=higher) for level in levels]
+            told = [g for g in goals if any(c.telling(g).any() for c in self.columns[name])]
+            self.goals[name] = told or goals[:1]
+        self.estimates: dict[tuple[str, int, int], ThresholdEstimate | None] = {}
+
+    def headline(self) -> list[str]:
+        """Return a sentence for each goal asked for, or on the hardest that has a threshold."""
+        name = str(self.group[0].experiment.problem.get("name", "problem"))
+        best = self._best()
+        if not best:
+            count = sum(len(s.records) for s in self.group)
+            return [f"{name}: {count:,} trials, too few dims to tell a threshold from."]
+        return [sentence(name, self._method(i), e) for i, _, e in best]
+
+    def _best(self) -> list[tuple[int, int, ThresholdEstimate]]:
+        told = [(i, level, e) for (_, i, level), e in self.estimates.items() if e is not None]
+        wanted = [g for g in self.asked if any(e.goal == g for *_, e in told)][:SENTENCES]
+        groups = [[t for t in told if t[2].goal == goal] for goal in wanted] or [told]
+        return [max(group, key=self._rank) for group in groups if group]
+
+    def _method(self, i: int) -> str:
+        """The method in words; and of several learning rates, which."""
+        one = self.group[i]
+        tried = sum(other.family == one.family for other in self.group)
+        return one.method + (f", lr {one.lr:g}, the best of {tried} tried" if tried > 1 else "")
+
+    def _rank(self, told: tuple[int, int, ThresholdEstimate]) -> tuple[Any, ...]:
+        """The null first, then what is sure, rests on many trials, is hard, and needs few dims."""
+        i, level, estimate = told
+        harder = level if estimate.goal.higher else -level
+        few = -(estimate.value or math.inf)
+        return _is_null(self.group[i]), estimate.estimate.ok, estimate.trials, harder, few
+
+    def to_json(self) -> dict[str, Any]:
+        first = self.group[0].experiment
+        experiments = [self._experiment(i, one) for i, one in enumerate(self.group)]
+        shown = self._best()
+        return {
+            "first": shown[0][0] if shown else 0,
+            "metric": next(
+                (
+                    k
+                    for k, name in enumerate(self.goals)
+                    if shown and name == name_of(shown[0][2].goal)
+                ),
+                0,
+            ),
+            "level": shown[0][1] if shown else 0,
+            "name": str(first.problem.get("name", "problem")),
+            "ambient": first.ambient_dim,
+            "metrics": [
+                {
+                    "name": name,
+                    "higher": bool(goals[0].higher),
+                    "scale": kind_of(name, np.concatenate([c.best for c in self.columns[name]])),
+                    "top": top_of(name),
+                    "levels": [g.level for g in goals],
+                    "goals": [str(g) for g in goals],
+                    "words": [goal_in_words(g) for g in goals],
+                    "asked": [i for i, g in enumerate(goals) if g in self.asked],
+                }
+                for name, goals in self.goals.items()
+                if goals
+            ],
+            "experiments": experiments,
+        }
+
+    def _experiment(self, i: int, one: StoredExperiment) -> dict[str, Any]:
+        e = one.experiment
+        steps = e.method.get("steps") if e.method.get("name") == "burn-in" else None
+        return {
+            "id": one.id,
+            "family": one.family,
+            "method": one.method,
+            "training": one.training,
+            "lr": one.lr,
+            "null": _is_null(one),
+            "burnIn": 0 if _is_null(one) else steps,
+            "seeds": list(e.seeds),
+            "trials": len(one.records),
+            "counted": {
+                name: self._counted(name, i)
+                for name in self.goals
+                if self.columns[name][i].told() and self.goals[name]
+            },
+        }
+
+    def _counted(self, name: str, i: int) -> dict[str, Any]:
+        columns = self.columns[name][i]
+        dims = np.unique(columns.dims)
+        dims = dims[dims > 0]
+        levels = []
+        for level, goal in enumerate(self.goals[name]):
+            cells = columns.cells(goal)
+            place = {int(d): k for k, d in enumerate(cells.dims)}
+            wins = [int(cells.wins[place[d]]) if d in place else 0 for d in dims.tolist()]
+            totals = [int(cells.totals[place[d]]) if d in place else 0 for d in dims.tolist()]
+            low, high = binomial_interval(wins, totals, CONFIDENCE)
+            estimate = columns.estimate(goal, self.known)
+            self.estimates[name, i, level] = estimate
+            levels.append(
+                {
+                    "wins": wins,
+                    "totals": totals,
+                    "low": short(low),
+                    "high": short(high),
+                    "d": None if estimate is None else _threshold(estimate),
+                    "fit": None if estimate is None else _fit(estimate, dims),
+                }
+            )
+        with np.errstate(all="ignore"):
+            middle = [_median(columns.best[columns.dims == d]) for d in dims]
+        return {"dims": dims.tolist(), "median": middle, "levels": levels}
+
+
+def _is_null(stored: StoredExperiment) -> bool:
+    return stored.experiment.method.get("name") == "random"
+
+
+def _threshold(estimate: ThresholdEstimate) -> dict[str, Any]:
+    return {
+        "value": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "status": estimate.status,
+        "words": d_star(estimate),
+        "remark": estimate.remark,
+        "compression": estimate.compression,
+    }
+
+
+def _fit(estimate: ThresholdEstimate, dims: np.ndarray) -> list[list[float | None]]:
+    grid = np.geomspace(dims[0], dims[-1], GRID)
+    return [short(grid), *(short(line) for line in estimate.curve(grid))]
+
+
+def _told(compared: StoredComparison) -> list[str]:
+    table = compared.table
+    return [f"{table.problem}: {line}." for line in table.summary()]
+
+
+def _comparison(compared: StoredComparison) -> dict[str, Any]:
+    table: ComparisonTable = compared.table
+    numbers = (
+        *("compression", "value", "low", "high"),
+        *("difference", "difference_low", "difference_high", "p_adjusted"),
+    )
+    return {
+        "problem": table.problem,
+        "ambient": table.ambient_dim,
+        "metric": table.metric,
+        "null": table.null,
+        "seed": compared.seed,
+        "training": compared.training,
+        "footer": table.footer,
+        "rows": [
+            {
+                "method": row.method,
+                "dim": row.dim,
+                "repeats": row.repeats,
+                "verdict": row.verdict,
+                "note": row.note,
+                "values": short(row.values),
+                **{name: short([getattr(row, name)])[0] for name in numbers},
+            }
+            for row in table.rows
+        ],
+    }
+
+
+def _provenance(stored: Sequence[StoredExperiment]) -> list[dict[str, Any]]:
+    """Return each environment that trials were run in, and how many."""
+    names = ("subspan", "torch", "numpy", "python", "platform", "device")
+    counted: dict[tuple[str, ...], int] = {}
+    for one in stored:
+        for r in one.records:
+            told = tuple(str(r.provenance.get(name, "")) for name in names)
+            counted[told] = counted.get(told, 0) + 1
+    return [{**dict(zip(names, told, strict=True)), "trials": n} for told, n in counted.items()]
+
+
+def _median(values: np.ndarray) -> float | None:
+    finite = values[np.isfinite(values)]
+    return short([np.median(finite)])[0] if len(finite) else None

@@ -1,0 +1,198 @@
+"""`StoredExperiment`: the trials of a store that can be counted together, and what they tell of d*.
+
+A store holds trials of any problems, methods and training specs. What shares all three, whatever
+goal it stopped at, is one experiment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from subspan.canonical import canonical_json, digest
+from subspan.errors import invalid
+from subspan.goals import Goal, name_of, parse_goal
+from subspan.success.estimate import ThresholdEstimate, fit_threshold
+from subspan.success.records import Experiment
+from subspan.success.surface import SuccessSurface, success_surface
+from subspan.training.outcome import Outcome
+from subspan.trials.stores.base import RecordStore
+from subspan.trials.stores.sql import Store
+from subspan.trials.trial import TrialRecord
+
+
+@dataclass(frozen=True, eq=False)
+class StoredExperiment:
+    """Trials of one problem, method and training spec.
+
+    Args:
+        experiment: what they share.
+        records: the trials, in the store's order.
+    """
+
+    experiment: Experiment
+    records: tuple[TrialRecord, ...] = dataclasses.field(repr=False)
+
+    @property
+    def id(self) -> str:
+        """Eight hex digits: of the problem, method and spec; the same in every store."""
+        e = self.experiment
+        return digest({"problem": e.problem, "method": e.method, "spec": e.spec})[:8]
+
+    @property
+    def family(self) -> str:
+        """The same for experiments that differ in nothing but the learning rate."""
+        e = self.experiment
+        spec = {k: v for k, v in e.spec.items() if k != "lr"}
+        return digest({"problem": e.problem, "method": e.method, "spec": spec})[:8]
+
+    @property
+    def lr(self) -> float | None:
+        """The learning rate; None where a function chooses its own."""
+        lr = self.experiment.spec.get("lr")
+        return float(lr) if isinstance(lr, int | float) else None
+
+    @property
+    def method(self) -> str:
+        """The method in words: its name, and what else fixes it."""
+        return _method(self.experiment.method)
+
+    @property
+    def training(self) -> str:
+        """How it was trained, in words."""
+        return _training(self.experiment.spec)
+
+    def goals_asked(self) -> tuple[Goal, ...]:
+        """The goals at which some of the trials were to stop."""
+        found = dict.fromkeys(r.trial.spec.get("stop_at") for r in self.records)
+        return tuple(parse_goal(text) for text in found if text)
+
+    def telling(self, goal: Goal | str) -> list[TrialRecord]:
+        """Return the trials that tell whether they met a goal, chosen without looking at it.
+
+        Those that were to stop at another goal, unless one as hard of the same metric, are left
+        out whether or not they stopped: to leave out those that did would be a biased choice. So
+        are those that failed, which tell nothing.
+        """
+        wanted = parse_goal(goal)
+        texts = {r.trial.spec.get("stop_at") for r in self.records}
+        fit = {text for text in texts if tells(text, wanted)}
+        return [
+            r
+            for r in self.records
+            if r.outcome is not Outcome.FAILED and r.trial.spec.get("stop_at") in fit
+        ]
+
+    def range(self, goal: Goal | str) -> tuple[int, int] | None:
+        """Return the dims that d* is sought between: 1 and D where `threshold` sought it.
+
+        None: the dims tried, as for any grid of trials.
+        """
+        asked = parse_goal(goal) in self.goals_asked()
+        return (1, self.experiment.ambient_dim) if asked else None
+
+    def surface(self, goals: Iterable[Goal | str], confidence: float = 0.95) -> SuccessSurface:
+        """Measure the success probability, for each goal from the trials that tell.
+
+        Raises:
+            InputError: none tells, or no trial has the metric.
+        """
+        wanted = [parse_goal(goal) for goal in goals]
+        each = [success_surface(self.telling(goal), goal, confidence) for goal in wanted]
+        cells = tuple(cell for surface in each for cell in surface.cells)
+        return SuccessSurface(self.experiment, cells, confidence)
+
+    def estimate(self, goal: Goal | str, *, delta: float = 0.1) -> ThresholdEstimate:
+        """Estimate d* for a goal from the trials that tell; see `fit_threshold`.
+
+        Raises:
+            InputError: no trial with a dim above 0 tells.
+        """
+        low, high = self.range(goal) or (None, None)
+        return fit_threshold(self.telling(goal), goal, delta=delta, min_dim=low, max_dim=high)
+
+
+def experiments(
+    store: RecordStore | str | Path | Iterable[TrialRecord],
+) -> tuple[StoredExperiment, ...]:
+    """Return what a store holds, by problem, method and training, in the order of the store.
+
+    Args:
+        store: a store, its file or URL, or records.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    if isinstance(store, str | Path):
+        with Store(store, readonly=True) as opened:
+            return experiments(opened)
+    records = store.records() if isinstance(store, RecordStore) else store
+    groups: dict[str, list[TrialRecord]] = {}
+    names: dict[str, str] = {}  # repr is quick; the canonical form is made once for each
+    for record in records:
+        trial = record.trial
+        spec = {k: v for k, v in trial.spec.items() if k != "stop_at"}
+        told = f"{trial.problem!r} {trial.method!r} {spec!r}"
+        if told not in names:
+            names[told] = canonical_json([trial.problem, trial.method, spec])
+        groups.setdefault(names[told], []).append(record)
+    return tuple(_of(group) for group in groups.values())
+
+
+def experiment(
+    store: RecordStore | str | Path | Iterable[TrialRecord], id: str
+) -> StoredExperiment:
+    """Return the experiment of an id, as the page prints it.
+
+    Raises:
+        InputError: the store has none.
+    """
+    found = experiments(store)
+    for stored in found:
+        if stored.id == id:
+            return stored
+    raise invalid("id", expected=f"one of {', '.join(s.id for s in found)}", got=repr(id))
+
+
+def tells(stop_at: Any, goal: Goal) -> bool:
+    """Whether trials that were to stop at a goal (or None) all tell whether they met another."""
+    if stop_at is None:
+        return True
+    stop = parse_goal(stop_at)
+    if name_of(stop) != name_of(goal) or stop.higher != goal.higher:
+        return False
+    return goal.level <= stop.level if goal.higher else goal.level >= stop.level
+
+
+def _of(records: Sequence[TrialRecord]) -> StoredExperiment:
+    trial = records[0].trial
+    spec = {k: v for k, v in trial.spec.items() if k != "stop_at"}
+    seeds = tuple(sorted({r.trial.seed for r in records}))
+    shared = Experiment(trial.problem, trial.method, spec, records[0].ambient_dim, seeds)
+    return StoredExperiment(shared, tuple(records))
+
+
+def _method(config: dict[str, Any]) -> str:
+    name = str(config.get("name", "?"))
+    short = {"random": "map", "burn-in": "steps", "lottery-ticket": "rounds"}.get(name)
+    own = {k: v for k, v in config.items() if k != "name" and isinstance(v, str | int | float)}
+    first = f":{own.pop(short)}" if short in own else ""
+    rest = ", ".join(f"{k} {v}" for k, v in own.items() if k == "map")
+    return f"{name}{first}" + (f" ({rest})" if rest else "")
+
+
+def _training(spec: dict[str, Any]) -> str:
+    lr = spec.get("lr")
+    parts = [str(spec["optimizer"])] if spec.get("optimizer") else []
+    parts += [f"lr {lr:g}"] if isinstance(lr, int | float) else []
+    for length in ("steps", "epochs"):
+        if spec.get(length):
+            parts.append(f"{spec[length]:g} {length}")
+    if "batch_size" in spec:
+        parts.append("full batch" if spec["batch_size"] is None else f"batch {spec['batch_size']}")
+    if spec.get("schedule") not in (None, "constant"):
+        parts.append(str(spec["schedule"]))
+    return ", ".join(parts) or "its own training"

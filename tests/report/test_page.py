@@ -1,0 +1,246 @@
+"""The page: its numbers are the library's, its names are escaped, its size is bounded."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import re
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import page_store
+
+import subspan as ss
+from subspan.errors import InputError, StoreError
+from subspan.goals import parse_goal
+from subspan.report import page as pages
+from subspan.report import page_data as data_of_pages
+from subspan.report import page_trials
+from subspan.report.against_null import comparisons
+from subspan.report.page import render, write_page
+from subspan.report.page_data import PageData, page_data
+from subspan.report.stored import experiments
+from subspan.report.words import d_star, goal_in_words
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return page_store.make(tmp_path_factory.mktemp("page") / "runs.db")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_fits() -> Iterator[None]:
+    """Few levels, so that a page takes a second or two."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data_of_pages, "FITS", 40)
+        patch.setattr(data_of_pages, "LEVELS", (2, 3))
+        yield
+
+
+@pytest.fixture(scope="module")
+def written(store: Path) -> tuple[PageData, str]:
+    pytest.importorskip("plotly", reason="the page is drawn by plotly: pip install subspan[report]")
+    out = store.parent / "report.html"
+    return write_page(store, out), out.read_text(encoding="utf-8")
+
+
+def find(data: dict[str, Any], problem: str) -> dict[str, Any]:
+    return next(p for p in data["problems"] if p["name"] == problem)
+
+
+def test_numbers_are_those_of_the_library(store: Path, written: tuple[PageData, str]) -> None:
+    stored = {s.id: s for s in experiments(store)}
+    digits = find(written[0].data, "digits")
+    metric = next(m for m in digits["metrics"] if m["name"] == "train:loss")
+    checked = 0
+    for one in digits["experiments"]:
+        own = stored[one["id"]]
+        counted = one["counted"]["train:loss"]
+        surface = own.surface(metric["goals"])
+        for goal, level in zip(metric["goals"], counted["levels"], strict=True):
+            cells = surface.at(goal)
+            assert [c.dim for c in cells] == counted["dims"]
+            assert [c.successes for c in cells] == level["wins"]
+            assert [c.trials for c in cells] == level["totals"]
+            assert level["low"] == pytest.approx([c.low for c in cells], rel=1e-3)
+            estimate = own.estimate(goal)
+            shown = (level["d"]["value"], level["d"]["low"], level["d"]["high"])
+            assert shown == (estimate.value, estimate.low, estimate.high)
+            assert level["d"]["status"] == estimate.status
+            checked += 1
+    assert checked >= 15
+
+
+def test_the_headline_says_what_was_asked_for(written: tuple[PageData, str]) -> None:
+    page, _ = written
+    stored = next(
+        s
+        for s in experiments(page_store.records())
+        if s.experiment.method["name"] == "random" and s.lr == 0.05
+        if s.experiment.problem["name"] == "digits"
+    )
+    estimate = stored.estimate("loss<=0.1")
+    first = next(line for line in page.headline if line.startswith("digits"))
+    assert f"training loss ≤ 0.1 in {d_star(estimate)} of 2,410 degrees of freedom" in first
+    assert "40 trials (random:hadamard, lr 0.05, the best of 3 tried)" in first
+    assert any(page_store.EVIL in line and "val reward ≥ 20" not in line for line in page.headline)
+    assert any(line.startswith("lonely: 1 trials, too few dims") for line in page.headline)
+    (table,) = (c.table for c in comparisons(experiments(page_store.records())))
+    assert table.null == "random:hadamard"
+    assert [line for line in page.headline if "burn-in" in line] == [
+        f"digits: {line}." for line in table.summary()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("goal", "words"),
+    [
+        ("accuracy>=0.9", "90 % training accuracy"),
+        ("test:accuracy>=0.985", "98.5 % test accuracy"),
+        ("val:perplexity<=20", "validation perplexity ≤ 20"),
+        ("reward>=-3", "training reward ≥ -3"),
+    ],
+)
+def test_goals_in_words(goal: str, words: str) -> None:
+    assert goal_in_words(parse_goal(goal)) == words
+
+
+class Tags(HTMLParser):
+    """The elements of a page and their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_what_users_name_is_escaped(written: tuple[PageData, str]) -> None:
+    page, text = written
+    assert page_store.EVIL in json.dumps(page.data, ensure_ascii=False).replace('\\"', '"')
+    assert page_store.EVIL not in text
+    tags = Tags(text).found
+    assert [name for name, _ in tags].count("script") == 3
+    assert not [tag for tag in tags if tag[0] == "img" or "onerror" in tag[1]]
+
+
+def test_nothing_is_fetched_and_nothing_private_is_told(written: tuple[PageData, str]) -> None:
+    _, text = written
+    for tag, attributes in Tags(text).found:
+        for name in ("src", "href"):
+            link = attributes.get(name) or ""
+            assert link.startswith(("data:", "#")) or not link, (tag, link)
+    assert "password1" not in text
+    assert "secret/place" not in text
+    assert "subspan threshold digits --goal 'loss\\u003c=0.1'" in text
+
+
+def test_the_same_store_gives_the_same_page(store: Path, written: tuple[PageData, str]) -> None:
+    again = store.parent / "again.html"
+    write_page(store, again)
+    assert again.read_text(encoding="utf-8") == written[1]
+
+
+def test_the_commands_on_the_page_make_its_figures(
+    store: Path, written: tuple[PageData, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Python that the page's script prints for each figure runs, with the ids of this store."""
+    script = (Path(pages.__file__).parent / "assets" / "figures.js").read_text(encoding="utf-8")
+    named = set(re.findall(r"ss\.report\.(\w+)", script))
+    assert len(named) >= 12
+    monkeypatch.chdir(store.parent)
+    digits = next(e for e in find(written[0].data, "digits")["experiments"] if e["null"])
+    code = {
+        "phase": f'stored = ss.report.experiment("runs.db", "{digits["id"]}")\n'
+        'surface = stored.surface(["loss<=0.5", "loss<=0.1"])\n'
+        "figure = ss.report.draw_phase_diagram(ss.report.phase_diagram_data(surface))",
+        "curve": 'estimate = stored.estimate("loss<=0.1")\n'
+        "ss.report.draw_success_curve(ss.report.success_curve_data(estimate))",
+        "goals": 'stored = ss.report.experiments("runs.db")\n'
+        'data = ss.report.thresholds_data(stored, ["loss<=0.5", "loss<=0.1"])\n'
+        "ss.report.draw_thresholds(data)\nss.report.draw_burn_in(data)",
+        "response": f'own = [s for s in stored if s.family == "{digits["family"]}"]\n'
+        'ss.report.draw_response(ss.report.response_data(own, "loss<=0.1"))',
+        "null": "table = ss.report.comparisons(stored)[0].table\n"
+        "ss.report.draw_compare_figure(ss.report.compare_figure_data(table))",
+        "learning": "records = [r for r in stored[0].records if r.curve][:2]\n"
+        "data = ss.report.learning_curves_data(records, records[0].metrics)\n"
+        "figure = ss.report.draw_learning_curves(data)\n"
+        'ss.report.save_figure(figure, "out/learning-curve")',
+    }
+    namespace: dict[str, object] = {"ss": ss}
+    with contextlib.redirect_stdout(io.StringIO()):
+        for text in code.values():
+            exec(text, namespace)
+    assert named <= {name for text in code.values() for name in re.findall(r"report\.(\w+)", text)}
+
+
+def many(trials: int) -> list[Any]:
+    base = page_store.of_method({"name": "random", "map": "hadamard"}, 1.0)
+    return [
+        dataclasses.replace(r, trial=dataclasses.replace(r.trial, repeat=k * 8 + r.trial.repeat))
+        for k in range(trials // len(base))
+        for r in base
+    ]
+
+
+def test_a_large_store_is_aggregated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_trials, "ROWS", 100)
+    monkeypatch.setattr(page_trials, "CURVES", 7)
+    trials = many(400)
+    page = page_data(experiments(trials))
+    assert page.data["trials"] == 400
+    assert page.data["table"]["all"] == 400
+    assert page.data["table"]["shown"] == len(page.data["table"]["d"]) == 100
+    assert set(page.data["table"]["d"]) == set(page_store.DIMS)  # all dims are there
+    assert len(page.data["curves"]) == 7
+    counted = page.data["problems"][0]["experiments"][0]["counted"]["train:loss"]
+    assert counted["levels"][0]["totals"] == [80] * 5  # every trial counts
+
+
+def test_an_empty_store_makes_a_page(tmp_path: Path) -> None:
+    with ss.Store(tmp_path / "none.db"):
+        pass
+    page = page_data(experiments(tmp_path / "none.db"))
+    assert page.headline == ("There are no trials in this store yet.",)
+    assert "{{" not in render(page, title="none", library="")
+
+
+def test_what_cannot_be_is_refused(store: Path, tmp_path: Path) -> None:
+    pytest.importorskip("plotly", reason="the page is drawn by plotly: pip install subspan[report]")
+    with pytest.raises(InputError, match=r"out: expected a file that ends in \.html"):
+        write_page(store, tmp_path / "page.pdf")
+    with pytest.raises(StoreError, match="expected a file at"):
+        write_page(tmp_path / "nothing.db", tmp_path / "page.html")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="out: cannot write"):
+        write_page(store, tmp_path / "file" / "page.html")
+
+
+def test_a_missing_plotly_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    with pytest.raises(InputError, match=r"pip install 'subspan\[report\]'"):
+        pages.plotly()
+
+
+def test_the_command(store: Path, tmp_path: Path, cli: Any) -> None:
+    pytest.importorskip("plotly", reason="the page is drawn by plotly: pip install subspan[report]")
+    out = tmp_path / "new" / "r.html"
+    code, told, _ = cli(f"report {store} --out {out} --goals 'accuracy>=0.9' --json")
+    assert code == 0
+    document = json.loads(told)
+    assert document["bytes"] == out.stat().st_size
+    assert any("90 % training accuracy" in line for line in document["headline"])
+    code, _, complaint = cli(f"report {tmp_path / 'none.db'} --out {out}")
+    assert code == 2
+    assert "expected a file at" in complaint

@@ -1,0 +1,198 @@
+"""The page in headless Chromium: what a reader does with mouse, keyboard, screen reader, printer.
+
+Chromium comes from the system (`apt-get install chromium`), playwright and axe from pip; where one
+is missing the tests are skipped.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import page_store
+
+from subspan.report import page_data as data_of_pages
+from subspan.report.page import write_page
+
+playwright = pytest.importorskip("playwright.sync_api", reason="no playwright (pip)")
+pytest.importorskip("plotly", reason="the page is drawn by plotly: pip install subspan[report]")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium (apt-get install chromium)")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("browser")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data_of_pages, "FITS", 60)
+        patch.setattr(data_of_pages, "LEVELS", (3, 4))
+        write_page(page_store.make(folder / "runs.db"), folder / "report.html")
+    return (folder / "report.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield opened
+        opened.close()
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def open_page(browser: Any, address: str) -> Iterator[Open]:
+    """Open the page; at the end nothing may have been complained of or fetched."""
+    said: list[str] = []
+    contexts = []
+
+    def opened(**options: Any) -> Any:
+        context = browser.new_context(**({"viewport": {"width": 1100, "height": 900}} | options))
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: said.append(f"error: {error}"))
+        page.on("request", lambda r: said.append(r.url) if r.url.startswith("http") else None)
+        page.goto(address)
+        page.wait_for_selector("#phase .heatmaplayer image")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert said == []
+
+
+def choose_digits(page: Any) -> None:
+    """Choose the problem with all figures."""
+    texts = page.locator("#problem option").all_text_contents()
+    page.select_option("#problem", str(next(i for i, t in enumerate(texts) if "digits" in t)))
+
+
+def test_the_slider_moves_the_threshold(open_page: Open) -> None:
+    page = open_page()
+    choose_digits(page)
+    told = page.locator("#told")
+    before, marks = told.inner_text(), "document.getElementById('phase').data[2].y[0]"
+    assert "training loss ≤ 0.1: d* =" in before
+    at = page.evaluate(marks)
+    page.locator("#goal").focus()
+    page.keyboard.press("ArrowLeft")
+    assert "training loss ≤ 0.1:" not in told.inner_text()
+    assert page.evaluate(marks) != at
+    assert page.locator("#goal").get_attribute("aria-valuetext") in told.inner_text()
+    page.keyboard.press("ArrowRight")
+    assert told.inner_text() == before
+
+
+def test_hovering_tells_counts_and_interval(open_page: Open) -> None:
+    page = open_page()
+    choose_digits(page)
+    page.evaluate(
+        "document.getElementById('phase').scrollIntoView({block: 'center', behavior: 'instant'})"
+    )
+    box = page.locator("#phase .nsewdrag").bounding_box()
+    page.mouse.move(box["x"] + 0.97 * box["width"], box["y"] + 0.96 * box["height"])
+    shown = page.locator("#phase .hoverlayer", has_text="8 of 8 reached it")
+    shown.wait_for()
+    text = shown.text_content()
+    assert "95 % interval 0.63" in text
+    assert "learning rate 0.05" in text
+
+
+def test_every_figure_is_drawn_when_it_comes_into_sight(open_page: Open) -> None:
+    page = open_page()
+    choose_digits(page)
+    for name in ("curve", "goals", "burn", "response", "null", "learning"):
+        page.locator(f"#s-{name}").scroll_into_view_if_needed()
+        page.wait_for_selector(f"#{name} .main-svg")
+        assert page.locator(f"#{name}").get_attribute("aria-label")
+        page.locator(f"#s-{name} summary").first.click()
+        page.wait_for_selector(f"#s-{name} tbody tr:nth-child(2)")
+
+
+def test_names_stay_names(open_page: Open) -> None:
+    page = open_page()
+    texts = page.locator("#problem option").all_text_contents()
+    evil = next(i for i, text in enumerate(texts) if page_store.EVIL in text)
+    page.select_option("#problem", str(evil))
+    page.evaluate("drawAll()")
+    assert page.evaluate("window.evil") is None
+    assert page.locator("main img").count() == 0
+    assert page_store.EVIL in page.locator("#headline").inner_text()
+    assert "validation reward ≥ 20" in page.locator("#told").inner_text()
+
+
+def test_the_table_is_filtered_sorted_and_leads_to_curves(open_page: Open) -> None:
+    page = open_page()
+    count, rows = page.locator("#count"), page.locator("#trials tbody tr")
+    total = len(page_store.records())
+    assert count.inner_text() == f"1–50 of {total} trials"
+    page.fill("#filter", "burn-in:64")
+    assert count.inner_text() == "1–40 of 40 trials"
+    page.fill("#from", "100")
+    page.fill("#to", "130")
+    assert count.inner_text() == "1–8 of 8 trials"
+    page.fill("#from", "")
+    page.fill("#to", "")
+    page.get_by_role("button", name="d", exact=True).click()
+    page.get_by_role("button", name="d", exact=True).click()
+    assert page.locator("th[aria-sort]").get_attribute("aria-sort") == "descending"
+    assert rows.first.locator("td").nth(3).inner_text() == "256"
+    key = rows.first.locator("td").all_inner_texts()[-2]
+    rows.first.get_by_role("button").click()
+    page.wait_for_selector("#learning .main-svg")
+    assert key in page.locator("#s-learning code").text_content()
+
+
+def test_dark_by_preference_and_by_button(open_page: Open) -> None:
+    page = open_page(color_scheme="dark")
+    paper = "getComputedStyle(document.documentElement).backgroundColor"
+    assert page.evaluate(paper) == "rgb(18, 22, 28)"
+    page.get_by_role("button", name="Dark").click()
+    assert page.evaluate(paper) == "rgb(255, 255, 255)"
+    assert page.locator("#theme").get_attribute("aria-pressed") == "false"
+    ink = page.evaluate("document.getElementById('phase').layout.font.color")
+    assert ink == "#1d2430"
+
+
+def test_on_paper_every_figure_is_there_in_ink(open_page: Open, tmp_path: Path) -> None:
+    page = open_page(color_scheme="dark")
+    choose_digits(page)
+    page.pdf(path=tmp_path / "page.pdf")
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+    page.emulate_media(media="print")
+    page.wait_for_function("document.documentElement.dataset.theme === 'light'")
+    drawn = page.locator(".figure:not(.missing) .plot .main-svg").count()
+    assert drawn >= 2 * page.locator(".figure:not(.missing)").count()
+    assert not page.locator("#print").is_visible()
+
+
+def test_a_narrow_screen_needs_no_scrolling_sideways(open_page: Open) -> None:
+    page = open_page(viewport={"width": 360, "height": 740})
+    choose_digits(page)
+    page.evaluate("drawAll()")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(open_page: Open, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe (pip)")
+    page = open_page(color_scheme=scheme)
+    choose_digits(page)
+    page.evaluate("drawAll()")
+    for summary in page.locator("summary").all():
+        if summary.is_visible():
+            summary.click()
+    found = axe.Axe().run(page).response["violations"]
+    assert [(v["id"], v["nodes"][0]["html"][:200]) for v in found] == []

@@ -1,0 +1,170 @@
+"""Figures for papers: axes of one's own, the sizes of a column and a page, letters embedded."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+sys.path.insert(0, str(Path(__file__).parent))
+import page_store
+
+from subspan import report
+from subspan.errors import InputError
+from subspan.report.spectroscopy import SpectroscopyData
+from subspan.report.spectrum import SpectrumData, draw_spectrum
+from subspan.report.wells import draw_wells, wells_data
+from subspan.trials.function import LoopSpec
+
+GOALS = ["loss<=1", "loss<=0.1"]
+STORED = report.experiments(page_store.records())
+OWN = [s for s in STORED if s.experiment.problem["name"] == "digits"]
+RANDOM = next(s for s in OWN if s.experiment.method["name"] == "random")
+
+Draw = Callable[..., Figure]
+FIGURES: dict[str, tuple[Draw, Callable[[], Any]]] = {
+    "phase": (
+        report.draw_phase_diagram,
+        lambda: report.phase_diagram_data(RANDOM.surface(GOALS)),
+    ),
+    "curve": (
+        report.draw_success_curve,
+        lambda: report.success_curve_data(RANDOM.estimate(GOALS[0])),
+    ),
+    "thresholds": (report.draw_thresholds, lambda: report.thresholds_data(OWN, GOALS)),
+    "burn-in": (report.draw_burn_in, lambda: report.thresholds_data(OWN, GOALS)),
+    "response": (
+        report.draw_response,
+        lambda: report.response_data([s for s in OWN if s.family == RANDOM.family], GOALS[1]),
+    ),
+    "null": (
+        report.draw_compare_figure,
+        lambda: report.compare_figure_data(report.comparisons(OWN)[0].table),
+    ),
+    "learning": (
+        report.draw_learning_curves,
+        lambda: report.learning_curves_data(RANDOM.records[:2], ["loss", "test:loss"]),
+    ),
+    "spectroscopy": (
+        report.draw_spectroscopy,
+        lambda: SpectroscopyData((np.geomspace(1, 1e-3, 30),), (np.ones(30),), {0.9: 4}, ""),
+    ),
+}
+
+
+@pytest.fixture(params=FIGURES)
+def figure(request: pytest.FixtureRequest) -> tuple[Draw, Any]:
+    draw, data = FIGURES[request.param]
+    return draw, data()
+
+
+def test_it_is_drawn_into_axes_that_are_given(figure: tuple[Draw, Any]) -> None:
+    draw, data = figure
+    whole = Figure(figsize=(9, 4), layout="constrained")
+    left, right = whole.subplots(1, 2)
+    assert draw(data, ax=right) is whole
+    assert len(right.get_children()) > len(left.get_children())
+    assert right.get_xlabel()
+    assert whole.get_supxlabel() == ""  # the provenance is a whole figure's
+    whole.draw_without_rendering()
+
+
+@pytest.mark.parametrize(("style", "width"), [("column", 3.35), ("page", 6.9)])
+def test_it_has_the_width_of_a_paper_and_neither_title_nor_provenance(
+    figure: tuple[Draw, Any], style: str, width: float
+) -> None:
+    draw, data = figure
+    before = dict(matplotlib.rcParams)
+    drawn = draw(data, style=style, serif=True)
+    assert dict(matplotlib.rcParams) == before
+    assert drawn.get_figwidth() == pytest.approx(width)
+    assert drawn.axes[0].get_title(loc="left") == ""
+    assert drawn.get_supxlabel() == ""
+    label = drawn.axes[0].xaxis.label
+    assert label.get_size() == 8
+    assert label.get_family() == ["serif"]
+    screen = draw(data)
+    assert screen.axes[0].get_title(loc="left")
+    drawn.draw_without_rendering()
+
+
+def test_letters_are_embedded_as_outlines_that_can_be_searched(tmp_path: Path) -> None:
+    draw, data = FIGURES["thresholds"]
+    (path,) = report.save_figure(draw(data(), style="column", serif=True), tmp_path / "f", ("pdf",))
+    found = path.read_bytes()
+    assert re.search(rb"/FontFile2", found)
+    assert b"/Type3" not in found
+
+
+def test_an_unknown_style_is_refused() -> None:
+    draw, data = FIGURES["learning"]
+    with pytest.raises(InputError, match="style"):
+        draw(data(), style="poster")
+
+
+def test_a_functions_threshold_can_be_drawn() -> None:
+    (own,) = [s for s in STORED if s.experiment.problem["name"] == page_store.EVIL]
+    drawn = report.draw_success_curve(report.success_curve_data(own.estimate("val:reward>=20")))
+    assert "None" not in drawn.get_supxlabel()
+    assert own.training == "its own training"
+    assert LoopSpec().to_json()["lr"] is None
+
+
+def test_thresholds_are_those_of_each_experiment() -> None:
+    lines = report.thresholds_data(OWN, GOALS)
+    assert {line.burn_in for line in lines} == {0, 16, 64}
+    for line in lines:
+        own = next(s for s in OWN if f"{s.method}, {s.training}" == line.label)
+        for goal, estimate in zip(line.goals, line.estimates, strict=True):
+            assert estimate.value == own.estimate(goal).value
+    with pytest.raises(InputError, match="goals of one metric"):
+        report.thresholds_data(OWN, ["loss<=1", "accuracy>=0.5"])
+    with pytest.raises(InputError, match="a threshold with an interval"):
+        report.draw_thresholds(())
+
+
+def test_the_response_is_medians_and_counts() -> None:
+    family = [s for s in OWN if s.family == RANDOM.family]
+    data = report.response_data(family, "loss<=0.1")
+    assert data.lrs.tolist() == [0.01, 0.05, 0.2]
+    for row, lr in enumerate(data.lrs):
+        own = next(s for s in family if s.lr == lr)
+        for column, dim in enumerate(data.dims):
+            best = [r.best_train_loss for r in own.records if r.dim == dim]
+            assert data.median[row, column] == pytest.approx(np.median(best))
+            assert data.wins[row, column] == sum(v <= 0.1 for v in best)
+            assert data.totals[row, column] == len(best)
+    with pytest.raises(InputError, match="two learning rates"):
+        report.response_data([RANDOM], "loss<=0.1")
+    with pytest.raises(InputError, match="one family"):
+        report.response_data(OWN, "loss<=0.1")
+
+
+def test_learning_curves_are_what_was_reported() -> None:
+    record = RANDOM.records[0]
+    data = report.learning_curves_data([record])
+    assert data.metrics == (record.metrics[0],)
+    assert data.curves[0].steps.tolist() == [p.step for p in record.curve]
+    with pytest.raises(InputError, match="a metric that the trials have"):
+        report.learning_curves_data([record], "val:nothing")
+
+
+def test_spectra_and_wells_take_axes_too() -> None:
+    whole = Figure()
+    axes = whole.subplots(1, 3)
+    row = {"x": 1.0, "measured": 2.0, "spread": 0.1, "exact": 2.0, "paper": 2.5}
+    panel = wells_data("spread", "one", [row, {**row, "x": 2.0}])
+    assert draw_wells([panel, panel], ax=list(axes[:2])) is whole
+    assert axes[0].get_xlabel() == axes[1].get_xlabel() == "spread"
+    assert len(draw_wells([panel, panel], style="page").axes) == 2
+    line = {"H": np.ones(3)}
+    data = SpectrumData(np.linspace(0, 2, 3), line, line, {"H": 0.0}, 10)
+    assert draw_spectrum(data, "one", ax=axes[2]) is whole
+    assert axes[2].get_xlabel().startswith("size of the eigenvalue")
