@@ -18,7 +18,7 @@ help:
 	@echo "make test-kernels  the suite under the kernels of other processors"
 	@echo "make bench    speed and memory, as ratios within one run"
 	@echo "make audit    known vulnerabilities of the pinned versions (needs the network)"
-	@echo "make lint     ruff and mypy"
+	@echo "make lint     ruff, mypy and import-linter"
 	@echo "make format   let ruff rewrite the code"
 	@echo "make docs     build the documentation into site/"
 	@echo "make clean    remove everything that make made"
@@ -69,6 +69,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix

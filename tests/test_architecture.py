@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
-import graphlib
 import importlib
 import inspect
+import os
 import random
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,32 +23,6 @@ SRC = Path(subspan.__file__).parent
 FILES = sorted(SRC.rglob("*.py"))
 MAX_LINES = 400
 
-# Plain data that lower folders need; it counts as a unit of its own, below its folder's code.
-OWN_UNITS: set[str] = set()
-
-# What each unit may import, written as layers from the bottom up: a unit may import units of
-# lower layers, never of its own or a higher one. The leaves at the top are imported by nobody.
-LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"printable"}),
-    frozenset({"errors"}),
-    frozenset({"streams", "canonical", "metrics", "estimate", "intervals"}),
-    frozenset({"goals"}),
-    frozenset({"optimizers"}),
-    frozenset({"spec"}),
-    frozenset({"maps"}),
-    frozenset({"problems"}),
-    frozenset({"training"}),
-    frozenset({"subspaces"}),
-    frozenset({"trials"}),
-    frozenset({"success", "theory"}),
-    frozenset({"comparison"}),
-    frozenset({"report"}),
-    frozenset({"adapters", "testing"}),
-    frozenset({"cli"}),
-    frozenset({"__main__"}),
-)
-RANK = {unit: rank for rank, layer in enumerate(LAYERS) for unit in layer}
-
 
 def module_name(path: Path) -> str:
     """`subspan.maps.base` of a path."""
@@ -53,98 +30,54 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported(tree: ast.AST, module: str, *, package: bool, types_only: bool = True) -> set[str]:
-    """The modules of `subspan` that a file names in its imports, wherever they stand.
-
-    With `types_only=False`, those under `if TYPE_CHECKING:` are left out.
-    """
-    found: set[str] = set()
-    blocks = [
-        n for n in ast.walk(tree) if isinstance(n, ast.If) and "TYPE_CHECKING" in dotted(n.test)
-    ]
-    unseen = {id(n) for block in blocks for n in ast.walk(block)} if not types_only else set()
-    for node in ast.walk(tree):
-        if id(node) in unseen:
-            continue
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                stem = module.split(".")
-                stem = stem[: len(stem) - node.level + package]
-                base = ".".join([*stem, base] if base else stem)
-            found |= {f"{base}.{alias.name}" for alias in node.names}
-    return {name for name in found if name == "subspan" or name.startswith("subspan.")}
+# --- imports: import-linter reads them, by the contracts in pyproject.toml -----------------------
 
 
-def unit(name: str) -> str:
-    """The folder, or the file at the root, that a dotted name belongs to; "" is the package."""
-    parts = name.split(".")[1:]
-    own = ".".join(parts[:2])
-    return own if own in OWN_UNITS else (parts[0] if parts else "")
+def broken_contracts(source: Path, repo_root: Path) -> list[str]:
+    """The names of the contracts that the package in the folder `source` breaks."""
+    run = "from importlinter.cli import lint_imports_command as command; command()"
+    config = repo_root / "pyproject.toml"
+    seen = subprocess.run(
+        [sys.executable, "-c", run, "--no-cache", "--no-logo", str(config)],
+        env={**os.environ, "PYTHONPATH": str(source), "COLUMNS": "200"},
+        cwd=source,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = re.findall(r"^(.+) (KEPT|BROKEN)$", seen.stdout, re.M)
+    assert len(found) == 3, seen.stdout + seen.stderr
+    broken = [name for name, verdict in found if verdict == "BROKEN"]
+    assert (seen.returncode != 0) == bool(broken)
+    return broken
 
 
-def violations(sources: dict[str, tuple[ast.AST, bool]]) -> list[str]:
-    """Imports that go up or sideways, as readable lines."""
-    found = []
-    for module, (tree, package) in sources.items():
-        here = unit(module)
-        for target in imported(tree, module, package=package):
-            there = unit(target)
-            if there == here or (here == "" and module == "subspan"):
-                continue
-            if there not in RANK and here == "cli":  # `import subspan`: the public face
-                continue
-            if there not in RANK:
-                found.append(f"{module} imports {target}: not a unit of LAYERS")
-            elif here not in RANK:
-                found.append(f"{module}: its unit {here!r} is not in LAYERS")
-            elif RANK[there] >= RANK[here]:
-                found.append(f"{module} imports {target}: {there!r} is not below {here!r}")
-    return sorted(found)
+def test_imports_run_one_way_and_in_no_circle(repo_root: Path) -> None:
+    assert broken_contracts(SRC.parent, repo_root) == []
 
 
-def parsed() -> dict[str, tuple[ast.AST, bool]]:
-    return {
-        module_name(path): (ast.parse(path.read_text(encoding="utf-8")), path.name == "__init__.py")
-        for path in FILES
-    }
-
-
-def test_imports_run_one_way() -> None:
-    assert violations(parsed()) == []
+ONE_WAY, NO_CIRCLE = "Imports run one way", "No two files of a folder need each other"
 
 
 @pytest.mark.parametrize(
-    ("module", "line"),
+    ("file", "line", "broken"),
     [
-        ("subspan.training.ensemble", "from subspan.subspaces.base import Subspace"),
-        ("subspan.problems.base", "import subspan.success"),
-        ("subspan.theory.width", "from ..cli import app"),
-        ("subspan.theory.width", "def f():\n    from subspan.success import threshold"),
-        ("subspan.maps.base", "from subspan import run"),
-        ("subspan.newfolder.file", "import subspan.errors"),
+        ("training/ensemble.py", "from subspan.subspaces.base import Subspace", ONE_WAY),
+        ("theory/width.py", "from ..cli import app", ONE_WAY),
+        ("theory/width.py", "def f():\n    from subspan.success import threshold", ONE_WAY),
+        ("maps/base.py", "from subspan import run", ONE_WAY),
+        ("newfolder.py", "import subspan.errors", ONE_WAY),
+        ("maps/base.py", "def f():\n    from subspan.maps.sparse import SparseMap", NO_CIRCLE),
+        ("adapters/root.py", "if TYPE_CHECKING:\n    import subspan.adapters.attach", NO_CIRCLE),
     ],
 )
-def test_an_import_that_goes_up_is_found(module: str, line: str) -> None:
-    assert len(violations({module: (ast.parse(line), False)})) == 1
-
-
-def test_no_two_modules_need_each_other_to_run() -> None:
-    sources = parsed()
-    graph = {}
-    for module, (tree, package) in sources.items():
-        if module == "subspan":
-            continue
-        targets = set()
-        for name in imported(tree, module, package=package, types_only=False):
-            while name not in sources:  # `from module import function` names the function
-                name = name.rpartition(".")[0]
-            targets.add(name)
-        # A package's __init__ only re-exports; its own files may be imported through it.
-        graph[module] = targets - {"subspan", module, module.rpartition(".")[0]}
-    tuple(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError with the cycle
+def test_an_import_that_goes_up_or_round_is_found(
+    file: str, line: str, broken: str, tmp_path: Path, repo_root: Path
+) -> None:
+    shutil.copytree(SRC, tmp_path / "subspan")
+    with (tmp_path / "subspan" / file).open("a", encoding="utf-8") as end:
+        end.write(f"\n{line}\n")
+    assert broken in broken_contracts(tmp_path, repo_root)
 
 
 # --- what must not be written -------------------------------------------------------------------
@@ -351,9 +284,6 @@ def test_nothing_draws_from_a_global_generator() -> None:
 
 
 def test_importing_the_package_does_not_import_torch() -> None:
-    import subprocess
-    import sys
-
     code = "import sys, subspan.cli.app as a; a.build(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

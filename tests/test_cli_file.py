@@ -124,3 +124,79 @@ def test_resume_goes_on_with_what_was_cut_off(file, tmp_path, capsys, monkeypatc
         assert len(store) > 8
     assert run("resume", "s.db") == 0
     assert "Nothing to go on with" in capsys.readouterr().out
+
+
+FUNCTIONS = """
+import subspan as ss
+RUNS = []
+
+def level(dim, share):
+    return {"val:f1": dim / 100 * share}
+
+@ss.trainable(name="null", max_dim=100)
+def null(trial):
+    RUNS.append(trial.dim)
+    return level(trial.dim, 0.5)
+
+@ss.trainable(name="mine", max_dim=100)
+def mine(trial):
+    return level(trial.dim, 0.9)
+
+with open("ran.txt", "a") as file:
+    file.write("once\\n")
+"""
+
+
+@pytest.fixture
+def functions(tmp_path, monkeypatch):
+    (tmp_path / "functions.py").write_text(FUNCTIONS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "functions", raising=False)
+    return "functions.py:null", "functions.py:mine"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_functions_in_a_file_are_compared_the_first_is_the_null(functions, workers, capsys):
+    more = ("--dims", "0,50", "--repeats", 7, "--workers", workers, "--figure", "c", "--json")
+    assert run("compare", *functions, *more) == 0
+    table = json.loads(capsys.readouterr().out)
+    assert (table["null"], table["metric"]) == ("null", "val:f1")
+    found = {(r["method"], r["dim"]): (r["value"], r["verdict"]) for r in table["rows"]}
+    assert found == {
+        ("null", 0): (0.0, "null"),
+        ("null", 50): (pytest.approx(0.25), "null"),
+        ("mine", 0): (0.0, "not distinguishable"),
+        ("mine", 50): (pytest.approx(0.45), "better"),
+    }
+    assert len(table["figures"]) == 3
+    with open("ran.txt") as file:
+        assert file.read() == "once\n"  # both names stand in one run of the file
+
+
+def test_a_table_for_people_of_functions(functions, capsys):
+    assert run("compare", *functions, "--dims", "50", "--workers", 1) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("null, D = 100, best val f1")
+    assert "mine: better than the null at d = 50" in out
+
+
+@pytest.mark.parametrize(
+    ("names", "more", "message"),
+    [
+        (["functions.py:null"], [], "two functions or more, of which the first is the null"),
+        (["functions.py:null", "digits-mlp"], [], "one problem with --methods, or functions alone"),
+        (["digits-mlp", "quadratic"], [], "one problem with --methods, or functions alone"),
+        (["functions.py:null"] * 2, [], "each name once, got 'null' twice"),
+        (["functions.py:null", "functions.py:mine"], ["--methods", "snip"], "none for functions"),
+        (["functions.py:null", "functions.py:mine"], ["--matched"], "none for functions"),
+        (["functions.py:null", "functions.py:mine"], ["--map", "sparse"], "--map: expected none"),
+        (["functions.py:null", "functions.py:mine"], ["--steps", "3"], "--lr alone"),
+        (["digits-mlp"], [], "methods: expected at least one method, got none"),
+    ],
+)
+def test_compare_says_what_does_not_fit_in_one_line(functions, names, more, message, capsys):
+    assert run("compare", *names, "--dims", "50", "--workers", 1, *more) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

@@ -1,11 +1,20 @@
 import itertools
+import random
 
 import numpy as np
 import pytest
 import torch
 
 from subspan.errors import InputError
-from subspan.streams import derive, normals, scoped_torch_rng, stream, uniforms, words
+from subspan.streams import (
+    derive,
+    normals,
+    scoped_torch_rng,
+    stream,
+    uniforms,
+    watched_global_rngs,
+    words,
+)
 
 
 def test_equal_paths_give_equal_streams_and_others_do_not():
@@ -68,3 +77,19 @@ def test_scoped_rng_leaves_the_global_generator_alone():
         assert torch.equal(torch.rand(3), a)
     with scoped_torch_rng(1, "x"):
         assert not torch.equal(torch.rand(3), a)
+
+
+@pytest.mark.parametrize(
+    ("draw", "whose"),
+    [
+        (lambda: None, []),
+        (lambda: torch.rand(1), ["PyTorch's"]),
+        (lambda: np.random.rand(), ["NumPy's"]),  # noqa: NPY002
+        (lambda: random.random(), ["Python's"]),
+        (lambda: torch.rand(1, generator=torch.Generator()), []),
+    ],
+)
+def test_draws_from_global_generators_are_seen(draw, whose):
+    with watched_global_rngs() as moved:
+        draw()
+    assert moved == whose

@@ -15,6 +15,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,14 +92,42 @@ def torch_generator(seed: int, *names: Name) -> torch.Generator:
 
 
 @contextlib.contextmanager
-def scoped_torch_rng(seed: int, *names: Name) -> Iterator[None]:
-    """Run a user's module constructor, which draws from PyTorch's global generator, reproducibly.
+def scoped_torch_rng(seed: int, *names: Name, device: torch.device | None = None) -> Iterator[None]:
+    """Run a user's module, which draws from PyTorch's global generator, reproducibly.
 
     The global generator's state is put back on leaving, so the draws stay invisible outside.
+
+    Args:
+        seed: any integer.
+        names: what the draws are for.
+        device: whose own generator is seeded too, where it is a GPU.
     """
-    with torch.random.fork_rng(devices=[]):
+    gpus = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
         torch.default_generator.manual_seed(derive(seed, *names))
+        for gpu in gpus:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(derive(seed, *names))
         yield
+
+
+@contextlib.contextmanager
+def watched_global_rngs() -> Iterator[list[str]]:
+    """Yield a list that names, on leaving, the global generators that were drawn from within."""
+    moved: list[str] = []
+    before = _global_states()
+    yield moved
+    after = _global_states()
+    moved += [name for name in before if before[name] != after[name]]
+
+
+def _global_states() -> dict[str, Any]:
+    numpy = np.random.get_state()  # noqa: NPY002
+    return {
+        "PyTorch's": torch.get_rng_state().numpy().tobytes(),
+        "NumPy's": [p.tobytes() if isinstance(p, np.ndarray) else p for p in numpy],
+        "Python's": random.getstate(),
+    }
 
 
 @contextlib.contextmanager

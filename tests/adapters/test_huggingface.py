@@ -10,6 +10,7 @@ from small_modules import coordinates, put, same_state, state
 
 import subspan
 from subspan.adapters import attach, handles, load, save
+from subspan.streams import scoped_torch_rng
 
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries warn of their own changes
@@ -347,3 +348,26 @@ def test_embeddings_in_a_subspace_are_not_resized():
         handle.detach()
         assert same_state(state(model), before)
         assert model.resize_token_embeddings(50).num_embeddings == 50
+
+
+def test_fine_tuning_trains_with_a_transformers_dropout():
+    """Its own, fused attention's included: loss and gradient are plain PyTorch's at the seed."""
+    config = bert().config
+    config.hidden_dropout_prob, config.attention_probs_dropout_prob = 0.2, 0.3
+    model = transformers.BertForSequenceClassification(config)
+    given = batch()
+    labels = given.pop("labels")
+    problem = subspan.adapters.fine_tuning(model, (given, labels), dropout="train")
+    problem = problem.to(dtype=torch.float64)
+    weights, eight = problem.init(0)[None], problem.batch(torch.arange(8).expand(2, -1))
+    losses, gradients = problem.train_grads(weights.expand(2, -1), eight, [4, 5])
+    plain = copy.deepcopy(model).double().train()
+    with scoped_torch_rng(5, "dropout"):
+        rows_ = {key: value[:8] for key, value in given.items()}
+        loss = torch.nn.functional.cross_entropy(plain(**rows_).logits, labels[:8])
+        loss.backward()
+    torch.testing.assert_close(losses[1], loss.detach(), rtol=1e-12, atol=0)
+    gradient = torch.cat([p.grad.reshape(-1) for p in plain.parameters()])
+    torch.testing.assert_close(gradients[1], gradient, rtol=1e-10, atol=1e-12)
+    assert losses[0] != losses[1]
+    assert problem.evaluate(weights[0]) == problem.evaluate(weights[0])

@@ -332,8 +332,9 @@ def test_the_same_call_continues(problem, tmp_path) -> None:
     [
         ({"methods": ["random", "burn-in:0"]}, "each method once"),
         ({"dims": []}, "at least one training dimension"),
-        ({"dims": [0]}, "dim: expected"),
+        ({"dims": [-1]}, "dim: expected"),
         ({"dims": [2411]}, "dim: expected"),
+        ({"dims": [0, 8], "matched": True}, "dims: expected dims above 0 where totals are matched"),
         ({"repeats": 0}, "repeats"),
         ({"metric": "accuracy"}, "metric: unknown"),
         ({"confidence": 95}, "confidence"),
@@ -364,3 +365,60 @@ def test_bad_input(problem, arguments, match) -> None:
 def test_dims_may_come_from_a_generator(problem) -> None:
     table = ss.compare(problem, ["random"], (d for d in (8, 16)), 1, SPEC, workers=1)
     assert [row.dim for row in table.rows] == [8, 16]
+
+
+# ---- d = 0: nothing trained
+
+
+def test_nothing_trained_is_a_row_of_its_own(problem, tmp_path) -> None:
+    """At d = 0 a method is its offset: the initial weights, or those that a search found."""
+    methods = ["random", "burn-in:30", ss.RandomAffine("partition")]
+    table = ss.compare(
+        problem, methods, dims=[0, 40], repeats=9, spec=SPEC, workers=1, goals=["loss<=1"],
+        store=tmp_path / "runs.db",
+    )  # fmt: skip
+    rows = {(r.method, r.dim): r for r in table.rows}
+    assert {dim for _, dim in rows} == {0, 40}
+    null, burnt, other = (rows[name, 0] for name in table.methods)
+    starts = [r.trial.repeat for r in table.records["random"] if r.dim == 0]
+    expected = [
+        problem.evaluate(problem.init(ss.streams.derive(0, "init", k)), "test").accuracy
+        for k in starts
+    ]
+    assert null.values == pytest.approx(expected)
+    assert (null.train_steps, null.total_steps, null.compression) == (0, 0, math.inf)
+    assert (burnt.train_steps, burnt.total_steps, burnt.verdict) == (0, 30, "better")
+    assert (other.difference, other.verdict) == (0.0, "not distinguishable")
+    assert set(table.thresholds) == set()  # d* takes two dims above 0
+    json.loads(json.dumps(table.to_json()["rows"][0]["values"]))
+    data = compare_figure_data(table)
+    assert all(s.dims.tolist() == [40] for s in data.series)
+    assert data.repeats == (9, 9)
+
+
+def test_nothing_but_nothing_trained_is_compared_and_not_drawn(problem) -> None:
+    table = ss.compare(problem, ["burn-in:30"], dims=[0], repeats=6, spec=SPEC, workers=1)
+    assert [r.dim for r in table.rows] == [0, 0]
+    assert table.of("burn-in:30")[0].verdict == "better"
+    with pytest.raises(InputError, match="table: expected at least one dim above 0, got none"):
+        compare_figure_data(table)
+
+
+def test_functions_are_compared_at_d_0_too() -> None:
+    @ss.trainable(name="null", max_dim=100, version="1")
+    def null(trial):
+        return {"val:accuracy": 0.1 + 0.004 * trial.dim + 0.001 * trial.repeat}
+
+    @ss.trainable(name="mine", max_dim=80, version="1")
+    def mine(trial):
+        return {"val:accuracy": 0.3 + 0.002 * trial.repeat}
+
+    table = ss.compare([null, mine], dims=[0, 50, 80], repeats=7, goals=["val:accuracy>=0.3"])
+    values = {(r.method, r.dim): r.value for r in table.rows}
+    assert values == pytest.approx(
+        {("null", 0): 0.103, ("null", 50): 0.303, ("null", 80): 0.423}
+        | {("mine", dim): 0.306 for dim in (0, 50, 80)}
+    )
+    verdicts = {r.dim: r.verdict for r in table.of("mine")}
+    assert (verdicts[0], verdicts[80]) == ("better", "worse")
+    assert table.thresholds["mine", "val:accuracy>=0.3"].value == 0

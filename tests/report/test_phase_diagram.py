@@ -10,8 +10,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "success"))
 from synthetic import SPEC, grid, record
 
 from subspan.errors import InputError
+from subspan.goals import parse_goal
 from subspan.report import draw_phase_diagram, phase_diagram_data, save_figure
-from subspan.report.phase_diagram import cell_edges
+from subspan.report.phase_diagram import cell_edges, goal_axis
 from subspan.success import fit_threshold, success_surface
 from subspan.trials.trial import Outcome
 
@@ -82,3 +83,21 @@ def test_diagrams_can_be_drawn(goals: list[str], tmp_path: Path) -> None:
 
 def test_one_dim_can_be_drawn() -> None:
     draw_phase_diagram(phase_diagram_data(success_surface(grid([64], 3), ["loss<=1"])))
+
+
+@pytest.mark.parametrize(
+    ("goal", "label"),
+    [
+        ("loss<=0.1", "goal: training loss ≤ ε (mean per example)"),
+        ("accuracy>=0.9", "goal: training accuracy ≥ a (fraction)"),
+        ("test:accuracy>=0.9", "goal: test accuracy ≥ a (fraction)"),
+        ("val:accuracy>=0.9", "goal: val accuracy ≥ a (fraction)"),
+        ("test:loss<=0.9", "goal: test loss ≤ ε (mean per example)"),
+        ("val:perplexity<=30", "goal: val perplexity ≤ level"),
+        ("f1>=0.5", "goal: training f1 ≥ level"),
+        ("top5_accuracy>=0.5", "goal: training top5_accuracy ≥ level"),
+        ("episode:reward>=200", "goal: episode reward ≥ level"),
+    ],
+)
+def test_levels_of_any_metric_are_named(goal, label) -> None:
+    assert goal_axis(parse_goal(goal)) == label

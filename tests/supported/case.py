@@ -47,7 +47,9 @@ class Case:
         attach: verdict of `attach`.
         fine_tuning: verdict of `fine_tuning`.
         theory: verdict of the theory's tools.
-        options: further arguments of `Problem`.
+        options: further arguments of `Problem`; `transform` and `dropout="train"` go to
+            `fine_tuning` too.
+        given: returns the data as the library gets them; None: those of `data`.
         exact: whether the module runs in float64; else the checks are as fine as float32.
         one_way: an output that plain PyTorch's finite differences do not see, as of a
             straight-through gradient: second derivatives are held against a second backward pass.
@@ -66,6 +68,7 @@ class Case:
     fine_tuning: Verdict = "right"
     theory: Verdict = "right"
     options: Mapping[str, Any] = field(default_factory=dict)
+    given: Callable[[], Any] | None = None
     exact: bool = True
     one_way: bool = False
     rounds: bool = False
@@ -95,10 +98,10 @@ def refused(why: str, text: str, *columns: str) -> dict[str, Any]:
     return dict.fromkeys(columns or COLUMNS, Refused(why, text))
 
 
-def run(module: nn.Module, inputs: Inputs) -> Any:
+def run(module: nn.Module, inputs: Inputs, seed: int = 5) -> Any:
     """Call a module as its user does, PyTorch's generator at a fixed seed."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
+        torch.manual_seed(seed)
         if isinstance(inputs, Mapping):
             return module(**inputs)
         return module(*inputs) if isinstance(inputs, tuple) else module(inputs)

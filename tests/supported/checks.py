@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import subspan as ss
 from subspan.problems.base import AbstractProblem
+from subspan.streams import derive
 from subspan.subspaces.base import Subspace
 from subspan.theory import gauss_newton, hessian, linearize
 from subspan.training.ensemble import train
@@ -77,8 +78,9 @@ def check_fine_tuning(case: Case) -> None:
     """At θ = 0 the loss is the model's in evaluation mode; gradient and steps as of `Problem`."""
     module = plain.lived_in(case, case.make())
     before = _State(module)
-    inputs, targets = case.data()
-    problem = ss.adapters.fine_tuning(module, (inputs, targets), loss=case.loss)
+    data = case.data() if case.given is None else case.given()
+    options = {k: v for k, v in case.options.items() if k == "transform" or v == "train"}
+    problem = ss.adapters.fine_tuning(module, data, loss=case.loss, **options)
     own = next(p.dtype for p in module.parameters() if p.requires_grad)
     start = plain.prepared(case, own, batch_statistics=False)
     _close("start", problem.init(0), plain.flat(start), 0.0)
@@ -177,7 +179,36 @@ def _same_function(case: Case, problem: AbstractProblem, *, batch_statistics: bo
     _close("gradients", gradients, torch.stack([v.gradient for v in values]), fine)
     found = torch.tensor([e.loss for e in exact.evaluate_many(weights)], dtype=torch.float64)
     _close("evaluation", found, torch.stack([v.loss for v in values]), fine)
+    if exact.noisy:
+        _same_training(case, exact, weights, batch_statistics=batch_statistics)
     _train(exact)
+
+
+def _same_training(
+    case: Case, problem: AbstractProblem, weights: torch.Tensor, *, batch_statistics: bool
+) -> None:
+    """Gradients of training are plain PyTorch's on transformed rows, in training mode, at a seed.
+
+    The transform's generator and PyTorch's own stand at what the library derives from the seed.
+    """
+    dtype = torch.float64 if case.exact else torch.float32
+    seeds = [3, 4]
+    every = torch.arange(problem.train_size).expand(2, -1)
+    losses, gradients = problem.train_grads(weights, problem.batch(every), seeds)
+    values = [
+        plain.training_value(
+            case,
+            w,
+            dtype,
+            batch_statistics=batch_statistics,
+            transform_seed=derive(seed, "transform"),
+            dropout_seed=derive(seed, "dropout"),
+        )
+        for w, seed in zip(weights, seeds, strict=True)
+    ]
+    fine = _FINE if case.exact else _COARSE
+    _close("losses of training", losses, torch.stack([v.loss for v in values]), fine)
+    _close("gradients of training", gradients, torch.stack([v.gradient for v in values]), fine)
 
 
 def _somewhere(problem: AbstractProblem, seed: int = 1) -> torch.Tensor:
@@ -199,7 +230,8 @@ def _train(problem: AbstractProblem) -> None:
 
 def _problem(case: Case, make: Callable[[], nn.Module]) -> ss.Problem:
     """Return the case's `Problem`; evaluated five rows at a time where rows do not mix."""
-    return ss.Problem(make, case.data(), loss=case.loss, **{**_CHUNKS, **case.options})
+    data = case.data() if case.given is None else case.given()
+    return ss.Problem(make, data, loss=case.loss, **{**_CHUNKS, **case.options})
 
 
 _CHUNKS = {"eval_rows": 5}

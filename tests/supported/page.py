@@ -22,7 +22,8 @@ the tests' own table by `python -m tests.supported`, and a test compares the two
 What the tests of a column hold against plain PyTorch, at weights away from the initial ones, in
 float64 wherever the module runs in it:
 
-- `Problem`: loss, gradients of two weight vectors at once, evaluation in parts; training runs.
+- `Problem`: loss, gradients of two weight vectors at once, evaluation in parts;
+  training runs; with augmentation or dropout that trains, its gradients at a seed.
 - `attach`: output at *w* + Aθ, and the gradient in θ; `detach` restores every bit, `merge` keeps
   the output.
 - `fine_tuning`: at θ = 0 the loss is the module's own in evaluation mode; elsewhere as `Problem`;

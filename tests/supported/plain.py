@@ -113,3 +113,30 @@ def value_at(
     module = prepared(case, dtype, batch_statistics=batch_statistics)
     write(module, weights)
     return value(case, module, dtype)
+
+
+def training_value(
+    case: Case,
+    weights: torch.Tensor,
+    dtype: torch.dtype,
+    *,
+    batch_statistics: bool,
+    transform_seed: int,
+    dropout_seed: int,
+) -> Value:
+    """Return the same in a step of training: rows transformed, the module in training mode."""
+    module = prepared(case, dtype, batch_statistics=batch_statistics)
+    write(module, weights)
+    if case.options.get("dropout") == "train":
+        modes = [(part, part.training) for part in module.modules()]
+        module.train()
+        for part, before in modes:  # running statistics that stand, stand in training
+            if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                part.train(before)
+    inputs, targets = data(case, dtype)
+    if (transform := case.options.get("transform")) is not None:
+        inputs = transform(inputs, torch.Generator().manual_seed(transform_seed))
+    output = run(module, inputs, dropout_seed)
+    loss = case.plain_loss(output, targets)
+    loss.backward()
+    return Value(loss.detach(), gradient(module), output)

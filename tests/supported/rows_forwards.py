@@ -7,13 +7,24 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from .case import Case, Refused, integers, normals, refused
-from .rows_layers import CLASSES, ROWS, WIDTH, WRITES, convolutional, images, mlp, vectors
+from .rows_layers import (
+    CLASSES,
+    ROWS,
+    WIDTH,
+    WRITES,
+    convolutional,
+    images,
+    mlp,
+    sequences,
+    vectors,
+)
 
 
 class Checkpointed(nn.Module):
@@ -419,6 +430,51 @@ def nothing(rows: int, *shape: int) -> torch.Tensor:
 
 _SCRIPTED = refused("its weights cannot be replaced", "scripted or traced")
 
+_TRAINS: dict[str, Any] = {"dropout": "train"}
+
+
+class Dropping(nn.Module):
+    """Functional dropout, in training alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(WIDTH, 8), nn.Linear(8, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(nn.functional.dropout(self.body(x).tanh(), 0.4, self.training))
+
+
+class Attending(nn.Module):
+    """Dropout of attention's weights, a number that the module holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(6, 2, dropout=0.4, batch_first=True)
+        self.head = nn.Linear(6, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.attention(x, x, x, need_weights=False)[0].mean(1))
+
+
+class NumpyDropout(nn.Module):
+    """Masks from NumPy's global generator, which no seed of PyTorch's settles."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            x = x * torch.from_numpy(np.random.rand(*x.shape)).to(x)  # noqa: NPY002
+        return self.linear(x)
+
+
+def normed_and_dropped() -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(WIDTH, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, CLASSES)
+    )
+
+
 FORWARDS = (
     Case("checkpointing", functools.partial(checkpointed, reentrant=False), vectors),
     Case(
@@ -462,6 +518,35 @@ FORWARDS = (
         lambda: nn.Sequential(mlp(), nn.Dropout(0.5)),
         vectors,
         options={"dropout": "off"},
+    ),
+    Case(
+        'dropout that trains (`dropout="train"`)',
+        lambda: nn.Sequential(mlp(), nn.Dropout(0.5)),
+        vectors,
+        options=_TRAINS,
+    ),
+    Case(
+        "dropout of channels that trains",
+        lambda: nn.Sequential(nn.Dropout2d(0.3), *convolutional()),
+        images,
+        options=_TRAINS,
+    ),
+    Case("dropout in attention that trains", Attending, sequences, options=_TRAINS),
+    Case("functional dropout that trains", Dropping, vectors, options=_TRAINS),
+    Case(
+        "dropout beside BatchNorm that trains",
+        normed_and_dropped,
+        vectors,
+        options={**_TRAINS, "eval_rows": None},
+    ),
+    Case(
+        "dropout that draws from NumPy",
+        NumpyDropout,
+        vectors,
+        options=_TRAINS,
+        problem=Refused("a seed does not settle it", "noise from PyTorch's generator alone"),
+        fine_tuning=Refused("a seed does not settle it", "noise from PyTorch's generator alone"),
+        theory=Refused("a seed does not settle it", "noise from PyTorch's generator alone"),
     ),
     Case(
         "noise in forward",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
+
+from subspan.problems import transforms
 
 from .case import Case, integers, normals, refused
-from .rows_layers import CLASSES, ROWS, WIDTH, mlp, tokens, vectors
+from .rows_layers import CLASSES, ROWS, WIDTH, convolutional, images, mlp, tokens, vectors
 
 
 def line(outputs: int = 1) -> nn.Module:
@@ -99,6 +103,40 @@ def _not_a_number() -> tuple[torch.Tensor, torch.Tensor]:
     return x, y
 
 
+class NamedItems(Dataset[Any]):
+    """Items of NumPy arrays, inputs by name, targets as lists of whole numbers."""
+
+    def __init__(self, ids: torch.Tensor, targets: torch.Tensor) -> None:
+        self.ids, self.targets = ids, targets
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> tuple[dict[str, Any], list[int]]:
+        return {"ids": self.ids[index].numpy()}, self.targets[index].tolist()
+
+
+class Jittered(TensorDataset):
+    """Noise at each reading."""
+
+    def __getitem__(self, index: int) -> Any:
+        x, y = super().__getitem__(index)
+        return x + torch.randn(x.shape), y
+
+
+class Stream(IterableDataset[Any]):
+    """Rows one after the other."""
+
+    def __iter__(self) -> Any:
+        return zip(*vectors(), strict=True)
+
+
+def jitter(inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return rows with a little noise."""
+    return inputs + 0.1 * torch.randn(inputs.shape, generator=generator)
+
+
+_CROP_AND_FLIP = (transforms.RandomCrop(1), transforms.RandomHorizontalFlip())
 _MSE = nn.functional.mse_loss
 _FLAT = "(n,) against (n, 1), which would be broadcast"
 
@@ -155,6 +193,51 @@ DATA = (
         mlp,
         lambda: (vectors()[0], vectors()[1].int()),
         targets=lambda y: y.long(),
+    ),
+    Case(
+        "a map-style `Dataset`",
+        mlp,
+        vectors,
+        given=lambda: TensorDataset(*vectors()),
+    ),
+    Case(
+        "a `Dataset` of arrays and whole numbers, inputs by name",
+        Tagger,
+        lambda: ({"ids": tokens()[0]}, integers(CLASSES, ROWS, 4)),
+        given=lambda: NamedItems(tokens()[0], integers(CLASSES, ROWS, 4)),
+    ),
+    Case(
+        "a `Dataset` that augments at random",
+        mlp,
+        vectors,
+        given=lambda: Jittered(*vectors()),
+        **refused("use `transform=`", "the same numbers", "problem", "fine_tuning", "theory"),
+    ),
+    Case(
+        "an iterable-style `Dataset`",
+        mlp,
+        vectors,
+        given=Stream,
+        **refused("a trainable's job", "a stream", "problem", "fine_tuning", "theory"),
+    ),
+    Case(
+        "augmentation (`transform=`) of images",
+        convolutional,
+        images,
+        options={"transform": transforms.Compose(*_CROP_AND_FLIP)},
+    ),
+    Case(
+        "augmentation and dropout",
+        lambda: nn.Sequential(nn.Dropout(0.3), mlp()),
+        vectors,
+        options={"transform": jitter, "dropout": "train"},
+    ),
+    Case(
+        "augmentation from the global generator",
+        mlp,
+        vectors,
+        options={"transform": lambda x, generator: x + torch.randn_like(x)},
+        **refused("it has a generator", "global generator", "problem", "fine_tuning", "theory"),
     ),
     Case("float64 data", mlp, lambda: (vectors()[0].double(), vectors()[1])),
     Case("imbalanced classes", mlp, lambda: (vectors()[0], (torch.arange(ROWS) == 7).long())),

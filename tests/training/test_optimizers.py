@@ -12,12 +12,15 @@ def gradients(steps=30, size=5):
     return torch.linspace(-1, 1, steps * size, dtype=torch.float64).reshape(steps, size).sin()
 
 
-def run(name, spec):
+def run(name, spec, by_direction=False):
     theta = torch.zeros(5, dtype=torch.float64)
     optimizer = find(name).load()(theta, spec)
     path = []
     for g in gradients():
-        optimizer.step(theta, g, spec.lr)
+        if by_direction:
+            theta = theta - spec.lr * optimizer.direction(g)
+        else:
+            optimizer.step(theta, g, spec.lr)
         path.append(theta.clone())
     return torch.stack(path)
 
@@ -38,6 +41,8 @@ def test_against_pytorch(name, reference):
         optimizer.step()
         expected.append(leaf.detach().clone())
     torch.testing.assert_close(run(name, TrainSpec(lr=0.05)), torch.stack(expected))
+    by_direction = run(name, TrainSpec(lr=0.05), by_direction=True)
+    torch.testing.assert_close(by_direction, torch.stack(expected))
 
 
 def test_legacy_adam_starts_at_lr_and_falls_to_its_steady_state():

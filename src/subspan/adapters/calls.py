@@ -11,18 +11,39 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import nn
 from torch.utils import checkpoint
 
-if TYPE_CHECKING:
-    from subspan.adapters.root import Root
-
 ROOTS = "_subspan_roots"  # instance attribute: roots of the attached modules it is, or is part of
 
-_running: ContextVar[tuple[Root, ...]] = ContextVar("subspan_running", default=())
+
+class Called(Protocol):
+    """What a call asks of the root of an attached module; `subspan.adapters.root.Root` is one.
+
+    Attributes:
+        inside: whether a compiler is within a call of the module or of a part of it.
+        asking: whether one follows a question for a device or dtype alone.
+        swapping: modules in which the running call has put tensors in place of weights.
+    """
+
+    inside: bool
+    asking: bool
+    swapping: list[nn.Module]
+
+    def check_entry(self, part: nn.Module) -> None:
+        """Refuse a call of a part that cannot be told from what it is a part of."""
+
+    def take_out(self, since: int = 0) -> list[str]:
+        """Take out what a call has put in place of weights."""
+
+    def check_exit(self, since: int) -> None:
+        """Refuse a call that left something there."""
+
+
+_running: ContextVar[tuple[Called, ...]] = ContextVar("subspan_running", default=())
 _asking: ContextVar[bool] = ContextVar("subspan_asking", default=False)
 
 

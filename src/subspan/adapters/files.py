@@ -19,10 +19,11 @@ import torch
 from torch import nn
 
 from subspan.adapters import container
-from subspan.adapters.attach import Handle, candidate_weights, enter, handles
+from subspan.adapters.attach import candidate_weights, enter
 from subspan.adapters.buffers import persistent_buffers
 from subspan.adapters.checks import check_module
 from subspan.adapters.digests import base_digest, kept_digest
+from subspan.adapters.handle import Handle, handles
 from subspan.adapters.held import check_held
 from subspan.adapters.memory import check_memory
 from subspan.adapters.root import Root

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from subspan.adapters.attach import handles
 from subspan.adapters.files import ThetaDtype, load, save
+from subspan.adapters.handle import handles
 from subspan.adapters.root import Root
 from subspan.errors import InputError
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from subspan.adapters.plain import own_parameters
+from subspan.adapters.selection import Weight
 from subspan.errors import invalid
-
-if TYPE_CHECKING:
-    from subspan.adapters.selection import Weight
 
 
 def place(tensor: torch.Tensor) -> Hashable:

@@ -7,12 +7,13 @@ module's present weights, which makes burn-in zero the pretrained point.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
+from torch.utils.data import Dataset
 
 from subspan.adapters.attach import candidate_weights
 from subspan.adapters.checks import check_plain, refuse_scripted
@@ -20,8 +21,10 @@ from subspan.adapters.digests import tensors_digest
 from subspan.canonical import digest, tensor_digest
 from subspan.errors import InputError, invalid
 from subspan.problems import structure
+from subspan.problems.augmentation import Transform
 from subspan.problems.checks import logits
 from subspan.problems.copies import closures, duplicate
+from subspan.problems.dataset import pair
 from subspan.problems.identity import identity_of, module_identity
 from subspan.problems.losses import OutputLoss, loss_name
 from subspan.problems.module import Problem
@@ -37,8 +40,8 @@ _TRIED = 8  # rows on which cutting columns off is tried
 
 def fine_tuning(
     module: nn.Module,
-    train: tuple[Any, Any],
-    test: tuple[Any, Any] | None = None,
+    train: tuple[Any, Any] | Dataset[Any],
+    test: tuple[Any, Any] | Dataset[Any] | None = None,
     loss: str | OutputLoss = "cross_entropy",
     name: str = "fine-tuning",
     *,
@@ -46,20 +49,22 @@ def fine_tuning(
     eval_rows: int | None = None,
     outputs: Callable[[Any], Any] | None = None,
     identity: dict[str, Any] | None = None,
+    dropout: Literal["off", "train"] = "off",
+    transform: Transform | None = None,
 ) -> Problem:
     """Return the problem of fine-tuning a module from its present weights.
 
     D counts the parameters that ask for gradients; the others are constants. The module is copied
-    and runs in evaluation mode, so without dropout and with BatchNorm's running statistics, which
-    stand, as do other buffers that training changes (spectral norm's, a moving average): at
-    θ = 0 the problem is the module, as `module.eval()` has it.
+    and runs in evaluation mode, so without dropout, unless that trains, and with BatchNorm's
+    running statistics, which stand, as do other buffers that training changes (spectral norm's, a
+    moving average): at θ = 0 the problem is the module, as `module.eval()` has it.
 
     Args:
         module: pretrained, with its head.
         train: (inputs, targets), as of `Problem`: inputs are a tensor, a tuple in the order of
             `forward`'s arguments, or a mapping from their names, as tokenisers return them. Where
             labels are one a row, columns after the longest row of a batch, by `attention_mask`,
-            are cut off, if that changes nothing.
+            are cut off, if that changes nothing. Or a map-style data set, as of `Problem`.
         test: the same for the test split.
         loss: as of `Problem`.
         name: for records and files, and part of the identity, as of `Problem`.
@@ -68,12 +73,16 @@ def fine_tuning(
         outputs: as of `Problem`: what of the module's output counts; None: its `logits`, where it
             has them.
         identity: as of `Problem`.
+        dropout: `"off"`, or `"train"`, as of `Problem`: then no buffer may change in training.
+        transform: as of `Problem`.
 
     Raises:
         InputError: inputs differ between the splits, rows are not padded to one length, nothing is
             trainable, the module cannot be copied, or a subspace is attached to it; as of
             `Problem`.
     """
+    train = pair(train, "train")
+    test = None if test is None else pair(test, "test")
     inputs = _inputs(train, "train")
     fields = _fields(inputs)
     if test is not None and (found := _fields(_inputs(test, "test"))) != fields:
@@ -123,6 +132,10 @@ def fine_tuning(
             identity["batch_norm"] = "running statistics"
         if outputs is not None:
             identity["outputs"] = [loss_name(outputs), digest(identity_of(outputs, "outputs"))]
+        if transform is not None:
+            identity["transform"] = digest(identity_of(transform, "transform"))
+        if dropout == "train":
+            identity["dropout"] = dropout
     problem = Problem(
         lambda: duplicate(wrapper),
         _as_given(train),
@@ -131,12 +144,13 @@ def fine_tuning(
         name,
         default_spec=default_spec,
         init=lambda seed: start,
-        dropout="off",
+        dropout=dropout,
         eval_rows=eval_rows,
         vectorize=False,
         identity=identity if named else None,
         outputs=outputs,
         batch_statistics=False,
+        transform=transform,
     )
     if not named:  # a loss of the user's own shows by what it holds, as in any `Problem`
         shown = ("loss_at_init", "loss_holds")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import nn
@@ -15,12 +15,38 @@ from subspan.adapters.memory import place
 from subspan.adapters.plain import HIDDEN, ROOT, SITE, Hidden, is_tie, own_buffers, own_parameters
 from subspan.adapters.selection import Weight
 from subspan.adapters.sites import dress
+from subspan.adapters.tables import TableKeeper
 from subspan.errors import InputError
 
-if TYPE_CHECKING:
-    from subspan.adapters.attach import Handle
-
 Rest = Literal["freeze", "keep"]
+
+
+class Attached(Protocol):
+    """What a root asks of a subspace on its module; `subspan.adapters.handle.Handle` is one.
+
+    Attributes:
+        key: what the names of its θ and scales begin with.
+        weights: the tensors in it.
+        tables: what they are read from.
+        before: the module's buffers before it came.
+    """
+
+    key: str
+    weights: list[Weight]
+    tables: TableKeeper
+    before: buffers.Snapshot
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return what is trained."""
+
+    def follow(self) -> None:
+        """Bring the map to where θ is."""
+
+    def header(self) -> str:
+        """Return what fixes the subspace, as JSON."""
+
+    def header_tensor(self) -> torch.Tensor:
+        """Return `header()` as bytes."""
 
 
 class Root:
@@ -37,7 +63,7 @@ class Root:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self.handles: list[Handle] = []
+        self.handles: list[Attached] = []
         self._frozen: list[Weight] = []
         self._parts: list[nn.Module] = []
         self.start: buffers.Snapshot = {}
@@ -184,7 +210,7 @@ class Root:
         taken = {id(w.value) for w in weights}
         self._frozen = [w for w in self._frozen if id(w.value) not in taken]
 
-    def check_leave(self, handle: Handle) -> None:
+    def check_leave(self, handle: Attached) -> None:
         """Refuse to give tensors back that are not where they were put; nothing is changed."""
         last = self.handles == [handle]
         for weight in [*handle.weights, *(self._frozen if last else [])]:
@@ -200,7 +226,7 @@ class Root:
                         "or put the weight back."
                     )
 
-    def release(self, handle: Handle, weights: list[Weight]) -> None:
+    def release(self, handle: Attached, weights: list[Weight]) -> None:
         """Give a subspace's tensors back; the rest too where it was the last one."""
         self.handles.remove(handle)
         if self.handles and self._frozen:
@@ -216,7 +242,7 @@ class Root:
                 del self._module.__dict__[HIDDEN]
             self._disown()
 
-    def put_back_buffers(self, handle: Handle) -> None:
+    def put_back_buffers(self, handle: Attached) -> None:
         """Restore the buffers where `handle` is the last to leave, which others may still need."""
         if self.handles == [handle]:
             buffers.put_back(self._module, handle.before)

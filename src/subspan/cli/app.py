@@ -39,21 +39,18 @@ EXIT_INTERRUPTED = 130  # as the shell reports a process ended by Ctrl-C
 EXIT_BROKEN_PIPE = 141
 
 
-def main(argv: Sequence[str] | None = None, *, standalone: bool = True) -> None:
-    """Run the command line.
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line, and end the process.
 
     Args:
         argv: what follows the program's name; None takes sys.argv's.
-        standalone: end the process; False returns after a command that went well.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     command_line.set(arguments)
     with std_streams.checked():
-        if standalone and "--json" in arguments:
+        if "--json" in arguments:
             sys.exit(_main_json(arguments))
-        code = build()(args=arguments, prog_name="subspan", standalone_mode=standalone)
-    if not standalone and code:
-        raise typer.Exit(code)
+        build()(args=arguments, prog_name="subspan")
 
 
 def _main_json(arguments: list[str]) -> int:

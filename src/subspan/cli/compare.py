@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,19 +13,28 @@ from subspan.cli.console import print_json, print_pairs, print_table, say, watch
 
 if TYPE_CHECKING:
     from subspan.comparison import ComparisonTable
+    from subspan.problems.base import AbstractProblem
+    from subspan.spec import TrainSpec
+    from subspan.trials.function import FunctionTrainable, LoopSpec
 
 
 @options.with_study
 def command(
-    problem: options.ProblemName,
-    methods: Annotated[
-        str,
-        typer.Option(
-            help="Methods, with commas between: {methods}. KEY=VALUE belongs to the method before "
-            "it, as in random,lottery-ticket:rounds=5,rewind=64."
+    problem: Annotated[
+        list[str],
+        typer.Argument(
+            help="A problem, which `subspan problems` lists, or FILE.py:NAME, a Problem; or "
+            "several FILE.py:NAME of functions made trainable, of which the first is the null."
         ),
     ],
-    dims: Annotated[str, typer.Option(help="Degrees of freedom, like 8,32,128.")],
+    dims: Annotated[str, typer.Option(help="Degrees of freedom, like 8,32,128; 0 trains nothing.")],
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="Methods for a problem, with commas between: {methods}. KEY=VALUE belongs to the "
+            "method before it, as in random,lottery-ticket:rounds=5,rewind=64."
+        ),
+    ] = None,
     repeats: Annotated[
         int | None,
         typer.Option(
@@ -46,22 +56,19 @@ def command(
     *,
     study: options.Study,
 ) -> None:
-    """Hold methods against the random subspace at equal degrees of freedom."""
+    """Hold methods against the random subspace, or functions against the first, at equal degrees
+    of freedom."""
     import subspan
     from subspan.comparison import compare
-    from subspan.errors import invalid
     from subspan.subspaces.registry import parse_methods
-    from subspan.trials.function import FunctionTrainable
 
     options.check_figure(figure)
-    chosen = parse_methods(methods, map=study.map_name)
+    chosen = () if methods is None else parse_methods(methods, map=study.map_name)
     sizes = options.integers("dims", dims)
-    loaded, spec = study.load(problem)
-    if isinstance(loaded, FunctionTrainable):
-        raise invalid("problem", expected="a problem, for methods", got=repr(loaded))
+    subject, spec = _subjects(problem, study)
     with watch(study.store) as progress:
         table = compare(
-            loaded,
+            subject,
             chosen,
             sizes,
             repeats,
@@ -81,6 +88,42 @@ def command(
     else:
         print_comparison(table)
         print_pairs(("trials in", study.store), ("figure", ", ".join(map(str, drawn)) or None))
+
+
+def _subjects(
+    names: list[str], study: options.Study
+) -> tuple[AbstractProblem | list[FunctionTrainable], TrainSpec | LoopSpec | None]:
+    """Load the problem, or all functions, and how to train: None, each function as it says.
+
+    Raises:
+        InputError: problems among several, or an option that functions do not have.
+    """
+    from subspan.errors import invalid
+    from subspan.problems.base import AbstractProblem
+    from subspan.trials.function import FunctionTrainable
+
+    files: dict[str, ModuleType] = {}
+    loaded = [study.load(name, files) for name in names]
+    functions = [found for found, _ in loaded if isinstance(found, FunctionTrainable)]
+    if len(loaded) == 1 and isinstance(loaded[0][0], AbstractProblem):
+        return loaded[0][0], loaded[0][1]
+    if len(functions) < len(loaded):
+        raise invalid(
+            "problem",
+            expected="one problem with --methods, or functions alone",
+            got=", ".join(names),
+        )
+    if len(functions) == 1:
+        raise invalid(
+            "problem",
+            expected="two functions or more, of which the first is the null",
+            got=names[0],
+            remedy="Name the others behind it.",
+        )
+    if study.map_name is not None:
+        raise invalid("--map", expected="none for functions", got=repr(study.map_name))
+    changed = any(spec != found.default_spec for found, spec in loaded)
+    return functions, loaded[0][1] if changed else None
 
 
 def print_comparison(table: ComparisonTable) -> None:

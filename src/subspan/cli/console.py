@@ -170,23 +170,23 @@ def _noted(store: object | None) -> Iterator[None]:
         return
     from subspan.canonical import digest
     from subspan.trials import asked
-    from subspan.trials.stores.sql import Store
+    from subspan.trials.stores.registry import open_store
 
     note = {"argv": argv, "folder": os.getcwd()}
     key = f"{_COMMAND}{digest(note)}"
-    with Store(store) as opened:  # type: ignore[arg-type]
+    with open_store(store) as opened:  # type: ignore[arg-type]
         opened.claim(key, _COMMAND, 0.0, {**note, "done": False})
     with asked.quiet():
         yield
-    with Store(store) as opened:  # type: ignore[arg-type]
+    with open_store(store) as opened:  # type: ignore[arg-type]
         opened.claim(key, _COMMAND, 0.0, {**note, "done": True})
 
 
 def unfinished(store: str) -> list[tuple[list[str], str]]:
     """Return the arguments and the folder of each command on a store that was cut off."""
-    from subspan.trials.stores.sql import Store
+    from subspan.trials.stores.registry import open_store
 
-    with Store(store) as opened:
+    with open_store(store) as opened:
         notes = [claim.data for claim in opened.claims(_COMMAND)]
     for note in notes:
         argv, folder = note.get("argv"), note.get("folder")

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -128,8 +129,13 @@ def load_problem(name: str, data_dir: Path | None, subset: int | None) -> Abstra
     return loaded
 
 
-def load_subject(name: str, data_dir: Path | None, subset: int | None) -> Subject:
-    """Load a problem, or what stands in a file."""
+def load_subject(
+    name: str,
+    data_dir: Path | None,
+    subset: int | None,
+    files: dict[str, ModuleType] | None = None,
+) -> Subject:
+    """Load a problem, or what stands in a file; `files` that were run are not run again."""
     from subspan import problems
     from subspan.cli.target import is_file, load_from_file
 
@@ -139,7 +145,7 @@ def load_subject(name: str, data_dir: Path | None, subset: int | None) -> Subjec
     if options:
         named = ", ".join(f"--{option.replace('_', '-')}" for option in options)
         raise invalid("option", expected="none of a registered problem's", got=named)
-    return load_from_file(name)
+    return load_from_file(name, files)
 
 
 def check_goals(subject: Subject, goals: Iterable[Goal]) -> None:
@@ -191,11 +197,13 @@ class Study:
         """Return where trials are to run, as far as it was said."""
         return given(workers=self.workers, executor=self.executor)
 
-    def load(self, name: str) -> tuple[Subject, TrainSpec | LoopSpec]:
+    def load(
+        self, name: str, files: dict[str, ModuleType] | None = None
+    ) -> tuple[Subject, TrainSpec | LoopSpec]:
         """Load a problem or function, and its `default_spec` changed in the fields given."""
         from subspan.spec import TrainSpec
 
-        problem = load_subject(name, self.data_dir, self.subset)
+        problem = load_subject(name, self.data_dir, self.subset, files)
         names = ("optimizer", "lr", "epochs", "steps", "schedule", "eval_every")
         changes = given(**{field: getattr(self, field) for field in names})
         if self.batch_size is not None:

@@ -36,7 +36,7 @@ def command(
         int | None, typer.Option(help="Measure on that many random training rows.")
     ] = None,
     store: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--store", help="Trials to lay the predictions over in the figure."),
     ] = None,
     json: options.Json = False,
@@ -104,7 +104,7 @@ def command(
     )
 
 
-def fit_from_store(store: Path, identity: dict[str, Any], goal: Goal) -> ThresholdEstimate | None:
+def fit_from_store(store: str, identity: dict[str, Any], goal: Goal) -> ThresholdEstimate | None:
     """Fit the trials of this problem in a store: the largest set with one method and spec.
 
     Judged as `threshold` judges its own by default, which on the trials of one is what it said:
@@ -112,10 +112,10 @@ def fit_from_store(store: Path, identity: dict[str, Any], goal: Goal) -> Thresho
     """
     from subspan.canonical import canonical_json
     from subspan.success import fit_threshold
-    from subspan.trials.stores.sql import Store
+    from subspan.trials.stores.registry import open_store
 
     groups: dict[str, list[Any]] = defaultdict(list)
-    with Store(store, readonly=True) as opened:
+    with open_store(store, readonly=True) as opened:
         for record in opened.records():
             if record.trial.problem == identity and record.meets(goal) is not None:
                 groups[canonical_json([record.trial.method, record.trial.spec])].append(record)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import os
 import shlex
 import sys
@@ -12,22 +11,23 @@ from typing import Annotated, Any
 
 import typer
 
-from subspan.cli.console import complain
+from subspan.cli.console import command_line, complain, unfinished
 from subspan.errors import StoreError
+
+_NOT_ALL = 2
 
 
 def command(
+    context: typer.Context,
     store: Annotated[str, typer.Argument(help="A store of trials: a file, or a database's URL.")],
 ) -> None:
     """Go on with the commands, and the calls from Python, on a store that were cut off.
 
     From the folder they were begun in.
     """
-    from subspan.cli.app import EXIT_ERROR, main
-    from subspan.cli.console import unfinished
     from subspan.trials import asked
     from subspan.trials.stores.place import check_place
-    from subspan.trials.stores.sql import Store
+    from subspan.trials.stores.registry import open_store
 
     if "://" not in store:
         check_place(Path(store))
@@ -35,8 +35,9 @@ def command(
             raise StoreError(
                 f"store: expected a file at {store}, got none. Name the one of the trials."
             )
+    program = context.find_root().command
     waiting = unfinished(store)
-    with Store(store) as opened:
+    with open_store(store) as opened:
         calls = asked.unfinished(opened)
     if not waiting and not calls:
         print("Nothing to go on with: every command and call on this store came to its end.")
@@ -46,9 +47,12 @@ def command(
         complain(f"subspan: going on with {shlex.join(['subspan', *argv])}")
         os.chdir(folder)
         try:
-            contextvars.copy_context().run(main, argv, standalone=False)
+            command_line.set(argv)
+            code = program(args=argv, prog_name="subspan", standalone_mode=False)
         finally:
             os.chdir(here)
+        if code:
+            raise typer.Exit(code)
     for note in calls:
         os.chdir(note["folder"])
         try:
@@ -56,7 +60,7 @@ def command(
         finally:
             os.chdir(here)
     if lost:
-        raise typer.Exit(EXIT_ERROR)
+        raise typer.Exit(_NOT_ALL)
 
 
 def _go_on(note: Mapping[str, Any], store: str) -> bool:
@@ -66,7 +70,7 @@ def _go_on(note: Mapping[str, Any], store: str) -> bool:
     from subspan.cli.target import load_from_file
     from subspan.errors import InputError
     from subspan.trials import asked
-    from subspan.trials.stores.sql import Store
+    from subspan.trials.stores.registry import open_store
 
     calls = (subspan.run, subspan.threshold, subspan.compare, subspan.diagnose)
     call: Any = {each.__name__: each for each in calls}[note["call"]]
@@ -83,7 +87,7 @@ def _go_on(note: Mapping[str, Any], store: str) -> bool:
     complain(f"subspan: going on with {named}")
     with watch(store) as progress, asked.quiet():
         result = call(**arguments, store=store, progress=progress)
-    with Store(store) as opened:
+    with open_store(store) as opened:
         asked.finished(opened, note)
     print(f"{len(result)} trials" if isinstance(result, list) else result)
     return True

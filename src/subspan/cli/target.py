@@ -27,10 +27,14 @@ def is_file(text: str) -> bool:
     return path.endswith(".py") and bool(name)
 
 
-def load_from_file(text: str) -> Subject:
+def load_from_file(text: str, files: dict[str, ModuleType] | None = None) -> Subject:
     """Run a file and return the function made `trainable`, or the `Problem`, of a name in it.
 
     What the file raises is shown as Python shows it, and ends the command.
+
+    Args:
+        text: FILE.py:NAME.
+        files: by path, those that were run already; this one joins them. None: none.
 
     Raises:
         InputError: there is no such file or name, or it is neither of the two.
@@ -41,8 +45,11 @@ def load_from_file(text: str) -> Subject:
     path, _, name = text.rpartition(":")
     if not Path(path).is_file():
         raise invalid("problem", expected=f"a file at {path}", got="none")
-    module = _run(Path(path))
-    by_value(module)  # another process cannot import it by its name
+    files = {} if files is None else files
+    if path not in files:
+        files[path] = _run(Path(path))
+        by_value(files[path])  # another process cannot import it by its name
+    module = files[path]
     if not hasattr(module, name):
         own = [key for key, value in vars(module).items() if isinstance(value, Subject)]
         raise invalid(

@@ -22,9 +22,9 @@ def command(
     ] = False,
 ) -> None:
     """List the trials of a store."""
-    from subspan.trials.stores.sql import Store
+    from subspan.trials.stores.registry import open_store
 
-    with Store(store, readonly=True) as opened:
+    with open_store(store, readonly=True) as opened:
         records = list(opened.records())
     if json:
         print_json([as_json(record, curves=curves) for record in records])

@@ -65,7 +65,8 @@ def compare(
             is the null.
         methods: methods or their texts. The first `RandomAffine` among them is the null; where
             there is none, `RandomAffine()` is put in front.
-        dims: training dimensions; what a method cannot make (more dims than the last layer has
+        dims: training dimensions, 0 among them for what is there before anything is trained; what a
+            method cannot make (more dims than the last layer has
             weights, say) is left out and told in `skipped`.
         repeats: trials of each method at each dim. None: as many as verdicts need, the fewest that
             can show a difference of one sign throughout; more show smaller ones.
@@ -109,6 +110,13 @@ def compare(
     sizes = _sizes(problem, dims)
     chosen, null = _labelled(methods)
     training = _training(problem, spec, matched)
+    if matched and 0 in sizes:
+        raise invalid(
+            "dims",
+            expected="dims above 0 where totals are matched",
+            got="0, where no step is taken",
+            remedy="Leave out 0, or matched.",
+        )
     plans = {
         label: _plan(problem, method, sizes, is_null=label == null)
         for label, method in chosen.items()
@@ -237,7 +245,8 @@ def _sizes(problem: Subject, dims: Iterable[int]) -> list[int]:
     if not sizes:
         raise invalid("dims", expected="at least one training dimension", got="none")
     for dim in sizes:
-        check_dims(dim, problem.ambient_dim)
+        if dim:
+            check_dims(dim, problem.ambient_dim)
     return sizes
 
 
@@ -377,5 +386,5 @@ def _thresholds(
         (label, str(goal)): fit_threshold(own, goal, confidence=confidence)
         for goal in goals
         for label, own in records.items()
-        if len({r.dim for r in own}) > 1
+        if len({r.dim for r in own if r.dim}) > 1
     }

@@ -87,7 +87,7 @@ def rows_of(
             ComparisonRow(
                 label,
                 own[0].dim,
-                problem.ambient_dim / own[0].dim,
+                problem.ambient_dim / own[0].dim if own[0].dim else math.inf,
                 len(own),
                 sum(r.outcome is Outcome.DIVERGED for r in own),
                 mean,

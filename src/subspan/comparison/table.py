@@ -31,7 +31,7 @@ class ComparisonRow:
     Args:
         method: its label.
         dim: training dimension d.
-        compression: D/d.
+        compression: D/d; ∞ at d = 0.
         repeats: trials.
         diverged: how many of them diverged; their best value before that counts.
         value: mean over repeats of the best value of the metric; a trial without a finite one

@@ -71,6 +71,12 @@ def changes_of_bits(name: str | None, dim: int) -> int:
     return MAPS[name].revision(dim) if name in MAPS else 0
 
 
+def options_of(name: str) -> list[str]:
+    """Return the names of a map's own options."""
+    common = {"dim", "ambient_dim", "seed", "device", "dtype"}
+    return [p for p in inspect.signature(MAPS[name]).parameters if p not in common]
+
+
 def check_options(name: str, options: dict[str, Any]) -> None:
     """Refuse an option that a map does not have.
 
@@ -79,8 +85,7 @@ def check_options(name: str, options: dict[str, Any]) -> None:
     """
     if name not in MAPS:
         raise unknown("map", name, names())
-    common = {"dim", "ambient_dim", "seed", "device", "dtype"}
-    own = [p for p in inspect.signature(MAPS[name]).parameters if p not in common]
+    own = options_of(name)
     for option in options:
         if option not in own:
             raise invalid(
@@ -106,4 +111,5 @@ __all__ = [
     "make",
     "matrices_of",
     "names",
+    "options_of",
 ]

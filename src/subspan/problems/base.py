@@ -39,6 +39,7 @@ class AbstractProblem(abc.ABC):
         device: where weights and data live.
         dtype: floating-point type of weights and data.
         splits: names of its data.
+        noisy: whether training draws noise: `train_grads` is then another thing than `grads`.
         metrics: what every trial's record holds, on each split.
         origin: `"name"` and `"options"` that `load` makes it of; None where it was made otherwise.
     """
@@ -51,6 +52,7 @@ class AbstractProblem(abc.ABC):
     device: torch.device
     dtype: torch.dtype
     splits: tuple[str, ...] = ("train", "test")
+    noisy: bool = False
     metrics: tuple[str, ...] = ("loss", "accuracy")
     origin: dict[str, Any] | None = None
 
@@ -118,3 +120,16 @@ class AbstractProblem(abc.ABC):
             weights, batch
         )
         return losses, gradients
+
+    def train_grads(
+        self, weights: torch.Tensor, batch: Batch, seeds: Sequence[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return losses (K,) and gradients (K, D) for a step of training, as `grads` does.
+
+        Args:
+            weights: (K, D).
+            batch: with a leading axis K.
+            seeds: for each row of weights, that of the noise of this step; none where the problem
+                is not `noisy`. What a row gets depends on its seed alone.
+        """
+        return self.grads(weights, batch)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from subspan.errors import InputError, invalid
+from subspan.errors import InputError, invalid, unknown
 from subspan.problems import structure
 from subspan.problems.labels import Labels, labels_of
 from subspan.problems.losses import OutputLoss, is_regression, loss_name
@@ -20,6 +20,7 @@ from subspan.streams import scoped_torch_rng
 
 # What a module or a loss raises on data that it was not made for.
 _FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
+DROPOUT = ("refuse", "off", "train")
 _PAIRS = 64  # rows on which a loss is tried with outputs and targets of other shapes
 
 
@@ -74,22 +75,26 @@ def _kind(tensor: torch.Tensor) -> str:
 
 
 def refuse_dropout(module: nn.Module, policy: str) -> None:
-    """Refuse a module with active dropout unless the policy is `"off"`.
+    """Refuse a module with active dropout where the policy is `"refuse"`.
 
     Attention and recurrent modules hold the rate as a number named `dropout`.
 
     Raises:
         InputError: as said.
     """
-    active = [name or type(m).__name__ for name, m in module.named_modules() if _dropout(m) > 0]
-    if active and policy != "off":
+    if policy not in DROPOUT:
+        raise unknown("dropout", str(policy), list(DROPOUT))
+    active = [name or type(m).__name__ for name, m in module.named_modules() if dropout_rate(m) > 0]
+    if active and policy == "refuse":
         raise InputError(
             f"make_module: expected no active dropout, got it in {', '.join(active[:3])}. The loss "
-            "must be a function of the weights: set p=0, or pass dropout='off'."
+            "must be a function of the weights: set p=0, or pass dropout='off'; dropout='train' "
+            "trains with it and evaluates without."
         )
 
 
-def _dropout(module: nn.Module) -> float:
+def dropout_rate(module: nn.Module) -> float:
+    """Return the rate at which a module by itself, not its parts, drops; 0 where it does not."""
     is_dropout = isinstance(module, nn.modules.dropout._DropoutNd)
     rate = getattr(module, "p" if is_dropout else "dropout", 0)
     return float(rate) if isinstance(rate, int | float) else 0.0
@@ -174,13 +179,13 @@ def _check_split(
     _refuse_broadcast(name, function, out, split[1])
     value = _loss(function, out, y)
     again = _selected(module, select, loss, first_rows(split)[0], name)
-    if not (_same(out, again) and _same(value, _loss(function, again, y))):
+    if not (same(out, again) and same(value, _loss(function, again, y))):
         raise invalid(
             "make_module",
             expected="the same outputs and loss whenever the same rows come",
             got="others the second time",
             remedy="The loss must be a function of the weights: switch off dropout and other "
-            "randomness.",
+            "randomness. Where dropout is to train, give it training=self.training.",
         )
     return labels
 
@@ -261,7 +266,8 @@ def _loss(function: OutputLoss, out: Any, y: Any) -> torch.Tensor:
     return value
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
+    """Return whether two outputs are equal to the bit, NaN included."""
     pairs = [torch.utils._pytree.tree_leaves(side) for side in (one, other)]
     return all(
         a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)

@@ -16,10 +16,10 @@ from subspan.problems import structure
 from subspan.problems.identity import identity_of
 from subspan.problems.losses import loss_name
 from subspan.problems.reduction import joined
+from subspan.problems.rows import Data
 
 if TYPE_CHECKING:
     from subspan.problems.labels import Labels
-    from subspan.problems.module import Problem
 
 OwnMetric = Callable[[Any, Any], torch.Tensor | float]
 """Of outputs and targets of all rows of a split: one number."""
@@ -114,18 +114,19 @@ def metric_for(
 
 @torch.no_grad()
 def measure(
-    problem: Problem,
+    outputs_of: Callable[[torch.Tensor, Any], Any],
+    data: Data,
     weights: torch.Tensor,
-    split: str,
     wanted: Sequence[Registered | OfAllRows],
     labels: Labels,
     rows_at_once: int | None,
 ) -> list[dict[str, float]]:
     """Return metrics by name for each row of weights (K, D), one after another.
 
+    `outputs_of` gives the outputs of one row's weights on inputs; `data` are a split's.
     Labels of many to a row count each for itself; those that the loss leaves out are left out.
     """
-    x, y = problem.batch(None, split)
+    x, y = data
     count = structure.row_count(y)
     summed = [one.metric for one in wanted if isinstance(one, Registered)]
     whole = [one for one in wanted if isinstance(one, OfAllRows)]
@@ -134,7 +135,7 @@ def measure(
         totals: dict[str, Any] = {}
         seen, outs = 0, []
         for xs, ys in structure.chunks((x, y), rows_at_once or count):
-            outputs = problem.outputs(row, xs)
+            outputs = outputs_of(row, xs)
             flat = _flat(outputs, ys, labels)
             seen += structure.row_count(flat[1])
             for metric in summed:

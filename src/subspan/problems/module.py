@@ -16,11 +16,14 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
 from subspan.canonical import digest, tensor_digest
 from subspan.errors import InputError, invalid, unknown
+from subspan.problems import dropout as dropout_that_trains
 from subspan.problems import structure
 from subspan.problems.aliases import Watch
+from subspan.problems.augmentation import Augmentation, Transform
 from subspan.problems.base import AbstractProblem, Batch, Evaluation
 from subspan.problems.checks import (
     batched,
@@ -30,6 +33,7 @@ from subspan.problems.checks import (
     not_batchable,
     refused,
 )
+from subspan.problems.dataset import pair
 from subspan.problems.given_identity import check_identity
 from subspan.problems.identity import identity_of
 from subspan.problems.losses import LOSSES, OutputLoss, loss_name, loss_on
@@ -47,6 +51,7 @@ from subspan.streams import scoped_torch_rng
 
 _EVAL_ROWS = 512
 _IDENTITY_ROWS = 16
+_AUGMENTED_ROWS = 8  # on which a transform is tried
 
 
 class Problem(AbstractProblem):
@@ -72,7 +77,10 @@ class Problem(AbstractProblem):
         train: inputs (n, ...) and targets (n, ...). Inputs that are a tuple are the module's
             arguments in order, those that are a mapping its arguments by name. Class labels are
             integers (n,), or (n, ...) for outputs (n, ..., classes) or (n, classes, ...); -100, or
-            the `ignore_index` of the loss, does not count.
+            the `ignore_index` of the loss, does not count. Or a map-style data set of PyTorch's,
+            with items (input, target) of tensors, arrays, numbers or Pillow's images, or tuples or
+            mappings of them: it is read once, into memory, and gives the trials of its tensors.
+            One that augments at random is refused: see `transform`.
             Tensors up to 64 MiB are copied; a later write into a larger one is refused.
         test: the same for the test split; None: the problem has none.
         loss: `"cross_entropy"`, `"mse"`, or a function of (outputs, targets) that returns the
@@ -86,7 +94,11 @@ class Problem(AbstractProblem):
         default_spec: a `TrainSpec` that trains the problem well.
         init: returns initial weights as named tensors from a seed, in place of `make_module`'s
             own initialisation.
-        dropout: `"refuse"` a module with active dropout, or switch it `"off"`.
+        dropout: `"refuse"` a module with active dropout, switch it `"off"`, or let it `"train"`:
+            gradients of training are then those of the module in training mode, with masks drawn
+            from a stream of the trial and the step, trial by trial (nothing is batched over
+            trials but evaluation). Evaluation, searches by gradient alone (SNIP) and the theory's
+            tools run without dropout.
         eval_rows: rows per evaluation batch; None: 512, or the whole split with BatchNorm.
         vectorize: whether many weights run as one batched program, which asks of the module that
             `torch.func.vmap` takes it; None: as `vectorized` says.
@@ -97,34 +109,42 @@ class Problem(AbstractProblem):
             else all of it, which must be a tensor unless the loss is a function.
         batch_statistics: False: BatchNorm's running statistics stand, as in `fine_tuning`, and so
             do other buffers that change in training mode.
+        transform: augmentation of training batches: `transform(inputs, generator) -> inputs`, of
+            the inputs (B, ...) of one trial's batch as the module takes them, with a CPU
+            `torch.Generator` from a stream of the trial and the step; it draws from that alone and
+            returns as many rows. Training alone sees it: evaluation, goals, searches by gradient
+            alone and the theory's tools take the rows as they are. `subspan.problems.transforms`
+            holds some.
         metrics: what every record holds beside loss and accuracy: names of registered metrics
             (`subspan.metrics.METRICS`), or functions of (outputs, targets) of a
             whole split, by name. They change nothing in training; goals may ask for them.
 
     Raises:
-        InputError: data are NaN, of unequal length, or do not fit the module; labels are out of
-            range; the module has complex parameters, mutable buffers other than BatchNorm's, or
-            active dropout, writes into its weights, or is the same object at each call; no
+        InputError: data are NaN, of unequal length, or do not fit the module; a data set is empty,
+            a stream, ragged or random; labels are out of range; the module has complex parameters,
+            mutable buffers other than BatchNorm's, or active dropout, writes into its weights, or
+            is the same object at each call; training draws noise that a seed does not settle; no
             identity is given and the problem cannot be told from others.
     """
 
     def __init__(
         self,
         make_module: Callable[[], nn.Module],
-        train: Data,
-        test: Data | None = None,
+        train: Data | Dataset[Any],
+        test: Data | Dataset[Any] | None = None,
         loss: str | OutputLoss = "cross_entropy",
         name: str = "problem",
         *,
         default_spec: TrainSpec | None = None,
         init: Callable[[int], dict[str, torch.Tensor]] | None = None,
-        dropout: Literal["refuse", "off"] = "refuse",
+        dropout: Literal["refuse", "off", "train"] = "refuse",
         eval_rows: int | None = None,
         vectorize: bool | None = None,
         identity: dict[str, Any] | None = None,
         outputs: Callable[[Any], Any] | None = None,
         batch_statistics: bool = True,
         metrics: Mapping[str, OwnMetric] | Iterable[str] | None = None,
+        transform: Transform | None = None,
     ) -> None:
         if isinstance(make_module, nn.Module):
             raise invalid(
@@ -141,9 +161,11 @@ class Problem(AbstractProblem):
         self.name, self._init = name, init
         made = OwnModules(make_module, batch_statistics, dropout)
         self._made, self.device, self.dtype = made, torch.device("cpu"), made.dtype
-        self._splits = {"train": checked_split(train, "train", self.dtype)}
-        if test is not None:
-            self._splits["test"] = checked_split(test, "test", self.dtype)
+        given = {"train": train} if test is None else {"train": train, "test": test}
+        self._splits = {
+            split: checked_split(pair(data, split), split, self.dtype)
+            for split, data in given.items()
+        }
         check_targets(self._splits, loss)
         self._watch = Watch(structure.leaves(tuple(self._splits.values())))
         known = None if identity else made.identity()  # before a pass leaves traces in it
@@ -154,7 +176,12 @@ class Problem(AbstractProblem):
         self.ambient_dim = self.layout.ambient_dim
         select, function = outputs or logits, LOSSES[loss] if isinstance(loss, str) else loss
         self._labels = check_fit(
-            module, select, loss, function, whole, evaluation=not batch_statistics
+            module,
+            select,
+            loss,
+            function,
+            whole,
+            evaluation=not batch_statistics and dropout != "train",
         )
         self._loss, self._function = loss, function
         self._loss_of_outputs = self._labels.loss(function)
@@ -171,6 +198,9 @@ class Problem(AbstractProblem):
         if rows:
             self._stateless.held = held_rows(rows, self.layout, self.init(0))
         self._trial = self._self_check(reference)
+        self._noisy = self._training_pass(reference) if dropout == "train" else None
+        self._augmentation = None if transform is None else self._augmented(transform)
+        self.noisy = self._noisy is not None or self._augmentation is not None
         self._batchable: bool | None = None
         self._vectorize, self._traced = vectorize, TracedGrads(self.loss)
         if vectorize and not self._runs_batched():
@@ -181,10 +211,14 @@ class Problem(AbstractProblem):
             self.check_metric(own)
         self.identity = identity or self._own_identity(loss, eval_rows, known)
         if identity is None:
-            self.identity |= self._later_identity(outputs)
+            self.identity |= self._later_identity(outputs, transform)
+        if self._noisy is not None:
+            self.identity |= {"dropout": "train"}
         if self._own_metrics:
             self.identity |= {"metrics": {n: m.identity for n, m in self._own_metrics.items()}}
         self._stateless.forget()
+        if self._noisy is not None:
+            self._noisy.forget()
         self._nan_is_plain = False
 
     def _self_check(self, reference: nn.Module) -> torch.Tensor:
@@ -196,6 +230,20 @@ class Problem(AbstractProblem):
                 one.clone_inputs = writes_into(lambda rows: structure.call(one.module, rows), x)
             plain = dataclasses.replace(one, module=reference, way="written")
             return choose(one, plain, x, lambda out: self._loss_of_outputs(out, y))
+
+    def _training_pass(self, reference: nn.Module) -> Stateless:
+        x, y = telling_rows(self.batch(), 8 if self.batch_norm else 2)
+        return dropout_that_trains.training_pass(
+            self._stateless, self._made, reference, x, lambda out: self._loss_of_outputs(out, y)
+        )
+
+    def _augmented(self, transform: Transform) -> Augmentation:
+        x, y = telling_rows(self.batch(), _AUGMENTED_ROWS)
+        found = Augmentation(transform, x)
+        shape = f"rows of shape {structure.shown(found.example)}"
+        with torch.no_grad(), refused("transform", "inputs that the module takes", shape, "They"):
+            self.loss(self._trial, (found.example, y))
+        return found
 
     def _runs_batched(self) -> bool:
         """Return whether many weights run as one program, as tried on a few rows."""
@@ -289,8 +337,34 @@ class Problem(AbstractProblem):
             remedy="Raise batch_size, or eval_rows if it leaves the last row alone.",
         )
 
+    def train_grads(
+        self, weights: torch.Tensor, batch: Batch, seeds: Sequence[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return losses (K,) and gradients (K, D) with the transform and the dropout of training.
+
+        Args:
+            weights: (K, D).
+            batch: a batch for each row of weights, as it lies in the data.
+            seeds: of the noise that each row draws.
+
+        Raises:
+            InputError: the transform returns what it must not.
+        """
+        if self._augmentation is not None:
+            assert batch is not None
+            batch = self._augmentation(batch[0], seeds), batch[1]
+        if self._noisy is None:
+            return self.grads(weights, batch)
+        assert batch is not None
+        losses, gradients = self._one_by_one(weights, batch, seeds)
+        self._refuse_late(weights, batch, gradients, seeds)
+        return losses, gradients
+
     def grads(self, weights: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return losses (K,) and gradients (K, D) of weights (K, D), a batch for each row."""
+        """Return losses (K,) and gradients (K, D) of weights (K, D), a batch for each row.
+
+        Neither the transform nor dropout is at work: `train_grads` has those.
+        """
         assert batch is not None
         if not self.vectorized:
             losses, gradients = self._one_by_one(weights, batch)
@@ -301,12 +375,20 @@ class Problem(AbstractProblem):
             self._refuse_late(weights, batch, gradients)
         return losses, gradients
 
-    def _refuse_late(self, weights: torch.Tensor, batch: Data, gradients: torch.Tensor) -> None:
+    def _refuse_late(
+        self,
+        weights: torch.Tensor,
+        batch: Data,
+        gradients: torch.Tensor,
+        seeds: Sequence[int] | None = None,
+    ) -> None:
         """Hold the first gradient that is NaN at finite weights against plain PyTorch's, once.
 
         Not on a GPU, which would have to be waited for at each step: there the trial diverges.
         """
-        if self._nan_is_plain or self._stateless.way != "swapped" or self.device.type != "cpu":
+        one = self._stateless if seeds is None else self._noisy
+        assert one is not None
+        if self._nan_is_plain or one.way != "swapped" or self.device.type != "cpu":
             return
         if not gradients.sum().isnan():  # one pass, where all is well
             return
@@ -315,23 +397,38 @@ class Problem(AbstractProblem):
             return
         k = int(found[0, 0])
         x, y = structure.row(batch, k)
-        own = self._stateless.to(self.device, self.dtype, self._made.again(self.module))
+        if seeds is None:
+            own = one.to(self.device, self.dtype, self._made.again(one.module))
+        else:
+            own = dropout_that_trains.moved(one, self.device, self.dtype, self._made)
+            own.noise = seeds[k]
         plain = dataclasses.replace(own, way="written")
         refuse_late(plain, weights[k], x, lambda out: self._loss_of_outputs(out, y))
         self._nan_is_plain = True
 
-    def _one_by_one(self, weights: torch.Tensor, batch: Data) -> tuple[torch.Tensor, torch.Tensor]:
+    def _one_by_one(
+        self, weights: torch.Tensor, batch: Data, seeds: Sequence[int] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         losses, gradients = [], []
         for k, row in enumerate(weights):
             leaf = row.detach().requires_grad_()
-            value = self.loss(leaf, structure.row(batch, k))
+            own = structure.row(batch, k)
+            value = self.loss(leaf, own) if seeds is None else self._noisy_loss(leaf, own, seeds[k])
             gradients.append(torch.autograd.grad(value, leaf)[0])
             losses.append(value.detach())
         return torch.stack(losses), torch.stack(gradients)
 
+    def _noisy_loss(self, weights: torch.Tensor, batch: Data, seed: int) -> torch.Tensor:
+        assert self._noisy is not None
+        (x, y), self._noisy.noise = batch, seed
+        try:
+            return self._noisy.loss(weights, x, lambda out: self._loss_of_outputs(out, y))
+        except ValueError as error:
+            raise self._explained(error, x) from error
+
     def warm_up(self, trials: int, batch_size: int | None) -> None:
         """Trace the batched gradient, so that workers forked later find it ready."""
-        if self.vectorized:
+        if self.vectorized and self._noisy is None:
             rows = min(batch_size or self.train_size, self.train_size)
             indices = torch.zeros(trials, rows, dtype=torch.int64, device=self.device)
             weights = torch.zeros(trials, self.ambient_dim, device=self.device, dtype=self.dtype)
@@ -377,7 +474,8 @@ class Problem(AbstractProblem):
         found = super().measure_many(weights, split, [m for m in metrics if m in usual])
         wanted = [metric_for(self._own_metrics, m, self._labels) for m in metrics if m not in usual]
         if wanted and split in self._splits:
-            more = measure(self, weights, split, wanted, self._labels, self._eval_rows)
+            data = self.batch(None, split)
+            more = measure(self.outputs, data, weights, wanted, self._labels, self._eval_rows)
             found = [one | other for one, other in zip(found, more, strict=True)]
         return found
 
@@ -432,11 +530,15 @@ class Problem(AbstractProblem):
         target, dtype = torch.device(device or self.device), dtype or self.dtype
         if target == self.device and dtype == self.dtype:
             return self
+        if self._noisy is not None:
+            dropout_that_trains.check_device(self._noisy, target)
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
         new.device, new.dtype = target, dtype
         new._stateless = self._stateless.to(target, dtype, self._made.again(self.module))
         new.module = new._stateless.module
+        if self._noisy is not None:
+            new._noisy = dropout_that_trains.moved(self._noisy, target, dtype, self._made)
         new._splits = {
             name: structure.mapped(lambda t: structure.moved(t, target, dtype), split)
             for name, split in self._splits.items()
@@ -481,8 +583,10 @@ class Problem(AbstractProblem):
             own["eval_rows"] = eval_rows
         return own
 
-    def _later_identity(self, outputs: Callable[[Any], Any] | None) -> dict[str, Any]:
-        """Return what problems have that came later: inputs by name, outputs, statistics."""
+    def _later_identity(
+        self, outputs: Callable[[Any], Any] | None, transform: Transform | None
+    ) -> dict[str, Any]:
+        """Return what problems have that came later: inputs by name, outputs, statistics, …"""
         own: dict[str, Any] = {}
         shape = structure.names(self._splits["train"])
         if shape != ["", ""]:
@@ -491,6 +595,8 @@ class Problem(AbstractProblem):
             own["outputs"] = [loss_name(outputs), digest(identity_of(outputs, "outputs"))]
         if self._made.running_statistics:
             own["batch_norm"] = "running statistics"
+        if transform is not None:
+            own["transform"] = digest(identity_of(transform, "transform"))
         return own
 
     def _split(self, split: str) -> Data:

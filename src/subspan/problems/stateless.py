@@ -33,6 +33,7 @@ from subspan.problems.attention import plain_attention
 from subspan.problems.copies import cast, duplicate
 from subspan.problems.layout import Layout
 from subspan.problems.structure import Tensors
+from subspan.streams import scoped_torch_rng
 
 Way = Literal["swapped", "copied", "written"]
 WAYS: tuple[Way, ...] = ("swapped", "copied", "written")
@@ -44,7 +45,8 @@ class Stateless:
     """A module that runs with any weights, and is left as it was.
 
     Attributes:
-        module: owned, nobody else holds it; in evaluation mode. Its own weights are of no use.
+        module: owned, nobody else holds it; in training mode where it draws noise, else in
+            evaluation mode. Its own weights are of no use.
         layout: of its trainable parameters.
         select: returns what counts of the module's output.
         way: how the module gets its weights.
@@ -52,6 +54,7 @@ class Stateless:
         held: by name, entries that no weights move (a mask) and the values that stand there.
         leftovers: places (part, attribute) where a forward pass leaves tensors behind.
         bystanders: parameters of the loss, whose `.grad` stays as it is.
+        noise: seed of what a forward pass draws; None: nothing is to be drawn.
     """
 
     module: nn.Module
@@ -62,6 +65,7 @@ class Stateless:
     held: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     leftovers: tuple[tuple[str, str], ...] = ()
     bystanders: tuple[nn.Parameter, ...] = ()
+    noise: int | None = None
 
     def __post_init__(self) -> None:
         named = dict(self.module.named_parameters())
@@ -171,13 +175,19 @@ class Stateless:
         given = {place: tensors[name] for place, name in self._places.items()}
         x = self._apart(x)
         args, kwargs = structure.positional(x), structure.named(x)
-        with _cleared(self.module, self.leftovers):
+        with _cleared(self.module, self.leftovers), self._drawing(x):
             # Each place once: tied weights stand in `given` under all their names.
             out = functional_call(self.module, given, args, kwargs, tie_weights=False)
             return self.select(out)
 
     def _call(self, module: nn.Module, x: Tensors) -> Any:
-        return self.select(structure.call(module, self._apart(x)))
+        with self._drawing(x):
+            return self.select(structure.call(module, self._apart(x)))
+
+    def _drawing(self, x: Tensors) -> contextlib.AbstractContextManager[None]:
+        if self.noise is None:
+            return contextlib.nullcontext()
+        return scoped_torch_rng(self.noise, "dropout", device=structure.leaves(x)[0].device)
 
     def _apart(self, x: Tensors) -> Tensors:
         """Return inputs that a module may write into, or ask gradients of: none of it stays."""

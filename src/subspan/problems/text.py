@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import torch
 
+from subspan.problems.data import take_rows
+
 TEXT = """\
 When in the Course of human events, it becomes necessary for one people to dissolve the political
 bands which have connected them with another, and to assume among the powers of the earth, the
@@ -141,8 +143,6 @@ def windows(context: int, subset: int | None = None) -> tuple[Split, Split]:
         (train windows (n, context), next characters (n,)), then the same for testing; int64
         positions in `vocabulary()`.
     """
-    from subspan.problems.data import take_rows
-
     place = {c: i for i, c in enumerate(vocabulary())}
     codes = torch.tensor([place[c] for c in _joined()])
     cut = len(codes) * 9 // 10

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from subspan.comparison.table import BETTER, NULL, UNTESTED, WORSE, ComparisonTable
+from subspan.errors import invalid
 from subspan.report import figure as base
 
 # Okabe and Ito's remaining colours; beyond eight methods the line style changes too.
@@ -54,10 +55,17 @@ def compare_figure_data(table: ComparisonTable) -> CompareFigureData:
     """Return each method's mean and range of repeats, by falling compression.
 
     The band runs from the worst to the best repeat: nothing is assumed about their distribution.
+    d = 0 has no place on a log axis, and is left out.
+
+    Raises:
+        InputError: there is no other dim.
     """
+    if not any(row.dim for row in table.rows):
+        raise invalid("table", expected="at least one dim above 0", got="none")
     series = []
     names = [m for m in table.methods if m != table.null] + [table.null]
-    for method, rows in ((name, table.of(name)) for name in names):
+    for method in names:
+        rows = [row for row in table.of(method) if row.dim]
         if not rows:
             continue
         finite = [[v for v in row.values if np.isfinite(v)] or [np.nan] for row in rows]
@@ -74,7 +82,7 @@ def compare_figure_data(table: ComparisonTable) -> CompareFigureData:
                 np.array([row.verdict == WORSE for row in rows]),
             )
         )
-    counts = [row.repeats for row in table.rows]
+    counts = [row.repeats for row in table.rows if row.dim]
     repeats = (min(counts), max(counts))
     return CompareFigureData(
         tuple(series), table.metric, table.problem, table.ambient_dim, table.matched, repeats,
@@ -140,7 +148,10 @@ def draw_compare_figure(data: CompareFigureData) -> Figure:
             borderaxespad=0.0,
             handlelength=3.2,  # shows the line styles
         )
+        null = next((s.method for s in data.series if s.is_null), data.problem)
         title = f"{base.label(data.problem)}: against the random subspace"
+        if null == data.problem:  # functions, of which the first is the null
+            title = f"Against {base.label(null)}"
         axes.set_title(title, pad=8, fontweight="bold")
         cost = "equal total steps, search included" if data.matched else "search cost not matched"
         told = "filled: differs from the null (sign flips, Holm)"

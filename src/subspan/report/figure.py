@@ -93,7 +93,6 @@ def provenance(experiment: Experiment | None, ambient_dim: int, samples: str) ->
     parts = [f"D = {ambient_dim:,}", samples]
     if experiment is not None:
         spec = experiment.spec
-        length = f"{spec['steps']} steps" if spec.get("steps") else f"{spec.get('epochs')} epochs"
         method = ", ".join(
             label(v) if k == "name" else label(f"{k} {v}")
             for k, v in experiment.method.items()
@@ -104,12 +103,21 @@ def provenance(experiment: Experiment | None, ambient_dim: int, samples: str) ->
             label(experiment.problem.get("name", "problem")),
             parts[0],
             method,
-            f"{spec.get('optimizer')} lr {spec.get('lr'):g}, {length}",
+            *_training(spec),
             f"seed {seeds}",
             samples,
         ]
     line = "  ·  ".join(parts)
     return line if len(line) < LINE else "  ·  ".join(parts[:-1]) + "\n" + parts[-1]
+
+
+def _training(spec: dict[str, Any]) -> list[str]:
+    """Say how trials were trained; nothing where that is a function's own affair."""
+    rate = "" if spec.get("lr") is None else f"lr {spec['lr']:g}"
+    if "optimizer" not in spec:
+        return [rate] if rate else []
+    length = f"{spec['steps']} steps" if spec.get("steps") else f"{spec.get('epochs')} epochs"
+    return [f"{spec['optimizer']} {rate}, {length}"]
 
 
 def add_provenance(figure: Figure, line: str) -> None:

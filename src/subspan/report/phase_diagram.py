@@ -100,12 +100,20 @@ def cell_edges(centers: np.ndarray, *, log: bool) -> np.ndarray:
     """Return the n+1 edges halfway between n ascending centers, on a log or a plain scale."""
     x = np.log(centers) if log else np.asarray(centers, float)
     if len(x) == 1:
-        half = np.log(1.5) if log else 0.02
+        half = np.log(1.5) if log else 0.02 * max(1.0, abs(float(x[0])))
         edges = np.array([x[0] - half, x[0] + half])
     else:
         middle = (x[1:] + x[:-1]) / 2
         edges = np.concatenate([[2 * x[0] - middle[0]], middle, [2 * x[-1] - middle[-1]]])
     return np.exp(edges) if log else edges
+
+
+def goal_axis(goal: Goal) -> str:
+    """Return the label of an axis of levels of a goal: metric, split and sign."""
+    split = "training" if goal.split == "train" else goal.split
+    known = {"loss": "loss ≤ ε (mean per example)", "accuracy": "accuracy ≥ a (fraction)"}
+    other = f"{goal.metric} {'≥' if goal.higher else '≤'} level"
+    return f"goal: {split} {known.get(goal.metric, other)}"
 
 
 def draw_phase_diagram(data: PhaseDiagramData) -> Figure:
@@ -126,18 +134,14 @@ def draw_phase_diagram(data: PhaseDiagramData) -> Figure:
             linewidth=0.2,
         )
         base.dims_axis(axes, x[0], x[-1], data.surface.ambient_dim)
-        split = data.goals[0].split
-        word = "training" if split == "train" else "test"
         if log_level:
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.yaxis.set_minor_formatter(lambda value, _: "")
         axes.set_ylim(y[0], y[-1])
-        if data.metric == "loss":
+        if not data.goals[0].higher:
             axes.invert_yaxis()  # harder goals at the top, as for accuracy
-            axes.set_ylabel(f"goal: {word} loss ≤ ε (mean per example)")
-        else:
-            axes.set_ylabel(f"goal: {word} accuracy ≥ a (fraction)")
+        axes.set_ylabel(goal_axis(data.goals[0]))
         _draw_thresholds(axes, data)
         bar = figure.colorbar(mesh, ax=axes, pad=0.015, aspect=28)
         bar.set_label("success probability")

@@ -25,7 +25,7 @@ from subspan.success.records import experiment, may_need_none
 from subspan.training.outcome import Outcome
 from subspan.trials.function import LoopSpec, record_of_metrics, seed_of
 from subspan.trials.stores.base import RecordStore
-from subspan.trials.stores.sql import open_store
+from subspan.trials.stores.registry import open_store
 from subspan.trials.trial import Trial, TrialRecord
 
 _DAY = 24 * 3600.0

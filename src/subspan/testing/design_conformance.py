@@ -142,10 +142,10 @@ def check_design(
     """Raise `AssertionError` unless a design keeps what it says, on each law and on all together.
 
     Of intervals whose status is "ok", and of all verdicts, no more may be false than `confidence`
-    allows (for intervals 2 % more); where a law has no d*, of all runs no more may say "ok". What is
-    counted is held against the binomial law: a count that a design at the limit would reach or pass
-    with a chance of less than 0.001 breaks it. So ten repeats find gross errors; a hundred find 18 %
-    where 5 % are allowed, four times in five.
+    allows (for intervals 2 % more); where a law has no d*, of all runs no more may say "ok". What
+    is counted is held against the binomial law: a count that a design at the limit would reach or
+    pass with a chance of less than 0.001 breaks it. So ten repeats find gross errors; a hundred
+    find 18 % where 5 % are allowed, four times in five.
 
     Args:
         make: makes the design, as `ThresholdDesign` is made.

@@ -7,6 +7,7 @@ import math
 import torch
 
 from subspan.canonical import canonical_json
+from subspan.problems import structure
 from subspan.problems.base import AbstractProblem, Batch
 from subspan.testing.laws import close, law
 
@@ -40,6 +41,7 @@ def check_problem(problem: AbstractProblem, *, rows: int = 16, trials: int = 3) 
         _close(gradients[k], gradient, "grads equals a loop of autograd")
         again = problem.loss(w[k], batches[k])
         law(torch.equal(again, value.detach()), "loss is pure")
+    _check_training(problem, w, stacked, losses, gradients)
     for split in ("train", "test"):
         many = problem.evaluate_many(w, split)
         law(len(many) == trials, "evaluate_many gives K evaluations")
@@ -51,6 +53,28 @@ def check_problem(problem: AbstractProblem, *, rows: int = 16, trials: int = 3) 
     whole = problem.loss(w[0], problem.batch())
     found = torch.tensor(problem.evaluate(w[0]).loss, dtype=torch.float64)
     _close(found, whole.double(), "evaluate over the training set equals loss on all of it")
+
+
+def _check_training(
+    problem: AbstractProblem,
+    w: torch.Tensor,
+    batch: Batch,
+    losses: torch.Tensor,
+    gradients: torch.Tensor,
+) -> None:
+    seeds = list(range(len(w)))
+    state = torch.get_rng_state()
+    found = problem.train_grads(w, batch, seeds if problem.noisy else [])
+    law(torch.equal(torch.get_rng_state(), state), "training leaves the global generator alone")
+    if not problem.noisy:
+        same = torch.equal(found[0], losses) and torch.equal(found[1], gradients)
+        law(same, "train_grads is grads where training draws nothing")
+        return
+    for k in seeds:
+        own = structure.expanded(structure.row(batch, k), 1)
+        alone = problem.train_grads(w[k : k + 1], own, [k])
+        same = all(torch.equal(one[0], many[k]) for one, many in zip(alone, found, strict=True))
+        law(same, "what training draws depends on the seed alone")
 
 
 def _batch(problem: AbstractProblem, rows: int, *trials: int) -> Batch:

@@ -8,6 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from subspan.spec import TrainSpec
+from subspan.training.optimizers import Adam
+
 LossAndGradient = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -30,7 +33,7 @@ class AngleSearch:
 
     lr = 0.1
     radius_lr = 0.03
-    betas = (0.9, 0.99)
+    adam = TrainSpec(betas=(0.9, 0.99), eps=1e-12)
     every = 25  # steps between multiplier updates
     gain = 0.5  # of a multiplier update
     stiffness_ratio = 3.0  # penalty stiffness per multiplier
@@ -57,7 +60,11 @@ class AngleSearch:
         self.best = torch.full_like(radii, math.inf)
         self.point = self.weights()  # where it was met
         self.smooth = torch.zeros_like(radii)
-        self.moments = [torch.zeros_like(t) for t in (self.v, self.v, self.log_r, self.log_r)]
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        """Let Adam forget the gradients that it has seen."""
+        self._adam_v, self._adam_r = (Adam(t, self.adam) for t in (self.v, self.log_r))
 
     def weights(self) -> torch.Tensor:
         """Return the points where the search stands, (rows, D)."""
@@ -83,7 +90,7 @@ class AngleSearch:
                     self._record(self._excess(full(self.weights())[0]))
                 losses, gradients = minibatch(self.weights())
                 self._move(step, noisy, self._excess(losses), _of_log(losses, gradients))
-            self.moments = [torch.zeros_like(t) for t in self.moments]
+            self._start_anew()
         for step in range(1, last + 1):
             losses, gradients = full(self.weights())
             excess = self._excess(losses)
@@ -126,9 +133,9 @@ class AngleSearch:
         toward_r = radius * (pull * self.unit).sum(1) - 2 * weight * size
         decay = 0.5 * (1 + math.cos(math.pi * step / steps)) + 1e-3
         scale = radius * size.sqrt().clamp_min(0.1) / math.sqrt(self.v.shape[1])
-        move_v = self._adam(0, toward_v, step)
+        move_v = self._adam_v.direction(toward_v)
         self.v = self._tangent(self.v - self.lr * decay * scale[:, None] * move_v)
-        self.log_r = self.log_r - self.radius_lr * decay * self._adam(2, toward_r, step)
+        self.log_r = self.log_r - self.radius_lr * decay * self._adam_r.direction(toward_r)
         self.smooth = excess if step == 1 else 0.9 * self.smooth + 0.1 * excess
         if step % self.every == 0:
             updated = self.multiplier + self.gain * self.stiffness * self.smooth
@@ -139,13 +146,6 @@ class AngleSearch:
 
     def _tangent(self, v: torch.Tensor) -> torch.Tensor:
         return v - self.unit * (v * self.unit).sum(1, keepdim=True)
-
-    def _adam(self, slot: int, gradient: torch.Tensor, step: int) -> torch.Tensor:
-        b1, b2 = self.betas
-        self.moments[slot] = b1 * self.moments[slot] + (1 - b1) * gradient
-        self.moments[slot + 1] = b2 * self.moments[slot + 1] + (1 - b2) * gradient**2
-        first = self.moments[slot] / (1 - b1**step)
-        return first / ((self.moments[slot + 1] / (1 - b2**step)).sqrt() + 1e-12)
 
 
 def _log(losses: torch.Tensor) -> torch.Tensor:

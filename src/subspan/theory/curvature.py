@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from torch.func import grad, jvp, vjp, vmap
+from torch.func import grad, vjp, vmap
 
 from subspan.errors import InputError, invalid, whole
 from subspan.problems import structure
@@ -30,6 +30,7 @@ from subspan.theory.plain_passes import (
     plain_weight_norm,
     twice_differentiable,
 )
+from subspan.training.gauss_newton import product_at
 
 CHUNK_ROWS = 4096
 Indices = torch.Tensor | np.ndarray | Sequence[int]
@@ -113,10 +114,11 @@ def gauss_newton(
         x, y = batch
         tensors, closed = structure.opened(lambda w: network.outputs(w, x))
         outputs, pullback = vjp(tensors, point)[:2]
-        tangent = jvp(tensors, (point,), (v,))[1]
-        inner = grad(lambda z: network.loss_of_outputs(closed(z), y))
-        result: torch.Tensor = pullback(vjp(inner, outputs)[1](tangent)[0])[0]
-        return result
+
+        def loss(z: Any) -> torch.Tensor:
+            return network.loss_of_outputs(closed(z), y)
+
+        return product_at(tensors, loss, point, outputs, pullback)(v)
 
     def plain(batch: Batch, v: torch.Tensor) -> torch.Tensor:
         return gauss_newton_product(network, point, batch, v)

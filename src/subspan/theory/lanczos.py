@@ -1,20 +1,25 @@
-"""Lanczos with full re-orthogonalisation: spectra, quadrature and top eigenpairs of an operator."""
+"""Spectra of an operator: quadrature by Lanczos with full re-orthogonalisation, top eigenpairs."""
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from subspan.errors import invalid, real, whole
-from subspan.streams import normals
+from subspan.streams import normals, stream
 from subspan.theory.arrays import ArrayLike, tensor, vector
+from subspan.training.lanczos_step import lanczos_step
 
 _CPU = torch.device("cpu")
-_CONVERGED = 1e-8  # residual of a Ritz pair, as a share of the largest Ritz value
+_CONVERGED = 1e-10  # residual of a Ritz pair, as a share of its value
+_RESTARTS = 100
 _SAME = 1e-10  # by how much of that an eigenvalue must exceed another to be above it
 
 
@@ -135,7 +140,6 @@ def lanczos(
     steps: int,
     *,
     keep_basis: bool = False,
-    against: torch.Tensor | None = None,
 ) -> Lanczos:
     """Run Lanczos (1950) from a start vector, re-orthogonalising fully, twice, at each step.
 
@@ -146,8 +150,6 @@ def lanczos(
         start: shape (D,), not zero.
         steps: at most, 1 or more; capped at D.
         keep_basis: keep the Lanczos vectors in the result.
-        against: orthonormal vectors (k, D), k < D, to deflate: the run is then that of H between
-            their orthogonal complement, in which the start vector is projected.
 
     Raises:
         InputError: the start vector is zero, not finite or of the wrong shape, `steps` is below 1,
@@ -160,44 +162,29 @@ def lanczos(
     norm = float(start.to(torch.float64).norm())
     if not 0 < norm < float("inf"):
         raise invalid("start", expected="a finite vector other than 0", got=f"norm {norm}")
-    locked = 0 if against is None else len(against)
-    steps = min(steps, operator.dim - locked)
-    basis = torch.empty(locked + steps, operator.dim, dtype=torch.float64, device=operator.device)
-    first = start.to(basis) / norm
-    if against is not None:
-        basis[:locked] = against
-        first = _orthogonalised(first, basis[:locked])
-        norm *= float(first.norm())
-        first = first / first.norm()
-    basis[locked] = first
+    steps = min(steps, operator.dim)
+    basis = torch.empty(steps, operator.dim, dtype=torch.float64, device=operator.device)
+    basis[0] = start.to(basis) / norm
     alphas: list[float] = []
     betas: list[float] = []
     for m in range(steps):
-        now = basis[locked + m]
-        w = operator(now)
-        alphas.append(float(w @ now))
-        w = _orthogonalised(w, basis[: locked + m + 1])
-        betas.append(float(w.norm()))
+        alpha, w, beta = lanczos_step(operator, basis[m], basis[: m + 1])
+        alphas.append(alpha)
+        betas.append(beta)
         if not math.isfinite(betas[-1]):
             raise invalid("operator", expected="finite products", got="NaN or infinity")
         scale = max(1e-300, max(abs(a) for a in alphas), max(betas))
         if m + 1 == steps or betas[-1] <= 1e-12 * scale:
             break
-        basis[locked + m + 1] = w / betas[-1]
+        basis[m + 1] = w / betas[-1]
     m = len(alphas)
     return Lanczos(
         np.array(alphas),
         np.array(betas[:-1]),
         betas[-1],
         norm,
-        basis[locked : locked + m].clone() if keep_basis else None,
+        basis[:m].clone() if keep_basis else None,
     )
-
-
-def _orthogonalised(w: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
-    for _ in range(2):
-        w = w - basis.T @ (basis @ w)
-    return w
 
 
 def density_measures(
@@ -231,65 +218,95 @@ def top_eigenpairs(
 ) -> tuple[np.ndarray, torch.Tensor, np.ndarray]:
     """Return the algebraically largest eigenvalues, descending, with vectors and residual norms.
 
-    One Lanczos run sees a multiple eigenvalue once, and ends where it finds an invariant subspace.
-    So the pairs that a run converged to (residual below 1e-8 of the largest |λ|) are locked, and
-    the next run starts from a fresh random vector orthogonal to them, until one finds nothing above
-    them or nothing new that converges: two runs where all are simple, one more for each further
-    copy of a multiple eigenvalue, at most count + 1. A Rayleigh–Ritz step over the locked pairs and
-    those of the last run ends it.
+    SciPy's `eigsh` (ARPACK; Lehoucq, Sorensen, Yang 1998) finds them, but may pass over copies of a
+    multiple eigenvalue. So it is asked again for the largest one orthogonal to those found, from
+    another random vector, until that is not above them. Where D is at most `steps` the matrix is
+    made and decomposed instead.
 
     Args:
         operator: H.
         count: how many, with multiplicity, 1 … D.
-        steps: Lanczos steps per pass, at least `count`; default min(D, 2·count + 40).
+        steps: vectors kept at a time, at least `count` + 1; default min(D, 2·count + 40).
         seed: of the start vectors.
 
     Returns:
         Values (count,), vectors (count, D), residual norms ‖Hv − λv‖ (count,): those bound the
-        distance of each value to a true eigenvalue. That none was passed over is sure only where
-        they are small: a residual of the size of the gaps asks for more steps.
+        distance of each value to a true eigenvalue.
 
     Raises:
-        InputError: an argument is out of range, or a product with H is not finite.
+        InputError: an argument is out of range, a product with H is not finite, or the steps are
+            too few for the gaps between the eigenvalues.
     """
     count, seed = whole("count", count, low=1, high=operator.dim), whole("seed", seed)
-    steps = max(count, 2 * count + 40 if steps is None else whole("steps", steps, low=1))
-    locked = torch.empty(0, operator.dim, dtype=torch.float64, device=operator.device)
-    values, fresh = np.empty(0), locked
-    for draw in range(count + 1):
-        if len(locked) == operator.dim:
-            fresh = locked[:0]
+    steps = 2 * count + 40 if steps is None else whole("steps", steps, low=1)
+    steps = max(steps, count + 1)
+    if operator.dim <= steps:
+        every = torch.eye(operator.dim, dtype=torch.float64, device=operator.device)
+        return _rayleigh_ritz(operator, every, count)
+    found = _arpack(operator, count, steps, seed, 0)
+    values, vectors, residuals = _rayleigh_ritz(operator, found, count)
+    for draw in range(1, count + 1):
+        scale = float(np.abs(values).max())
+        rest = _deflated(operator, vectors, float(values[-1]) - scale)
+        missed = _arpack(rest, 1, steps, seed, draw)
+        if rest(missed)[0] @ missed[0] <= values[-1] + residuals.max() + _SAME * scale:
             break
-        start = torch.from_numpy(normals(seed, "top", draw, count=operator.dim))
-        run = lanczos(operator, start, steps, keep_basis=True, against=locked)
-        found, fresh, residuals = _ritz_pairs(run, count)
-        scale = max(np.abs(run.alphas).max(), np.abs(values).max(initial=0.0))
-        least = values[-1] + _SAME * scale if len(values) == count else -math.inf
-        new = (residuals <= _CONVERGED * scale) & (found > least)
-        if not new.any():
-            break
-        values = np.append(values, found[new])
-        order = np.argsort(-values, kind="stable")[:count]
-        values = values[order]
-        locked = torch.cat([locked, fresh[torch.from_numpy(new)]])[torch.from_numpy(order)]
-        fresh = fresh[torch.from_numpy(~new)]
-    return _rayleigh_ritz(operator, torch.cat([locked, fresh]), count)
+        values, vectors, residuals = _rayleigh_ritz(operator, torch.cat([vectors, missed]), count)
+    return values, vectors, residuals
 
 
-def _ritz_pairs(run: Lanczos, count: int) -> tuple[np.ndarray, torch.Tensor, np.ndarray]:
-    """Return the largest Ritz values, descending, their vectors (≤ count, D), residual norms."""
-    assert run.basis is not None
-    values, vectors = run.eigh()
-    order = np.argsort(-values)[:count]
-    rotation = torch.from_numpy(vectors[:, order].T.copy()).to(run.basis)
-    return values[order], rotation @ run.basis, np.abs(run.residual * vectors[-1, order])
+def _arpack(operator: Operator, count: int, steps: int, seed: int, draw: int) -> torch.Tensor:
+    """Return eigenvectors of the largest eigenvalues, orthonormal rows (count, D)."""
+
+    def product(v: np.ndarray) -> np.ndarray:
+        result = operator(torch.from_numpy(v.reshape(-1)).to(operator.device)).cpu().numpy()
+        if not np.isfinite(result).all():
+            raise invalid("operator", expected="finite products", got="NaN or infinity")
+        return result
+
+    start = normals(seed, "top", draw, count=operator.dim)
+    # ARPACK takes no start vector that H sends to 0. H + shift does to none: lengths differ.
+    shift = 1.25 * float(np.linalg.norm(product(start)) / np.linalg.norm(start)) or 1.0
+    shape = (operator.dim, operator.dim)
+    options: dict[str, Any] = {"which": "LA", "v0": start, "ncv": steps, "tol": _CONVERGED}
+    if "rng" in inspect.signature(eigsh).parameters:  # SciPy 1.17; before, ARPACK had its own
+        options["rng"] = stream(seed, "arpack", draw)
+    try:
+        _, vectors = eigsh(
+            LinearOperator(shape, matvec=lambda v: product(v) + shift * v.reshape(-1), dtype=float),
+            count,
+            maxiter=_RESTARTS,
+            **options,
+        )
+    except ArpackNoConvergence as error:
+        raise invalid(
+            "steps",
+            expected="enough for the gaps between the eigenvalues",
+            got=f"{steps}, where {_RESTARTS} restarts did not do",
+            remedy="Take more steps, or fewer eigenvalues.",
+        ) from error
+    return torch.from_numpy(np.ascontiguousarray(vectors.T)).to(operator.device)
+
+
+def _deflated(operator: Operator, vectors: torch.Tensor, value: float) -> Operator:
+    """Return H on the complement of orthonormal rows, which get one eigenvalue instead."""
+
+    def apply(v: torch.Tensor) -> torch.Tensor:
+        inside = v @ vectors.T @ vectors
+        image = operator(v - inside)
+        return image - image @ vectors.T @ vectors + value * inside
+
+    return Operator(operator.dim, apply, operator.device)
 
 
 def _rayleigh_ritz(
     operator: Operator, basis: torch.Tensor, count: int
 ) -> tuple[np.ndarray, torch.Tensor, np.ndarray]:
-    """Return the top Ritz values, vectors and residual norms over the span of orthonormal rows."""
+    """Return the top Ritz values, vectors and residual norms over the span of rows."""
+    basis = torch.linalg.qr(basis.T)[0].T
     products = operator(basis)
+    if not torch.isfinite(products).all():
+        raise invalid("operator", expected="finite products", got="NaN or infinity")
     inner = basis @ products.T
     values, rotation = torch.linalg.eigh(0.5 * (inner + inner.T))
     values, rotation = values.flip(0)[:count], rotation.T.flip(0)[:count]

@@ -38,7 +38,8 @@ _EVAL_ROWS = 2048
 class LinearizedProblem(AbstractProblem):
     """A problem whose network is linearised at `at`; made by `linearize`.
 
-    It is a problem like any other: `run`, `threshold`, `cone_threshold` and the rest take it.
+    It is a problem like any other: `run`, `threshold`, `cone_threshold` and the rest take it. It
+    trains without the transform and the dropout that the base problem may train with.
 
     Args:
         base: the network.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +13,11 @@ import torch
 from subspan.errors import invalid, real, whole
 from subspan.goals import Goal
 from subspan.problems.base import AbstractProblem, Batch
+from subspan.spec import TrainSpec
 from subspan.streams import stream
 from subspan.theory.arrays import ArrayLike, positives
 from subspan.theory.curvature import Indices, data_chunks, rows_of, weights_of
+from subspan.training.optimizers import Sgd
 
 _BISECTIONS = 12
 _ATTEMPTS = 7  # each at half the learning rate of the one before
@@ -144,12 +146,8 @@ def level_at_goal(
             seen = value(now.weights)
             best = max(best, seen) if goal.higher else min(best, seen)
             if goal.met_by(seen):
-                low, high = 0.0, 1.0
-                for _ in range(_BISECTIONS):
-                    middle = 0.5 * (low + high)
-                    met = goal.met_by(value(torch.lerp(previous.weights, now.weights, middle)))
-                    low, high = (low, middle) if met else (middle, high)
-                return mean_loss(problem, torch.lerp(previous.weights, now.weights, high), indices)
+                met = _bisect(previous, now, lambda weights: goal.met_by(value(weights)))
+                return mean_loss(problem, met, indices)
             previous = now
         if not walk.diverged:
             break
@@ -203,11 +201,11 @@ class _Walk:
         problem, indices, self.diverged = self.problem, self.indices, False
         rng = stream(self.seed, "path")
         pool = np.arange(problem.train_size) if indices is None else indices.cpu().numpy()
-        weights, velocity = self.w0[None].clone(), torch.zeros_like(self.w0[None])
+        weights = self.w0[None].clone()
+        sgd = Sgd(weights, TrainSpec(momentum=self.momentum))
         for step in range(1, self.steps + 1):
             _, gradient = problem.grads(weights, _draw(problem, rng, pool, self.batch_size))
-            velocity = self.momentum * velocity + gradient
-            weights = weights - self.lr / 2**attempt * velocity
+            weights = weights - self.lr / 2**attempt * sgd.direction(gradient)
             if step % self.check_every and step != self.steps:
                 continue
             now = PathPoint(weights[0].clone(), mean_loss(problem, weights[0], indices), step)
@@ -233,14 +231,32 @@ def _cross(
     level: float,
     indices: torch.Tensor | None,
 ) -> PathPoint:
-    low, high, loss = 0.0, 1.0, below.loss
+    loss = below.loss
+
+    def met(weights: torch.Tensor) -> bool:
+        nonlocal loss
+        value = mean_loss(problem, weights, indices)
+        loss = value if value <= level else loss
+        return value <= level
+
+    weights = _bisect(above, below, met, lambda: 0.98 * level <= loss)
+    return PathPoint(weights, loss, below.step)
+
+
+def _bisect(
+    before: PathPoint,
+    after: PathPoint,
+    met: Callable[[torch.Tensor], bool],
+    enough: Callable[[], bool] = lambda: False,
+) -> torch.Tensor:
+    """Return weights (D,) on a segment that ends where something is met, near its first point."""
+    low, high = 0.0, 1.0
     for _ in range(_BISECTIONS):
         middle = 0.5 * (low + high)
-        value = mean_loss(problem, torch.lerp(above.weights, below.weights, middle), indices)
-        if value <= level:
-            high, loss = middle, value
+        if met(torch.lerp(before.weights, after.weights, middle)):
+            high = middle
         else:
             low = middle
-        if 0.98 * level <= loss:
+        if enough():
             break
-    return PathPoint(torch.lerp(above.weights, below.weights, high), loss, below.step)
+    return torch.lerp(before.weights, after.weights, high)

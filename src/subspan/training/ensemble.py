@@ -15,6 +15,7 @@ from typing import Protocol
 import torch
 
 from subspan import optimizers
+from subspan.errors import invalid
 from subspan.goals import Goal, parse_goal
 from subspan.maps.base import LinearMap
 from subspan.maps.stack import MapStack, stack
@@ -22,6 +23,7 @@ from subspan.metrics import qualified
 from subspan.problems import structure
 from subspan.problems.base import AbstractProblem, Batch
 from subspan.spec import TrainSpec
+from subspan.streams import derive
 from subspan.training.batches import Batches
 from subspan.training.levenberg_marquardt import StrongResult
 from subspan.training.optimizers import Optimizer, learning_rate
@@ -62,7 +64,8 @@ def train(
         problem: on the device and in the dtype to train in.
         subspaces: of any dimensions; offsets and maps on the problem's device.
         spec: how to train.
-        batch_seeds: for each trial, the seed of its order of batches.
+        batch_seeds: for each trial, the seed of its order of batches, and of the noise that the
+            problem draws in training.
         evaluate: False skips every evaluation: the caller wants θ alone.
         on_step: called with the step (from 1) and all weights (K, D) that the step starts from.
 
@@ -77,6 +80,13 @@ def train(
         solve = optimizers.find(spec.optimizer).load()
         return [solve(problem, subspace) for subspace in subspaces]
     if kind == "search":
+        if problem.noisy:
+            raise invalid(
+                "optimizer",
+                expected="one that takes noisy gradients, where a transform or dropout trains",
+                got=repr(spec.optimizer),
+                remedy="Choose 'adam' or 'sgd'.",
+            )
         return [_search(problem, subspace, spec, evaluate) for subspace in subspaces]
     run = _Run(problem, subspaces, spec, batch_seeds, evaluate)
     run.advance_all(on_step)
@@ -103,6 +113,7 @@ class _Run:
         self._offsets = torch.stack([s.offset for s in subspaces])
         self._theta = self._offsets.new_zeros(sum(m.dim for m in self._maps))
         self._stack: MapStack = stack(self._maps)
+        self._seeds = list(batch_seeds)
         self._optimizer: Optimizer = optimizers.find(spec.optimizer).load()(self._theta, spec)
         self._batches = None
         if problem.train_size and spec.batch_size is not None:
@@ -124,7 +135,8 @@ class _Run:
             weights = self._offsets + self._stack.forward(self._theta)
             if on_step is not None:
                 on_step(step + 1, weights)
-            _, gradients = self._problem.grads(weights, self._batch(step))
+            batch, noise = self._batch(step), self._noise(step)
+            _, gradients = self._problem.train_grads(weights, batch, noise)
             pulled = self._stack.adjoint(gradients)
             self._optimizer.step(self._theta, pulled, learning_rate(spec, step, total))
             if self._evaluate and ((step + 1) % every == 0 or step + 1 == total):
@@ -141,6 +153,12 @@ class _Run:
         count = len(self._alive)
         expanded: Batch = structure.expanded(whole, count)
         return expanded
+
+    def _noise(self, step: int) -> list[int]:
+        """Return each trial's seed of what this step draws besides its rows."""
+        if not self._problem.noisy:
+            return []
+        return [derive(self._seeds[i], "noise", step) for i in self._alive]
 
     def _record(self, step: int, trials: list[int]) -> None:
         """Evaluate these trials and retire those that diverged or met the goal."""

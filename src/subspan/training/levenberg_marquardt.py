@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.func import grad, jvp, vjp
+from torch.func import grad, vjp
 
 from subspan.errors import invalid
 from subspan.maps.base import LinearMap
 from subspan.problems import structure
 from subspan.problems.base import AbstractProblem
+from subspan.training import gauss_newton
+from subspan.training.lanczos_step import lanczos_step
 
 _Product = Callable[[torch.Tensor], torch.Tensor]
 Watch = Callable[[int, torch.Tensor], bool]
@@ -111,7 +113,7 @@ def minimize_in_subspace(
     while len(losses) <= steps and status == "out of steps":
         if level is not None and loss <= level:
             break
-        product = _gauss_newton(outputs, of_outputs, theta, z, pullback)
+        product = gauss_newton.product_at(outputs, of_outputs, theta, z, pullback)
         gradient = pullback(grad(of_outputs)(z))[0]
         model = _krylov_model(product, gradient, damping, cg_steps)
         products += len(model.basis)
@@ -152,21 +154,6 @@ def levelled_off(losses: Sequence[float], steps: int, tolerance: float) -> bool:
     return losses[-1 - steps] - losses[-1] <= tolerance * abs(losses[-1])
 
 
-def _gauss_newton(
-    outputs: Callable[..., Any],
-    of_outputs: Callable[..., torch.Tensor],
-    theta: torch.Tensor,
-    z: Any,
-    pullback: Callable[..., tuple[torch.Tensor, ...]],
-) -> _Product:
-    def product(v: torch.Tensor) -> torch.Tensor:
-        tangent = jvp(outputs, (theta,), (v,))[1]
-        # Reverse over reverse: forward mode through mse_loss's gradient fails in PyTorch 2.13.
-        return pullback(vjp(grad(of_outputs), z)[1](tangent)[0])[0]
-
-    return product
-
-
 @dataclass(frozen=True)
 class _KrylovModel:
     """The quadratic model gᵀδ + ½ δᵀGδ on the Krylov space of G and g.
@@ -204,12 +191,9 @@ def _krylov_model(
     beside: list[float] = []
     pivot, last = 1.0, size  # of the Cholesky factor of T + μI, and of its forward solve
     while True:
-        image = product(rows[-1])
-        diagonal.append(float(rows[-1] @ image))
         basis = torch.stack(rows)
-        for _ in range(2):
-            image = image - basis.T @ (basis @ image)
-        norm = float(image.norm())
+        alpha, image, norm = lanczos_step(product, rows[-1], basis)
+        diagonal.append(alpha)
         coupling = beside[-1] ** 2 / pivot if beside else 0.0
         last = -last * beside[-1] / pivot if beside else last
         pivot = max(diagonal[-1] + damping - coupling, 1e-300)

@@ -34,8 +34,11 @@ class Sgd(Optimizer):
 
     def step(self, theta: torch.Tensor, gradient: torch.Tensor, lr: float) -> None:
         """Advance θ in place."""
-        self._velocity.mul_(self._momentum).add_(gradient)
-        theta.add_(self._velocity, alpha=-lr)
+        theta.add_(self.direction(gradient), alpha=-lr)
+
+    def direction(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Return v, which lr times is to be taken off θ; the next call writes over it."""
+        return self._velocity.mul_(self._momentum).add_(gradient)
 
     def keep(self, positions: torch.Tensor) -> None:
         """Keep the state of these positions of θ only, in their order."""
@@ -55,13 +58,22 @@ class Adam(Optimizer):
 
     def step(self, theta: torch.Tensor, gradient: torch.Tensor, lr: float) -> None:
         """Advance θ in place."""
+        root, correction = self._follow(gradient)
+        theta.addcdiv_(self._mean, root, value=-lr / correction)
+
+    def direction(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Return what lr times is to be taken off θ: mean over root mean square, corrected."""
+        root, correction = self._follow(gradient)
+        return self._mean / root.mul_(correction)
+
+    def _follow(self, gradient: torch.Tensor) -> tuple[torch.Tensor, float]:
+        """Take a gradient in; return √v̂ + ε, and by what the mean is to be divided."""
         self._count += 1
         beta1, beta2 = self._betas
         self._mean.mul_(beta1).add_(gradient, alpha=1 - beta1)
         self._square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
         correction1, correction2 = self._corrections()
-        root = self._square.sqrt().div_(math.sqrt(correction2)).add_(self._eps)
-        theta.addcdiv_(self._mean, root, value=-lr / correction1)
+        return self._square.sqrt().div_(math.sqrt(correction2)).add_(self._eps), correction1
 
     def keep(self, positions: torch.Tensor) -> None:
         """Keep the state of these positions of θ only, in their order."""

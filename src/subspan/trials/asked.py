@@ -35,7 +35,7 @@ from subspan.subspaces.base import Method
 from subspan.subspaces.registry import METHODS, method_from_config
 from subspan.trials.function import FunctionTrainable, LoopSpec
 from subspan.trials.stores.base import RecordStore
-from subspan.trials.stores.sql import open_store
+from subspan.trials.stores.registry import open_store
 
 _PREFIX = "call:"
 _LONGEST = 100_000  # numbers in an array

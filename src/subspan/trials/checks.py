@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from subspan.metrics import LONGEST
-
-if TYPE_CHECKING:
-    from subspan.trials.trial import TrialRecord
 
 _MOST = 2**63  # what a database's integer holds
 
 
-def check_record(record: TrialRecord) -> None:
+def check_record(record: Any) -> None:
     """Refuse a record that this library cannot have written.
+
+    Args:
+        record: a `TrialRecord`, whose fields may hold anything.
 
     Raises:
         ValueError: it names the field, what it must be, and what it is.

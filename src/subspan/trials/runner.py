@@ -19,7 +19,7 @@ from subspan.trials.function import FunctionTrainable
 from subspan.trials.problem_trainable import ProblemTrainable, ensemble_size
 from subspan.trials.provenance import environment
 from subspan.trials.stores.base import RecordStore
-from subspan.trials.stores.sql import open_store
+from subspan.trials.stores.registry import open_store
 from subspan.trials.trainable import Pair, Spec, Trainable
 from subspan.trials.trial import TrialRecord
 

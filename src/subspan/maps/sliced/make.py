@@ -13,8 +13,6 @@ from subspan.maps.sliced.rows import RowSlices, SparseSlices
 from subspan.maps.sliced.tabulated import make_tabulated
 from subspan.maps.sparse import SparseMap
 
-_OPTIONS = {"sparse": ["nnz"]}
-
 
 def make_sliced(name: str, dim: int, ambient_dim: int, seed: int, **options: Any) -> SlicedMap:
     """Make the map `subspan.maps.make(name, …)` for use slice by slice, on the CPU.
@@ -25,15 +23,15 @@ def make_sliced(name: str, dim: int, ambient_dim: int, seed: int, **options: Any
     if name not in maps.names():
         raise unknown("map", name, maps.names())
     check_dims(dim, ambient_dim)
-    known = _OPTIONS.get(name, [])
+    known = maps.options_of(name)
     for option in options:
         if option not in known:
             raise invalid("options", expected=f"of {name!r}: {known or 'none'}", got=repr(option))
     if name in ("partition", "hadamard"):
         return make_tabulated(name, dim, ambient_dim, seed)
-    entries = ambient_dim if name == "orthonormal" else 4 * options.get("nnz", 0)
+    entries = 4 * (options.get("nnz") or 0) if name == "sparse" else ambient_dim
     bytes_needed = 4 * dim * entries
-    if name in ("orthonormal", "sparse") and bytes_needed > DENSE_BYTES:
+    if name != "gaussian" and bytes_needed > DENSE_BYTES:  # which is made again at each use
         raise invalid(
             "map",
             expected=f"a map that fits {DENSE_BYTES >> 20} MiB",

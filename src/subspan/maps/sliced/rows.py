@@ -59,7 +59,7 @@ class SparseSlices(SlicedMap):
 
 
 class RowSlices(SlicedMap):
-    """A map kept as the rows of Aᵀ, (d, D), or a `gaussian` one generated again at each use.
+    """Any map, kept as the rows of Aᵀ, (d, D), or a `gaussian` one generated again at each use.
 
     For small d or small modules: O(d) time per weight.
     """
@@ -68,6 +68,8 @@ class RowSlices(SlicedMap):
         self.name, self.dim, self.ambient_dim = name, whole.dim, whole.ambient_dim
         self.device, self._whole = torch.device("cpu"), whole
         self._rows: torch.Tensor | None = getattr(whole, "dense_rows", None)
+        if self._rows is None and not isinstance(whole, GaussianMap):
+            self._rows = whole.dense().T.contiguous()
         self._fused = getattr(whole, "fused", None)
 
     def _parts(self, start: int, stop: int) -> Iterator[tuple[int, int, torch.Tensor]]:

@@ -341,10 +341,3 @@ def _reason(error: BaseException) -> str:
             "another process has been writing for half a minute. Wait for it, or use another file."
         )
     return f"{text}."
-
-
-def open_store(
-    store: RecordStore | str | Path | None,
-) -> contextlib.AbstractContextManager[RecordStore]:
-    """Return a context with the store: a given one stays open, a path is closed on leaving."""
-    return contextlib.nullcontext(store) if isinstance(store, RecordStore) else Store(store)
