@@ -46,7 +46,7 @@ def broken_contracts(source: Path, repo_root: Path) -> list[str]:
         check=False,
     )
     found = re.findall(r"^(.+) (KEPT|BROKEN)$", seen.stdout, re.M)
-    assert len(found) == 3, seen.stdout + seen.stderr
+    assert len(found) == 4, seen.stdout + seen.stderr
     broken = [name for name, verdict in found if verdict == "BROKEN"]
     assert (seen.returncode != 0) == bool(broken)
     return broken
@@ -57,6 +57,7 @@ def test_imports_run_one_way_and_in_no_circle(repo_root: Path) -> None:
 
 
 ONE_WAY, NO_CIRCLE = "Imports run one way", "No two files of a folder need each other"
+PUBLIC = "Only commands use the public names"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ ONE_WAY, NO_CIRCLE = "Imports run one way", "No two files of a folder need each 
         ("training/ensemble.py", "from subspan.subspaces.base import Subspace", ONE_WAY),
         ("theory/width.py", "from ..cli import app", ONE_WAY),
         ("theory/width.py", "def f():\n    from subspan.success import threshold", ONE_WAY),
-        ("maps/base.py", "from subspan import run", ONE_WAY),
+        ("maps/base.py", "from subspan import run", PUBLIC),
         ("newfolder.py", "import subspan.errors", ONE_WAY),
         ("maps/base.py", "def f():\n    from subspan.maps.sparse import SparseMap", NO_CIRCLE),
         ("adapters/root.py", "if TYPE_CHECKING:\n    import subspan.adapters.attach", NO_CIRCLE),
@@ -243,20 +244,6 @@ def test_every_public_name_is_documented(name: str, repo_root: Path) -> None:
     )
 
 
-def test_type_checkers_see_the_table_of_public_names() -> None:
-    tree = ast.parse((SRC / "__init__.py").read_text(encoding="utf-8"))
-    block = next(
-        n for n in tree.body if isinstance(n, ast.If) and dotted(n.test) == "TYPE_CHECKING"
-    )
-    seen = {}
-    for node in ast.walk(block):
-        if isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                own = f"{node.module}.{alias.name}"
-                seen[alias.asname] = own if node.module == "subspan" else node.module
-    assert seen == subspan._HOMES
-
-
 def test_a_folder_never_bears_the_name_of_a_public_function() -> None:
     folders = {path.name for path in SRC.iterdir() if path.is_dir()}
     functions = {n for n in public_names() if not inspect.ismodule(getattr(subspan, n))}
@@ -264,7 +251,7 @@ def test_a_folder_never_bears_the_name_of_a_public_function() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'treshold'"):
+    with pytest.raises(AttributeError, match="treshold"):
         subspan.treshold  # noqa: B018
 
 

@@ -8,8 +8,7 @@ from typing import NamedTuple
 import torch
 
 from subspan import optimizers
-from subspan.problems import data
-from subspan.problems.registry import PROBLEMS
+from subspan.problems import data, registry
 from subspan.spec import TrainSpec
 
 
@@ -28,8 +27,8 @@ def catalogue() -> list[Entry]:
     Problems on images are counted on a network without storage; the others are small and are made.
     """
     entries = []
-    for name, make in PROBLEMS.items():
-        if isinstance(make, partial):
+    for name, make in registry.PROBLEMS.items():
+        if isinstance(make, partial) and make.func is registry._images:
             _, source, make_module, spec = make.args
             with torch.device("meta"):
                 size = sum(p.numel() for p in make_module().parameters() if p.requires_grad)

@@ -52,7 +52,7 @@ class Form:
         """Return the type of each argument that may be given, as its class annotates it."""
         found = inspect.signature(self.make).parameters.values()
         return {
-            p.name: str(p.annotation)
+            p.name: _told(p.annotation)
             for p in found
             if p.kind is not p.VAR_KEYWORD and p.name not in (*self.fixed, *self.idle)
         }
@@ -167,6 +167,13 @@ def parse_methods(texts: str, map: str | None = None) -> list[Method | str]:
         mapped = map is not None and "map" in form.arguments() and "map" not in given
         chosen.append(parse_method(text, map=map) if mapped else text)
     return chosen
+
+
+def _told(annotation: Any) -> str:
+    """Write a type as its source has it; nothing where there is none."""
+    if annotation is inspect.Parameter.empty:
+        return ""
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
 def _read(text: str) -> tuple[str, Form, dict[str, Any]]:

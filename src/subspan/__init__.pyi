@@ -1,0 +1,52 @@
+"""The public names and where they live: lazy-loader reads this, and type checkers."""
+
+from . import adapters as adapters
+from . import maps as maps
+from . import metrics as metrics
+from . import problems as problems
+from . import report as report
+from . import subspaces as subspaces
+from . import testing as testing
+from . import theory as theory
+from .adapters import Handle as Handle
+from .adapters import load as load
+from .adapters import save as save
+from .adapters.attach import attach as attach
+from .comparison.compare import compare as compare
+from .errors import InputError as InputError
+from .errors import StoreError as StoreError
+from .errors import SubspanError as SubspanError
+from .goals import AccuracyAbove as AccuracyAbove
+from .goals import Goal as Goal
+from .goals import LossBelow as LossBelow
+from .goals import MetricGoal as MetricGoal
+from .goals import parse_goal as parse_goal
+from .problems.module import Problem as Problem
+from .spec import TrainSpec as TrainSpec
+from .streams import stream as stream
+from .subspaces import BiasesAndNorms as BiasesAndNorms
+from .subspaces import BurnIn as BurnIn
+from .subspaces import FixedFactorLowRank as FixedFactorLowRank
+from .subspaces import LastLayer as LastLayer
+from .subspaces import LotterySubspace as LotterySubspace
+from .subspaces import LotteryTicket as LotteryTicket
+from .subspaces import PruneAtInit as PruneAtInit
+from .subspaces import RandomAffine as RandomAffine
+from .subspaces import RandomMask as RandomMask
+from .subspaces import SavedSubspace as SavedSubspace
+from .subspaces import load_subspace as load_subspace
+from .subspaces import parse_method as parse_method
+from .subspaces import principal_angles as principal_angles
+from .subspaces import save_subspace as save_subspace
+from .success.diagnosis import diagnose as diagnose
+from .success.study import ThresholdStudy as ThresholdStudy
+from .success.surface import success_surface as success_surface
+from .success.threshold import threshold as threshold
+from .trials.function import LoopSpec as LoopSpec
+from .trials.function import trainable as trainable
+from .trials.run import run as run
+from .trials.stores.sql import Store as Store
+from .trials.trial import Trial as Trial
+from .trials.trial import TrialRecord as TrialRecord
+
+__version__: str
