@@ -29,9 +29,7 @@ class Casting(nn.Module):
 
 
 def test_parts_of_several_dtypes_are_named_where_they_break_the_forward_pass() -> None:
-    with pytest.raises(
-        InputError, match=r"make_module: .* parameters of bfloat16, flo"
-    ):
+    with pytest.raises(InputError, match=r"make_module: .* parameters of bfloat16, flo"):
         subspan.Problem(lambda: Casting(torch.bfloat16), (X, Y))
     assert subspan.Problem(lambda: Casting(None), (X, Y)).dtype == torch.float32
 
