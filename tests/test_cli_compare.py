@@ -60,7 +60,7 @@ def test_arguments_by_name_and_a_method_that_can_make_no_dim(cli) -> None:
     ("change", "text"),
     [
         ("--methods lotery-ticket", "Did you mean 'lottery-ticket'"),
-        ("--dims 8,9999", "dim: expected a training dimension in 1 … 2410"),
+        ("--dims 8,9999", "dim: expected a training dimension in 0 … 2410"),
         ("--metric accuracy", "metric: unknown name"),
         ("--methods saved:nowhere", "no file at nowhere"),
         ("--methods random,random", "each method once"),

@@ -39,13 +39,14 @@ def invalid(argument: str, *, expected: str, got: object, remedy: str = "") -> I
     return InputError(f"{text} {remedy}" if remedy else text)
 
 
-def unknown(kind: str, name: str, known: list[str]) -> InputError:
+def unknown(kind: str, name: object, known: list[str]) -> InputError:
     """Build an `InputError` for an unknown name that offers the nearest known one."""
     import difflib
 
-    near = difflib.get_close_matches(name[:100], known, n=1, cutoff=0.5)
+    text = name if isinstance(name, str) else shown(name)
+    near = difflib.get_close_matches(text[:100], known, n=1, cutoff=0.5)
     remedy = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
-    return InputError(f"{kind}: unknown name {shown(name)}. {remedy}")
+    return InputError(f"{kind}: unknown name {shown(text)}. {remedy}")
 
 
 def whole(name: str, value: object, *, low: int | None = None, high: int | None = None) -> int:

@@ -60,7 +60,7 @@ def find(name: object) -> OptimizerFacts:
         InputError: there is none of that name.
     """
     if not isinstance(name, str) or name not in OPTIMIZERS:
-        raise unknown("optimizer", str(name), list(OPTIMIZERS))
+        raise unknown("optimizer", name, list(OPTIMIZERS))
     return OPTIMIZERS[name]
 
 

@@ -75,9 +75,9 @@ class TrainSpec:
     def __post_init__(self) -> None:
         facts = optimizers.find(self.optimizer)
         if self.schedule not in SCHEDULES:
-            raise unknown("schedule", str(self.schedule), list(SCHEDULES))
+            raise unknown("schedule", self.schedule, list(SCHEDULES))
         if self.dtype not in DTYPES:
-            raise unknown("dtype", str(self.dtype), list(DTYPES))
+            raise unknown("dtype", self.dtype, list(DTYPES))
         if facts.full_batch:
             object.__setattr__(self, "batch_size", None)
         if facts.steps is not None and self.epochs is None and self.steps is None:
@@ -108,7 +108,7 @@ class TrainSpec:
             if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
                 whole = name == "batch_size" and value in ("full", -1)
                 remedy = "None takes the full training set each step." if whole else ""
-                raise invalid(name, expected="a positive integer", got=repr(value), remedy=remedy)
+                raise invalid(name, expected="a positive integer", got=shown(value), remedy=remedy)
             if int(value) > _MOST_STEPS:
                 raise invalid(name, expected=f"at most {_MOST_STEPS:,}", got=shown(value))
             object.__setattr__(self, name, int(value))
@@ -117,7 +117,7 @@ class TrainSpec:
         except (TypeError, ValueError):
             first = second = math.nan
         if not (0 <= first < 1 and 0 <= second < 1):
-            raise invalid("betas", expected="two numbers in [0, 1)", got=repr(self.betas))
+            raise invalid("betas", expected="two numbers in [0, 1)", got=shown(self.betas))
         object.__setattr__(self, "betas", (first, second))
         if self.stop_at is not None:
             object.__setattr__(self, "stop_at", parse_goal(self.stop_at))

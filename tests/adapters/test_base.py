@@ -139,7 +139,7 @@ def test_an_older_format_is_refused(tmp_path, monkeypatch):
 def test_forged_tensors_are_refused(values, tmp_path):
     handle = attach(mlp(), 4, per_layer_scale=True)
     save(handle, tmp_path / "f")
-    content = files.container.read(tmp_path / "f", 10**6)
+    content = files.container.read(tmp_path / "f", 10**6, 10**6)
     header = {k: v for k, v in content.header.items() if k not in ("format", "tensors")}
     files.container.write(tmp_path / "g", header, content.tensors, {**content.values, **values})
     with pytest.raises(subspan.InputError, match="damaged"):

@@ -243,3 +243,42 @@ def test_pending_gradients_of_hidden_weights_are_dropped():
     old = list(module.parameters())
     attach(module, 4, modules=["0"])
     assert all(p.grad is None for p in old)
+
+
+def test_a_padding_row_that_is_tied_to_a_head_moves_as_plain_training_moves_it():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(6, 4, padding_idx=0)
+            self.head = nn.Linear(4, 6, bias=False)
+            self.head.weight = self.embedding.weight
+
+        def forward(self, i):
+            return self.head(self.embedding(i).mean(1))
+
+    torch.manual_seed(0)
+    tokens, labels = torch.randint(0, 6, (9, 5)), torch.randint(0, 6, (9,))
+    plain = Tied().double()
+    attached = copy.deepcopy(plain)
+    handle = attach(attached, 24, "orthonormal")  # D of them: every direction
+    lines = torch.eye(24, dtype=handle.theta.dtype)
+    columns = []
+    for line in lines:
+        with torch.no_grad():
+            handle.theta.copy_(line)
+        columns.append((attached.embedding.weight - plain.embedding.weight).reshape(-1).detach())
+        handle.theta.data.zero_()
+    loss = nn.functional.cross_entropy
+    loss(plain(tokens), labels).backward()
+    loss(attached(tokens), labels).backward()
+    gradient = plain.embedding.weight.grad.reshape(-1)
+    assert gradient[:4].abs().max() > 0.01
+    pulled = torch.stack(columns).double() @ gradient
+    torch.testing.assert_close(handle.theta.grad.double(), pulled, rtol=1e-4, atol=1e-6)
+
+
+def test_dicts_that_hold_weights_are_no_modules():
+    module = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    kept = [{"_parameters": {n: p}} for n, p in module.named_parameters()]
+    assert attach(module, 2).dim == 2
+    assert len(kept) == 4

@@ -149,3 +149,22 @@ def test_the_fast_path_of_attention_stays():
     with torch.no_grad():
         assert torch.equal(module(inputs()[None]), plain(inputs()[None]))
     assert torch.equal(mlp()(inputs()), by_hand(mlp(), inputs(), torch.zeros(7), "partition")[0])
+
+
+def test_loading_into_a_part_of_an_attached_module_is_refused():
+    module = mlp()
+    handle = attach(module, 7)
+    put(handle, coordinates(7))
+    before, out = state(module), module(inputs())
+    other = {name: torch.ones_like(value) for name, value in mlp()[0].state_dict().items()}
+    for strict in (True, False):
+        with pytest.raises(InputError, match="load_state_dict: expected the attached module"):
+            module[0].load_state_dict(other, strict=strict)
+    assert torch.equal(module(inputs()), out)
+    module.load_state_dict(before)
+    whole = nn.ModuleDict({"model": module})
+    whole.load_state_dict(whole.state_dict())
+    assert torch.equal(module(inputs()), out)
+    handle.detach()
+    module[0].load_state_dict(other)
+    assert torch.equal(module[0].weight, other["weight"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -40,6 +41,27 @@ def with_tasks() -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """Sentences, each of one of two tasks."""
     inputs, targets = sentences()
     return {**inputs, "task_ids": integers(2, len(targets))}, targets
+
+
+def mixed() -> nn.Module:
+    """Return the tiny Llama with a mixture of two adapters, which X-LoRA reads from files."""
+    import peft
+
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore")
+        saved = {}
+        for name in ("0", "1"):
+            adapted(functools.partial(configured, "LORA", **_LORA, task_type=None)).save_pretrained(
+                f"{folder}/{name}"
+            )
+            saved[name] = f"{folder}/{name}"
+        base = model("llama", "SequenceClassification")
+        base.config.use_cache = False
+        size = base.config.hidden_size
+        options = {"hidden_size": size, "xlora_depth": 1, "adapters": saved}
+        config = configured("XLORA", **options, task_type=None)
+        built: nn.Module = peft.get_peft_model(base, config)
+    return built
 
 
 def _behind_virtual_tokens(output: Any, targets: torch.Tensor) -> torch.Tensor:
@@ -159,9 +181,18 @@ ADAPTERS = (
     row("PROMPT_TUNING", **_TOKENS),
     row("P_TUNING", **_TOKENS, encoder_hidden_size=8),
     row("ROAD", target_modules=_TARGETS, group_size=4),
+    row("SHADOW", r=2),
     row("TRAINABLE_TOKENS", token_indices=[3, 4]),
     row("VBLORA", target_modules=_TARGETS, num_vectors=8, vector_length=4, topk=2, r=2),
     row("WAVEFT", target_modules=_TARGETS, n_frequency=10),
+    Case(
+        "peft: XLORA",
+        mixed,
+        sentences,
+        plain=of_classes,
+        options={"dropout": "off"},
+        rounds=True,
+    ),
     row("LORA", name="LORA, DoRA", **_LORA, use_dora=True, one_way=True),
     row("LORA", name="LORA, rank-stabilised", **_LORA, use_rslora=True),
     row("LORA", name="LORA, PiSSA", **_LORA, init_lora_weights="pissa"),

@@ -142,7 +142,7 @@ def test_runner_keeps_its_workers_and_learns_methods():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"dims": [-1]}, "dim: expected a training dimension in 1 … 2410"),
+        ({"dims": [-1]}, "dim: expected a training dimension in 0 … 2410"),
         ({"dims": [2411]}, "got 2411"),
         ({"dims": []}, "at least one"),
         ({"dims": [8.5]}, r"dims: expected an integer, got 8\.5"),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Hashable, Sequence
-from typing import Any
+from collections.abc import Hashable, Iterator, Sequence
 
 import torch
 from torch import nn
@@ -39,9 +38,11 @@ def check_memory(module: nn.Module, chosen: Sequence[Weight]) -> None:
                 remedy="Clone it first: weight.data = weight.data.clone().",
             )
     _check_overlaps(module, {place(w.value) for w in chosen})
-    if _tied_outside(chosen):
+    outside = _tied_outside(chosen)
+    if outside:
         gc.collect()  # a module that is gone holds nothing
-    for name in _tied_outside(chosen)[:1]:
+        outside = _tied_outside(chosen)
+    for name in outside[:1]:
         raise invalid(
             name,
             expected="weights tied within the module that is attached",
@@ -85,27 +86,31 @@ def span(tensor: torch.Tensor) -> tuple[int, int]:
 def _tied_outside(chosen: Sequence[Weight]) -> list[str]:
     """Return names of weights that a module holds which is no owner of them here.
 
-    A module does not know what it is a part of, so this asks the garbage collector, and only about
-    weights that somebody else holds at all.
+    A module does not know what it is a part of, so this looks through all modules that the garbage
+    collector knows, once, and only where somebody else holds a weight at all.
     """
     values = [w.value for w in chosen]
     held = [len({id(owner) for owner, _ in w.sites}) for w in chosen]
     inside = {id(own_parameters(owner)) for w in chosen for owner, _ in w.sites}
     # beside the owners hold it: the list, the loop and the argument of getrefcount
-    shared = [i for i, v in enumerate(values) if sys.getrefcount(v) > held[i] + 3]
+    shared = {id(v): i for i, v in enumerate(values) if sys.getrefcount(v) > held[i] + 3}
     if not shared:
         return []
-    found = [
-        {id(v) for v in d.values()}
-        for d in gc.get_referrers(*(values[i] for i in shared))
-        if isinstance(d, dict) and id(d) not in inside and _is_of_a_module(d)
-    ]
-    return [chosen[i].name for i in shared if any(id(values[i]) in d for d in found)]
+    found = set()
+    for module in _modules():
+        parameters = module.__dict__.get("_parameters")
+        if isinstance(parameters, dict) and id(parameters) not in inside:
+            found |= shared.keys() & {id(v) for v in parameters.values()}
+    return [chosen[i].name for v, i in shared.items() if v in found]
 
 
-def _is_of_a_module(found: dict[Any, Any]) -> bool:
-    """Whether a dictionary is the `_parameters` of some module."""
-    return any(
-        (r if isinstance(r, dict) else getattr(r, "__dict__", {})).get("_parameters") is found
-        for r in gc.get_referrers(found)
-    )
+def _modules() -> Iterator[nn.Module]:
+    """All modules of this process, by their types: asking each of millions of objects is slow."""
+    kinds: set[type] = set()
+    waiting: list[type] = [nn.Module]
+    while waiting:
+        kind = waiting.pop()
+        if kind not in kinds:
+            kinds.add(kind)
+            waiting += type.__subclasses__(kind)
+    return iter([thing for thing in gc.get_objects() if type(thing) in kinds])

@@ -294,6 +294,15 @@ class Root:
         for kept in {id(s): s for s in (self.start, *(h.before for h in self.handles))}.values():
             buffers.follow(self._module, kept)
 
+    def loads(self, part: nn.Module, prefix: str) -> bool:
+        """Whether a part is given keys with this prefix because all of the module is loaded."""
+        paths = [
+            f"{path}." if path else ""
+            for path, found in self._module.named_modules(remove_duplicate=False)
+            if found is part
+        ]
+        return any(prefix.endswith(path) for path in paths)
+
     def write_headers(self, destination: dict[str, torch.Tensor], prefix: str) -> None:
         """Add to a state_dict which subspaces it belongs to."""
         for handle in self.handles:

@@ -105,11 +105,18 @@ def _matches(weight: Weight, pattern: str) -> bool:
 
 
 def padding_row(weight: Weight) -> int | None:
-    """Return the row that an embedding holds still, its `padding_idx`."""
-    for owner, name in weight.sites:
-        if isinstance(owner, (nn.Embedding, nn.EmbeddingBag)) and name == "weight":
-            return owner.padding_idx
-    return None
+    """Return the row that embeddings hold still, their `padding_idx`.
+
+    None where the matrix is tied to something else, e.g. a head: through that the row has a
+    gradient, and plain training moves it.
+    """
+    rows = {
+        owner.padding_idx
+        if isinstance(owner, (nn.Embedding, nn.EmbeddingBag)) and name == "weight"
+        else None
+        for owner, name in weight.sites
+    }
+    return next(iter(rows)) if len(rows) == 1 else None
 
 
 def check_weight(weight: Weight) -> None:

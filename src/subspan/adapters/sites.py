@@ -89,6 +89,7 @@ def subclass(plain: type[nn.Module], dress: Dress) -> type[nn.Module]:
         }
         if plain.__getattr__ is nn.Module.__getattr__:
             body["__getattr__"] = _getattr
+        body["_load_from_state_dict"] = _load_part
     if dress.is_root:
         body |= {
             "_save_to_state_dict": _save_to_state_dict,
@@ -308,6 +309,20 @@ def _load_from_state_dict(
                 "assign=True. Load with assign=False, or before attaching."
             )
         self.__dict__[ROOT].check_headers(state_dict, prefix, missing)
+    plain_class(self)._load_from_state_dict(self, state_dict, prefix, *rest)
+
+
+def _load_part(self: nn.Module, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+    """Load what the attached module loads; refuse weights that are given to a part of it alone."""
+    hidden: Hidden | None = self.__dict__.get(HIDDEN)
+    given = [n for n in (hidden.tensors if hidden else ()) if f"{prefix}{n}" in state_dict]
+    roots = self.__dict__.get(ROOTS, ())
+    if given and roots and not any(root.loads(self, prefix) for root in roots):
+        raise InputError(
+            f"load_state_dict: expected the attached module, whose subspace holds {given[0]!r} as "
+            "base + A θ, got a part of it, whose weights would not be what was loaded. Load into "
+            "the attached module, or call handle.merge() or handle.detach() first."
+        )
     plain_class(self)._load_from_state_dict(self, state_dict, prefix, *rest)
 
 

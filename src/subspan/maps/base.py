@@ -147,19 +147,19 @@ class LinearMap(abc.ABC):
         return self._forward(eye).T.contiguous()
 
 
-def check_dims(dim: int, ambient_dim: int) -> None:
-    """Refuse a training dimension outside 1 … D."""
+def check_dims(dim: int, ambient_dim: int, *, least: int = 1) -> None:
+    """Refuse a training dimension outside 1 … D, or outside 0 … D where 0 is legal."""
     for name, value in (("dim", dim), ("ambient_dim", ambient_dim)):
         if isinstance(value, bool) or not isinstance(value, int):
             raise invalid(name, expected="an integer", got=repr(value))
     if ambient_dim < 1:
         raise invalid("ambient_dim", expected="1 or more", got=ambient_dim)
-    if not 1 <= dim <= ambient_dim:
+    if not least <= dim <= ambient_dim:
         raise invalid(
             "dim",
-            expected=f"a training dimension in 1 … {ambient_dim} (the ambient dimension D)",
+            expected=f"a training dimension in {least} … {ambient_dim} (the ambient dimension D)",
             got=dim,
-            remedy="Choose d between 1 and the number of weights.",
+            remedy=f"Choose d between {least} and the number of weights.",
         )
 
 

@@ -100,7 +100,7 @@ def labels_of(
     classes, ignored = int(shape[axis]), ignored_label(loss)
     if own and classes == 1:
         return Labels()
-    _check_range(split, labels, classes, ignored)
+    _check_range(split, labels, classes, ignored, own=own)
     return Labels(classes, axis, ignored, moved=axis == -1 and _wants_classes_second(loss))
 
 
@@ -120,7 +120,9 @@ def ignored_label(loss: Any) -> int:
     return found if isinstance(found, int) else IGNORED
 
 
-def _check_range(split: str, labels: torch.Tensor, classes: int, ignored: int) -> None:
+def _check_range(
+    split: str, labels: torch.Tensor, classes: int, ignored: int, *, own: bool
+) -> None:
     low, high = int(labels.min()), int(labels.max())
     if low >= 0 and high < classes:
         return
@@ -128,6 +130,16 @@ def _check_range(split: str, labels: torch.Tensor, classes: int, ignored: int) -
     if not len(counted):
         raise invalid(f"{split} labels", expected="labels that count", got=f"{ignored} alone")
     low, high = int(counted.min()), int(counted.max())
+    beyond = counted[(counted < 0) | (counted >= classes)].unique()
+    if own and len(beyond) == 1:  # which a function's own code may leave out, unseen from here
+        raise invalid(
+            f"{split} labels",
+            expected=f"integers in 0 … {classes - 1}, and {ignored} for what does not count",
+            got=f"{int(beyond[0])} too",
+            remedy=f"If the loss leaves {int(beyond[0])} out, say so: functools.partial("
+            f"F.cross_entropy, ignore_index={int(beyond[0])}), or nn.CrossEntropyLoss with it; or "
+            f"relabel it {ignored}.",
+        )
     if low < 0 or high >= classes:
         raise invalid(
             f"{split} labels",

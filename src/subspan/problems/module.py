@@ -40,6 +40,7 @@ from subspan.problems.losses import LOSSES, OutputLoss, loss_name, loss_on
 from subspan.problems.measured import OwnMetric, measure, metric_for, own_metrics
 from subspan.problems.own import OwnModules, parameters_of, trained
 from subspan.problems.padding import check_held, held_rows, padding_rows
+from subspan.problems.parameters import explained
 from subspan.problems.reduction import Reduction, find
 from subspan.problems.rows import Data, checked_split, first_rows, telling_rows
 from subspan.problems.selfcheck import batchable, choose, refuse_late, writes_into
@@ -175,14 +176,17 @@ class Problem(AbstractProblem):
         self.module, self.layout = module, trained(module)
         self.ambient_dim = self.layout.ambient_dim
         select, function = outputs or logits, LOSSES[loss] if isinstance(loss, str) else loss
-        self._labels = check_fit(
-            module,
-            select,
-            loss,
-            function,
-            whole,
-            evaluation=not batch_statistics and dropout != "train",
-        )
+        try:
+            self._labels = check_fit(
+                module,
+                select,
+                loss,
+                function,
+                whole,
+                evaluation=not batch_statistics and dropout != "train",
+            )
+        except InputError as error:
+            raise explained(error, made.kinds, self.dtype) from error.__cause__
         self._loss, self._function = loss, function
         self._loss_of_outputs = self._labels.loss(function)
         self.train_size = structure.row_count(self._splits["train"][1])

@@ -14,6 +14,7 @@ from subspan.problems.checks import refuse_dropout
 from subspan.problems.copies import cast, closures, duplicate, share
 from subspan.problems.identity import module_identity
 from subspan.problems.layout import Layout
+from subspan.problems.parameters import refuse_shared
 from subspan.problems.structure import Tensors
 from subspan.streams import scoped_torch_rng
 
@@ -40,6 +41,8 @@ class OwnModules:
         self._kept: list[str] = []
         self._rows: Tensors = None
         self.batch_norm = self.running_statistics = False
+        refuse_shared(self._first)
+        self.kinds = _kinds(self._first)
         self.dtype = _dtype(self._first)
 
     def two(self, rows: Tensors, *, fresh: bool) -> tuple[nn.Module, nn.Module]:
@@ -230,8 +233,12 @@ def _refuse_weights(module: nn.Module) -> None:
             )
 
 
+def _kinds(module: nn.Module) -> set[torch.dtype]:
+    return {p.dtype for p in module.parameters() if p.requires_grad and p.is_floating_point()}
+
+
 def _dtype(module: nn.Module) -> torch.dtype:
-    kinds = {p.dtype for p in module.parameters() if p.requires_grad and p.is_floating_point()}
+    kinds = _kinds(module)
     if not kinds:
         return torch.float32
     found = kinds.pop()

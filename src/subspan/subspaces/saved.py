@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -28,8 +27,6 @@ from subspan.subspaces.saved_file import (
     read_file,
     read_head,
 )
-
-_LARGE = 2**30  # bytes of a file that is read only once a problem's D agrees with its header
 
 
 def save_subspace(subspace: Subspace, path: str | Path, problem: AbstractProblem) -> None:
@@ -112,12 +109,7 @@ class SavedSubspace(Method):
         self.path, self.transfer = Path(path), transfer
         self._dim, self._nested, self._head = head.dim, head.nested, head
         self._search_steps = count_of(path, head.meta, "search_steps")
-        if head.size < _LARGE:
-            self._checksum  # noqa: B018 — a damaged file is refused here
-
-    @functools.cached_property
-    def _checksum(self) -> str:
-        return read_file(self.path).content()
+        self._checksum = read_file(path, head).content()
 
     def config(self) -> dict[str, Any]:
         """Return plain JSON data that fixes the method: what the file holds, not where it lies."""

@@ -23,6 +23,7 @@ from subspan.subspaces.base import Subspace
 FORMAT = "subspan subspace 2"  # 1 had no checksum of the offset, and took a last layer for a mask
 _META = ("weights", "problem", "search_steps", "search_bits", "masked", "checksum")
 _FLOATS = ("F32", "F64")  # as safetensors calls them
+_LARGE = 2**28  # bytes; a file that claims more of them than lie on the disk was never saved
 _KINDS = {  # of each tensor: its number of axes and its dtypes
     "offset": (1, _FLOATS),
     "basis": (2, _FLOATS),
@@ -61,7 +62,6 @@ class Head:
     path: str | Path
     meta: dict[str, str]
     shapes: dict[str, tuple[int, ...]]
-    size: int  # bytes of the file
 
     @property
     def nested(self) -> bool:
@@ -99,7 +99,7 @@ def read_head(path: str | Path) -> Head:
             meta = dict(file.metadata() or {})
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             kinds = {n: (s.get_dtype(), tuple(s.get_shape())) for n, s in slices.items()}
-            size = os.stat(path).st_size
+            on_disk = os.stat(path)
     except Exception as error:  # the reader's, of bytes that anybody may have written
         raise _unread(path, error) from error
     if meta.get("format") != FORMAT:
@@ -121,7 +121,7 @@ def read_head(path: str | Path) -> Head:
     strange = [n for n, kind in kinds.items() if n not in _KINDS or not _fits(kind, *_KINDS[n])]
     if strange:
         raise _damaged(path, "tensors as save_subspace writes them", f"another {strange[0]!r}")
-    head = Head(path, meta, {name: shape for name, (_, shape) in kinds.items()}, size)
+    head = Head(path, meta, {name: shape for name, (_, shape) in kinds.items()})
     (ambient_dim,) = head.shapes["offset"]
     width = head.shapes["basis"][1] if head.nested else ambient_dim
     if width != ambient_dim:
@@ -130,6 +130,9 @@ def read_head(path: str | Path) -> Head:
         raise _damaged(path, f"at most {ambient_dim} dimensions, and one", f"{head.dim}")
     if "scales" in head.shapes and (not head.nested or head.shapes["scales"] != (head.dim,)):
         raise _damaged(path, f"{head.dim} scales of a basis", f"{head.shapes['scales']}")
+    held = getattr(on_disk, "st_blocks", on_disk.st_size) * 512  # by what is written of it
+    if on_disk.st_size > _LARGE and held < on_disk.st_size // 8:
+        raise _damaged(path, f"{on_disk.st_size:,} bytes that were written", "a file of holes")
     return head
 
 
