@@ -40,7 +40,7 @@ def test_the_top_singular_values_for_people(cli) -> None:
     [
         ("--method burn-in:4", "--method: expected a lottery subspace, got 'burn-in:4'"),
         ("--method lottery-subspace:snapshot=4", "Did you mean 'snapshots'"),
-        ("--repeats 0", "--repeats: expected an integer, 1 or more"),
+        ("--repeats 0", "--repeats: expected an integer in 1 … 10000"),
         ("--top 0", "--top: expected an integer, 1 or more"),
     ],
 )

@@ -124,7 +124,9 @@ def test_a_draw_seen_twice_counts_once() -> None:
 
 def test_a_measured_threshold_is_told_again_as_it_was() -> None:
     runner = FakeRunner(lambda d: float(shape_probability("logistic", np.log(d / 60) * 6)))
-    estimate = ss.threshold(fake_problem(), "random", "loss<=0.1", runner=runner, seed=3)
+    estimate = ss.threshold(
+        fake_problem(), "random", "loss<=0.1", runner=runner, seed=3, design="binary"
+    )
     (stored,) = experiments(estimate.records)
     again = stored.estimate("loss<=0.1")
     assert (again.value, again.low, again.high) == (estimate.value, estimate.low, estimate.high)

@@ -27,9 +27,10 @@ from subspan.subspaces.full_space import FullSpace
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"lr": math.nan}, "lr: expected a positive number, got nan"),
+        ({"lr": math.nan}, "lr: expected a positive number up to 1e.30, or 'auto', got nan"),
         ({"lr": "a"}, "lr: expected a positive number, got 'a'"),
-        ({"lr": -1}, "lr: expected a positive number, got -1"),
+        ({"lr": "auto"}, "lr: expected a positive number, got 'auto'"),
+        ({"lr": -1}, "lr: expected a positive number up to 1e.30, or 'auto', got -1"),
         ({"momentum": 2}, r"momentum: expected a number in \[0, 1\), got 2"),
         ({"batch_size": 0}, "batch_size: expected a positive integer, got 0"),
     ],

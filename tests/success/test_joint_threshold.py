@@ -183,7 +183,8 @@ def test_diverged_and_failed_trials_are_told_as_such() -> None:
     found = measure(world)
     assert found.status == "ok"
     assert found.low <= world.truth <= found.high
-    assert found.trials == len(found.records) - 1  # a failure tells nothing about d
+    assert found.trials == len(found.records)  # one that failed counts, as a miss
+    assert found.endings.failed == 1
 
 
 def test_the_budget_decides_where_twice_the_steps_move_the_threshold() -> None:

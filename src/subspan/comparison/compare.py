@@ -253,8 +253,7 @@ def _sizes(problem: Subject, dims: Iterable[int]) -> list[int]:
     if not sizes:
         raise invalid("dims", expected="at least one training dimension", got="none")
     for dim in sizes:
-        if dim:
-            check_dims(dim, problem.ambient_dim)
+        check_dims(dim, problem.ambient_dim, least=0)
     return sizes
 
 

@@ -19,7 +19,9 @@ def refuse_shared(module: nn.Module) -> None:
     """
     seen: dict[tuple[int, str], tuple[str, nn.Parameter]] = {}
     for name, value in module.named_parameters():
-        if value.layout is not torch.strided or not value.numel() or not value.data_ptr():
+        if nn.parameter.is_lazy(value) or value.layout is not torch.strided:
+            continue
+        if not value.numel() or not value.data_ptr():
             continue
         key = (value.data_ptr(), str(value.device))
         first, other = seen.setdefault(key, (name, value))

@@ -17,6 +17,7 @@ from subspan.canonical import canonical_json
 from subspan.errors import invalid
 from subspan.maps.base import LinearMap
 from subspan.maps.coordinate import CoordinateMap
+from subspan.printable import shown
 from subspan.problems.base import AbstractProblem
 from subspan.spec import TrainSpec
 from subspan.subspaces.base import Draw, Subspace
@@ -40,6 +41,8 @@ class FullSpace:
     batch_size: int = 128
 
     def __post_init__(self) -> None:
+        if isinstance(self.lr, str):  # "auto" is `threshold`'s; a search has a number
+            raise invalid("lr", expected="a positive number", got=shown(self.lr))
         spec = self.spec(1)  # checks all three
         for name in ("lr", "momentum", "batch_size"):
             # NumPy's numbers become Python's; an int stays one: trials are known by its text.
