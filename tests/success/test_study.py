@@ -110,3 +110,47 @@ def test_what_is_told_is_checked():
         ss.ThresholdStudy(GOAL, max_dim=0)
     with pytest.raises(InputError, match="ratio"):
         ss.ThresholdStudy(GOAL, max_dim=10, ratio=0.5)
+
+
+def test_two_goals_on_one_store_do_not_count_for_each_other(tmp_path):
+    path = tmp_path / "study.db"
+    with ss.ThresholdStudy(GOAL, max_dim=1000, store=path) as study:
+        one = finish(study, 60)
+    with ss.ThresholdStudy("loss<=0.1", max_dim=1000, store=path) as study:
+        assert not study.done
+        with pytest.raises(InputError, match="at least one trial"):
+            study.estimate  # noqa: B018
+        for _ in range(100):
+            for trial in study.ask(4):
+                study.tell(trial, {"loss": 1.0 if trial.dim < 30 else 0.05})
+            if study.done:
+                break
+        other = study.estimate
+    assert other.low <= 30 <= other.high
+    assert not {r.key for r in one.records} & {r.key for r in other.records}
+    with ss.ThresholdStudy(GOAL, max_dim=1000, store=path) as study:
+        assert study.estimate.counts == one.counts
+
+
+def test_a_trial_of_another_study_is_refused_and_harms_nothing(tmp_path):
+    big = ss.ThresholdStudy("r>=1", max_dim=1000).ask(1)[0]
+    with ss.ThresholdStudy("r>=1", max_dim=10, store=tmp_path / "study.db") as study:
+        for foreign in (big, "x", None):
+            with pytest.raises(InputError, match="trial: expected one that `ask` gave"):
+                study.tell(foreign, {"r": 1})
+        (trial,) = study.ask()
+        with pytest.raises(InputError, match="metrics: expected a mapping"):
+            study.tell(trial, None)
+        study.tell(trial, {"r": 1})
+        study.tell(trial, {"r": 1})  # said twice
+        with pytest.raises(InputError, match="told before with other metrics"):
+            study.tell(trial, {"r": 0})
+        assert study.estimate.trials == 1
+
+
+def test_a_trial_that_is_given_back_is_asked_again():
+    study = ss.ThresholdStudy(GOAL, max_dim=1000)
+    one, two = study.ask(2)
+    study.give_back(one)
+    assert study.ask(1) == [one]
+    study.tell(two, {"val:accuracy": 0.0})

@@ -24,7 +24,7 @@ from subspan.success.estimate import ThresholdEstimate, estimate_from_counts, wi
 from subspan.success.records import experiment, may_need_none
 from subspan.training.outcome import Outcome
 from subspan.trials.function import LoopSpec, record_of_metrics, seed_of
-from subspan.trials.stores.base import RecordStore
+from subspan.trials.stores.base import Claim, RecordStore
 from subspan.trials.stores.registry import open_store
 from subspan.trials.trial import Trial, TrialRecord
 
@@ -49,7 +49,8 @@ class ThresholdStudy:
     count as if they came out as is likely.
 
     Args:
-        goal: what counts as success, or its text.
+        goal: what counts as success, or its text. Trials of this name that were told for another
+            goal count where they have this goal's metric.
         max_dim: the largest d, usually the number of weights.
         name: trials are known by it in the store.
         version: raise it when training changes.
@@ -111,7 +112,8 @@ class ThresholdStudy:
     def ask(self, n: int = 1) -> list[AskedTrial]:
         """Return up to n trials to train, leased to this study object; none where it is done.
 
-        Trials whose lease has run out come first.
+        Trials whose lease has run out come first. None while others train all that is left: wait,
+        and ask again; it may be that one of them gives its trial back, or is never heard of again.
 
         Raises:
             InputError: n is not positive.
@@ -119,11 +121,12 @@ class ThresholdStudy:
         n = whole("n", n, low=1)
         asked: list[AskedTrial] = []
         while len(asked) < n:
-            told = self._told()
+            known = self._known()
+            told = self._telling(known)
             claims = {
                 claim.data["repeat"]: claim
                 for claim in self.store.claims(self._prefix)
-                if claim.data["repeat"] not in told
+                if claim.data["repeat"] not in known
             }
             now = time.time()
             late = [c.data for c in claims.values() if c.until < now]
@@ -134,13 +137,13 @@ class ThresholdStudy:
             if over and untrained <= held.count(0):
                 break
             if design.done:
-                dim, repeat = 0, max([*told, *claims], default=-1) + 1
+                dim, repeat = 0, max([*known, *claims], default=-1) + 1
             elif late:
                 dim, repeat = late[0]["dim"], late[0]["repeat"]
             else:
                 # Those under way are picked again in thought, so that others follow them.
                 dim = self._next(design, held)
-                repeat = max([*told, *claims], default=-1) + 1
+                repeat = max([*known, *claims], default=-1) + 1
             if self.store.claim(
                 f"{self._prefix}{repeat:08d}",
                 self._owner,
@@ -162,8 +165,12 @@ class ThresholdStudy:
             steps: what the trial took.
 
         Raises:
-            InputError: the goal's metric is missing, or a value is no number.
+            InputError: the trial was not asked by this study, or was told otherwise before; the
+                goal's metric is missing, or a value is no number.
         """
+        self._refuse_unasked(trial)
+        if not isinstance(metrics, Mapping):
+            raise invalid("metrics", expected="a mapping of numbers by name", got=repr(metrics))
         record = record_of_metrics(
             self._trial(trial.dim, trial.repeat),
             metrics,
@@ -175,7 +182,42 @@ class ThresholdStudy:
             raise invalid(
                 "metrics", expected=f"{wanted!r} among them", got=", ".join(metrics) or "none"
             )
-        self.store.add(record)
+        if not self.store.add(record):
+            (before,) = self.store.get([record.key]).values()
+            if (before.curve, before.outcome) != (record.curve, record.outcome):
+                raise invalid(
+                    "trial",
+                    expected="one that was not told yet",
+                    got=f"repeat {trial.repeat}, told before with other metrics",
+                    remedy="What was told first stays.",
+                )
+
+    def give_back(self, trial: AskedTrial) -> None:
+        """Give back a trial that will not be told, so that it is asked of whoever asks next.
+
+        Raises:
+            InputError: the trial was not asked by this study.
+        """
+        claim = self._refuse_unasked(trial)
+        self.store.claim(claim.key, claim.owner, 0.0, claim.data)  # run out, so given out again
+
+    def _refuse_unasked(self, trial: AskedTrial) -> Claim:
+        """Return the claim of a trial that was asked; refuse any other."""
+        if not isinstance(trial, AskedTrial):
+            raise invalid("trial", expected="one that `ask` gave", got=type(trial).__name__)
+        key = f"{self._prefix}{trial.repeat:08d}"
+        found = [claim for claim in self.store.claims(key) if claim.key == key]
+        mine = AskedTrial(
+            trial.dim, seed_of(self._seed, trial.repeat), trial.repeat, self._spec.number_lr
+        )
+        if not found or found[0].data["dim"] != trial.dim or trial != mine:
+            raise invalid(
+                "trial",
+                expected="one that `ask` gave, of this study",
+                got=repr(trial),
+                remedy="A study is known by its store, name, version, max_dim, lr and seed.",
+            )
+        return found[0]
 
     @property
     def done(self) -> bool:
@@ -225,7 +267,20 @@ class ThresholdStudy:
         return Trial(self._identity, method, dim, self._spec.to_json(), self._seed, repeat)
 
     def _told(self) -> dict[int, TrialRecord]:
-        """Return the records of this study, by repeat."""
+        """Return the records that tell of this goal, by repeat."""
+        return self._telling(self._known())
+
+    def _telling(self, known: Mapping[int, TrialRecord]) -> dict[int, TrialRecord]:
+        """Leave out the records of trials that were told for another goal, of another metric."""
+        wanted = f"{self.goal.split}:{self.goal.metric}"
+        return {
+            repeat: record
+            for repeat, record in known.items()
+            if wanted in record.metrics or record.outcome is Outcome.DIVERGED
+        }
+
+    def _known(self) -> dict[int, TrialRecord]:
+        """Return the records of this study, for whichever goal, by repeat."""
         spec = self._spec.to_json()
         return {
             record.trial.repeat: record
