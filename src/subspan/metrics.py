@@ -42,6 +42,7 @@ class Metric:
         value: the metric of the sums (m,) over all rows, and the number of rows. Mean over rows
             by default.
         classes: whether it needs outputs (n, classes) and whole targets (n,).
+        values: whether it needs targets that are numbers, as many as the outputs, not labels.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Metric:
     sums: Sums | None = None
     value: Callable[[Any, int], float] = lambda sums, rows: float(sums[0]) / rows
     classes: bool = False
+    values: bool = False
 
     @property
     def higher(self) -> bool:
@@ -204,8 +206,8 @@ for _metric in (
     _top("top5_accuracy", 5),
     Metric("balanced_accuracy", "higher", 0.0, 1.0, _confusion, _balanced, True),  # mean recall
     Metric("f1", "higher", 0.0, 1.0, _confusion, _f1, True),  # mean over classes ("macro")
-    Metric("perplexity", "lower", 0.0, math.inf, _nats, _perplexity),
-    Metric("r2", "higher", -math.inf, 1.0, _squares, _r2),  # mean over columns
-    Metric("mean_absolute_error", "lower", 0.0, math.inf, _absolute),
+    Metric("perplexity", "lower", 0.0, math.inf, _nats, _perplexity, classes=True),
+    Metric("r2", "higher", -math.inf, 1.0, _squares, _r2, values=True),  # mean over columns
+    Metric("mean_absolute_error", "lower", 0.0, math.inf, _absolute, values=True),
 ):
     _add(_metric)

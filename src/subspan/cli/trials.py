@@ -10,8 +10,12 @@ from subspan.cli import options
 from subspan.cli.console import print_json, print_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from subspan.training.outcome import CurvePoint
     from subspan.trials.trial import TrialRecord
+
+_OTHERS = 3  # columns of metrics beside the usual ones
 
 
 def command(
@@ -28,6 +32,7 @@ def command(
     offset: Annotated[int, typer.Option(min=0, help="Leave out so many first.")] = 0,
 ) -> None:
     """List the trials of a store."""
+    from subspan.metrics import find, parse
     from subspan.training.outcome import Outcome
     from subspan.trials.stores.registry import open_store
 
@@ -41,7 +46,12 @@ def command(
         columns = ("key", "problem", "method", "d", "seed", "repeat", "seconds", "reason")
         print_table(columns, [(*row(r)[:6], r.wall_time, r.reason) for r in records])
     else:
-        print_table(COLUMNS, map(row, records))
+        others = other_metrics(records)
+        heads = [f"{'best' if find(parse(name)[0]) else 'last'} {name}" for name in others]
+        table = [
+            (*row(r)[:-1], *(shown_of(r, name) for name in others), row(r)[-1]) for r in records
+        ]
+        print_table((*COLUMNS[:-1], *heads, COLUMNS[-1]), table)
 
 
 COLUMNS = (
@@ -58,6 +68,20 @@ def row(record: TrialRecord) -> tuple[object, ...]:
         *(record.key[:12], trial.problem["name"], trial.method["name"], trial.dim, trial.seed),
         *(trial.repeat, str(record.outcome), record.steps, *best, record.wall_time),
     )
+
+
+def other_metrics(records: Sequence[TrialRecord]) -> list[str]:
+    """Return the first metrics of trials that the usual columns do not show."""
+    usual = {f"{split}:{metric}" for split in ("train", "test") for metric in ("loss", "accuracy")}
+    return list(dict.fromkeys(n for r in records for n in r.metrics if n not in usual))[:_OTHERS]
+
+
+def shown_of(record: TrialRecord, name: str) -> float:
+    """Return the best value of a metric; the last, where nobody said which way it goes."""
+    from subspan.metrics import find, parse
+
+    metric, split = parse(name)
+    return record.best(metric, split) if find(metric) else record.final(metric, split)
 
 
 def best_of(record: TrialRecord, name: str) -> float | None:

@@ -17,6 +17,7 @@ from subspan.comparison.paired import (
     repeats_needed,
 )
 from subspan.comparison.table import ComparisonRow
+from subspan.errors import invalid
 from subspan.metrics import find, known, parse
 from subspan.problems import structure
 from subspan.subspaces.registry import starts_alike
@@ -72,6 +73,8 @@ def rows_of(
         for dim in sorted({r.dim for r in own})
     ]
     exists = any(math.isfinite(r.best(kind, split)) for _, own in cells for r in own)
+    if exists:
+        _refuse_silent(records, kind, split)
     worst = math.nan if not exists else facts.least if facts.higher else facts.most
     best = {_of(label, r): _or(r.best(kind, split), worst) for label, own in cells for r in own}
     tests, gains, notes = [], [], []
@@ -122,6 +125,21 @@ def rows_of(
             )
         )
     return rows
+
+
+def _refuse_silent(records: Mapping[str, Sequence[TrialRecord]], metric: str, split: str) -> None:
+    """A metric that a method's trials never report is no failure of the method."""
+    for label, own in records.items():
+        seen = sorted({name for record in own for name in record.metrics})
+        if seen and all(math.isnan(record.best(metric, split)) for record in own):
+            if all(record.outcome is Outcome.DIVERGED for record in own):
+                continue
+            raise invalid(
+                "metric",
+                expected="one that all report",
+                got=f"{split}:{metric}, which {label} does not",
+                remedy=f"It reports {', '.join(seen)}.",
+            )
 
 
 def _losses(records: Sequence[TrialRecord], confidence: float) -> tuple[float, float, float]:

@@ -109,6 +109,8 @@ def metric_for(
         raise unknown("goal metric", name, [*own, *metrics.METRICS])
     if found.classes and not labels.classes:
         raise invalid("goal", expected="a metric that fits targets which are no labels", got=name)
+    if found.values and labels.classes:
+        raise invalid("goal", expected="a metric that fits targets which are labels", got=name)
     return Registered(found)
 
 

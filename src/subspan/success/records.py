@@ -106,13 +106,17 @@ def refuse_missing_metric(records: Sequence[TrialRecord], goal: Goal) -> None:
     Raises:
         InputError: there is none, of trials that have any.
     """
+    told = [r for r in records if r.outcome not in (Outcome.DIVERGED, Outcome.FAILED)]
     points = [point for record in records for point in record.curve]
-    if points and all(math.isnan(point.value(goal.metric, goal.split)) for point in points):
+    if (told or points) and all(
+        math.isnan(point.value(goal.metric, goal.split)) for point in points
+    ):
+        seen = sorted({name for record in records for name in record.metrics})
         raise invalid(
             "goal",
             expected="one that the problem can meet",
             got=f"{str(goal)!r}, but it reports no {goal.split} {goal.metric}",
-            remedy="Choose another goal, e.g. loss<=0.1.",
+            remedy=f"It reports {', '.join(seen) or 'nothing'}.",
         )
 
 

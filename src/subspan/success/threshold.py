@@ -115,6 +115,10 @@ def threshold(
         InputError: an argument is out of range, or the goal does not parse.
         TrialsFailed: more trials failed than are allowed, or a whole round.
     """
+    if goal is None and isinstance(method, str) and any(sign in method for sign in "<>"):
+        raise invalid(
+            "goal", expected="a goal by name", got=repr(method), remedy=f"Write goal={method!r}."
+        )
     if not hasattr(problem, "ambient_dim"):
         check_problem(problem)
     wanted = parse_goal(goal)  # type: ignore[arg-type]

@@ -203,8 +203,16 @@ class FunctionTrainable(Trainable):
         """Return the identity of a trial.
 
         Raises:
-            InputError: the dimension is not 0 … max_dim.
+            InputError: the dimension is not 0 … max_dim, or the spec is one for a problem.
         """
+        if not isinstance(spec, LoopSpec):
+            raise invalid(
+                "spec",
+                expected="a LoopSpec, for a function",
+                got=type(spec).__name__,
+                remedy="How it trains is the function's own affair; LoopSpec(lr=0.1) gives "
+                "trial.lr.",
+            )
         whole("dim", pair[0], low=0, high=self.max_dim)
         _ = spec.number_lr
         return Trial(self.identity, {"name": "trainable"}, pair[0], spec.to_json(), seed, pair[1])

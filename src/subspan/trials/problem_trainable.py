@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from subspan.canonical import digest, tensor_digest
-from subspan.errors import InputError
+from subspan.errors import InputError, invalid
 from subspan.maps.base import check_dims
 from subspan.problems.base import AbstractProblem
 from subspan.problems.module import Problem
@@ -52,8 +52,11 @@ class ProblemTrainable(Trainable):
         """Return the identity of a trial.
 
         Raises:
-            InputError: the dimension is not 0 … D, or the learning rate no number.
+            InputError: the dimension is not 0 … D, the learning rate no number, or the spec is one
+                for a function.
         """
+        if not isinstance(spec, TrainSpec):
+            raise invalid("spec", expected="a TrainSpec, for a problem", got=type(spec).__name__)
         dim, repeat = pair
         _ = spec.number_lr
         if dim != 0:

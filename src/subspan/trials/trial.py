@@ -10,9 +10,10 @@ from typing import Any
 
 from subspan import notebook
 from subspan.canonical import digest
+from subspan.errors import invalid
 from subspan.goals import Goal, best_for
 from subspan.maps import changes_of_bits
-from subspan.metrics import find, known, parse
+from subspan.metrics import find, known, parse, qualified
 from subspan.training.outcome import CurvePoint, Outcome
 from subspan.trials.checks import check_curve, check_record
 
@@ -70,10 +71,12 @@ class TrialRecord:
     def __repr__(self) -> str:
         """One line: which trial, and what came of it. `dataclasses.asdict` has everything."""
         names = self.trial.problem.get("name", "?"), self.trial.method.get("name", "?")
+        told = f"best train loss {self.best_train_loss:.4g}"
+        if self.metrics and "train:loss" not in self.metrics:
+            told = f"last {self.metrics[0]} {self.final(*parse(self.metrics[0])):.4g}"
         return (
             f"<TrialRecord {names[0]} {names[1]} d={self.dim} repeat={self.trial.repeat}: "
-            f"{self.outcome.value} after {self.steps} steps, "
-            f"best train loss {self.best_train_loss:.4g}, key {self.key[:8]}…>"
+            f"{self.outcome.value} after {self.steps} steps, {told}, key {self.key[:8]}…>"
         )
 
     def _repr_html_(self) -> str:
@@ -162,6 +165,13 @@ class TrialRecord:
         Raises:
             InputError: the metric is not registered and `higher` is None.
         """
+        if higher is None and find(metric) is None and qualified(metric, split) in self.metrics:
+            raise invalid(
+                "higher",
+                expected="True or False: nobody has said which way the metric goes",
+                got="None",
+                remedy=f"Or say it once: subspan.metrics.register({metric!r}, 'higher').",
+            )
         up = known(metric).higher if higher is None else higher
         values = [v for v in (point.value(metric, split) for point in self.curve) if v == v]
         return (max(values) if up else min(values)) if values else float("nan")

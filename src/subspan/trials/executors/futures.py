@@ -11,7 +11,13 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from typing import Any, NamedTuple
 
 from subspan.errors import invalid
@@ -49,6 +55,13 @@ class Futures(Executor):
                 "executor",
                 expected="a name, or anything with submit(function, *arguments) -> Future",
                 got=repr(executor),
+            )
+        if isinstance(executor, ThreadPoolExecutor):
+            raise invalid(
+                "executor",
+                expected="one of processes: a trial seeds generators and sets threads",
+                got=type(executor).__name__,
+                remedy="Choose 'inline', or a ProcessPoolExecutor.",
             )
         self._executor = executor
         self.workers = workers or getattr(executor, "_max_workers", None) or available_cores()
