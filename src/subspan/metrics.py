@@ -125,7 +125,7 @@ def parse(text: str) -> tuple[str, str]:
     match = re.fullmatch(rf"\s*(?:({NAME})\s*:)?\s*({NAME})\s*", str(text)) if known else None
     if match is None:
         raise invalid(
-            "metric", expected="'metric' or 'split:metric'", got=shown(text), remedy="val:accuracy"
+            "metric", expected="'metric' or 'split:metric', as val:accuracy", got=shown(text)
         )
     return match[2], match[1] or "train"
 

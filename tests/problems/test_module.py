@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+import subspan as ss
 from subspan.errors import InputError
 from subspan.problems import Problem
 from subspan.testing import check_problem
@@ -183,3 +184,32 @@ def test_weights_of_another_length_are_refused():
         InputError, match=r"weights: expected shape \(\.\.\., 53\), got shape \(3,\)"
     ):
         Problem(dense, rows()).evaluate(torch.zeros(3))
+
+
+def test_splits_of_ones_own_are_evaluated_and_goals_name_them():
+    x = torch.linspace(-1, 1, 40).reshape(20, 2)
+    y = (x[:, 0] > 0).long()
+    make = lambda: torch.nn.Linear(2, 2)  # noqa: E731
+    plain = ss.Problem(make, (x[:12], y[:12]), (x[16:], y[16:]), name="split")
+    problem = ss.Problem(
+        make, (x[:12], y[:12]), (x[16:], y[16:]), name="split", splits={"val": (x[12:16], y[12:16])}
+    )
+    assert problem.splits == ("train", "test", "val")
+    assert problem.identity != plain.identity
+    weights = problem.init(3)
+    own = problem.layout.split(weights)
+    logits = x[12:16] @ own["weight"].T + own["bias"]
+    wanted = torch.nn.functional.cross_entropy(logits, y[12:16])
+    assert problem.evaluate(weights, "val").loss == pytest.approx(float(wanted), rel=1e-6)
+    (record,) = ss.run(problem, "random", dims=[4], repeats=1, workers=1)
+    assert {"val:loss", "val:accuracy"} <= set(record.metrics)
+    found = ss.threshold(
+        problem, "random", "val:loss<=0.3", spec=ss.TrainSpec(lr=0.1, steps=30), workers=1, width=2
+    )
+    assert str(found.goal) == "val:loss<=0.3"
+    assert found.counts
+    assert "splits" not in plain.identity
+    with pytest.raises(InputError, match="splits: expected names other than train and test"):
+        ss.Problem(make, (x, y), splits={"test": (x, y)})
+    with pytest.raises(InputError, match="'train' or 'test' or 'val'"):
+        problem.evaluate(weights, "dev")

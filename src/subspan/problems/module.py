@@ -19,6 +19,8 @@ from torch.utils.data import Dataset
 
 from subspan.canonical import digest, tensor_digest
 from subspan.errors import InputError, invalid, unknown
+from subspan.metrics import parse
+from subspan.printable import shown
 from subspan.problems import dropout as dropout_that_trains
 from subspan.problems import structure
 from subspan.problems.aliases import Watch
@@ -116,6 +118,8 @@ class Problem(AbstractProblem):
             returns as many rows. Training alone sees it: evaluation, goals, searches by gradient
             alone and the theory's tools take the rows as they are. `subspan.problems.transforms`
             holds some.
+        splits: further data by name, as `{"val": (inputs, targets)}`: evaluated as `test` is, and
+            goals and records name them, as `val:accuracy>=0.9`.
         metrics: what every record holds beside loss and accuracy: names of registered metrics
             (`subspan.metrics.METRICS`), or functions of (outputs, targets) of a
             whole split, by name. They change nothing in training; goals may ask for them.
@@ -146,6 +150,7 @@ class Problem(AbstractProblem):
         batch_statistics: bool = True,
         metrics: Mapping[str, OwnMetric] | Iterable[str] | None = None,
         transform: Transform | None = None,
+        splits: Mapping[str, Data | Dataset[Any]] | None = None,
     ) -> None:
         if isinstance(make_module, nn.Module):
             raise invalid(
@@ -163,6 +168,13 @@ class Problem(AbstractProblem):
         made = OwnModules(make_module, batch_statistics, dropout)
         self._made, self.device, self.dtype = made, torch.device("cpu"), made.dtype
         given = {"train": train} if test is None else {"train": train, "test": test}
+        further = dict(splits or {})
+        for split in further:
+            if parse(f"{split}:loss")[1] != split or split in AbstractProblem.splits:
+                expected = "names other than train and test"
+                raise invalid("splits", expected=expected, got=shown(split))
+        self.splits = (*AbstractProblem.splits, *further)
+        given |= further
         self._splits = {
             split: checked_split(pair(data, split), split, self.dtype)
             for split, data in given.items()
@@ -216,6 +228,8 @@ class Problem(AbstractProblem):
         self.identity = identity or self._own_identity(loss, eval_rows, known)
         if identity is None:
             self.identity |= self._later_identity(outputs, transform)
+            if further:
+                self.identity |= {"splits": list(self._splits)}
         if self._noisy is not None:
             self.identity |= {"dropout": "train"}
         if self._own_metrics:
@@ -561,10 +575,10 @@ class Problem(AbstractProblem):
         self._watch.check()
         return self._splits[split]
 
-    @staticmethod
-    def _check_split(split: str) -> None:
-        if split not in ("train", "test"):
-            raise invalid("split", expected="'train' or 'test'", got=repr(split))
+    def _check_split(self, split: str) -> None:
+        if split not in self.splits:
+            names = " or ".join(map(repr, self.splits))
+            raise invalid("split", expected=names, got=repr(split))
 
     def _is_image(self, split: str) -> bool:
         x = self._splits[split][0]
