@@ -10,6 +10,12 @@ from typing import Any
 from subspan.errors import check_confidence, invalid
 
 
+def counted(value: int | None, low: int | None, high: int | None) -> str:
+    """Write a count with its interval, `1,024 [980, ∞]`: `?` where none is known."""
+    middle = "?" if value is None else f"{value:,}"
+    return middle if low is None else f"{middle} [{low:,}, {'∞' if high is None else f'{high:,}'}]"
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A value with an interval, its sample count and its status.

@@ -28,6 +28,21 @@ AUTO = "auto"
 _LATER_FIELDS: dict[str, Any] = {}
 
 
+def refuse_auto(lr: object) -> None:
+    """Refuse a learning rate that is to be searched, where a number is needed.
+
+    Raises:
+        InputError: it is `"auto"`.
+    """
+    if isinstance(lr, str):
+        raise invalid(
+            "lr",
+            expected="a number",
+            got=repr(lr),
+            remedy="Only `threshold` chooses it; take the `lr` of its estimate.",
+        )
+
+
 @dataclass(frozen=True)
 class TrainSpec:
     """How to train θ in a subspace. Immutable; part of every trial's identity.
@@ -139,13 +154,8 @@ class TrainSpec:
         Raises:
             InputError: it is `"auto"`.
         """
-        if isinstance(self.lr, str):
-            raise invalid(
-                "lr",
-                expected="a number",
-                got=repr(self.lr),
-                remedy="Only `threshold` chooses it; take the `lr` of its estimate.",
-            )
+        refuse_auto(self.lr)
+        assert not isinstance(self.lr, str)
         return self.lr
 
     def replace(self, **changes: Any) -> TrainSpec:

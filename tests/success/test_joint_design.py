@@ -10,7 +10,8 @@ from lr_worlds import FAMILIES, BankWorld, Family, World, oracle
 
 from subspan.errors import InputError
 from subspan.success.graded import Scale
-from subspan.success.joint_design import ENOUGH, JointDesign, JointEstimate
+from subspan.success.joint_design import ENOUGH, JointDesign
+from subspan.success.joint_estimate import JointEstimate
 from subspan.success.lr_scale import LrScale
 
 Z = Scale(0.0, higher_is_better=True, kind="linear")

@@ -24,6 +24,11 @@ def nothing(trial):
     return None
 
 
+@ss.trainable(name="half", max_dim=9)
+def half(trial):
+    return {"val:accuracy": 1.0} if trial.repeat % 2 else {"loss": 1.0}
+
+
 def regression(**options):
     x = torch.linspace(-1, 1, 32).reshape(16, 2)
     return ss.Problem(
@@ -47,6 +52,7 @@ def classifier(**options):
         ),
         (lambda: ss.threshold(mine, "val:accuracy>=0.9"), "Write goal='val:accuracy>=0.9'"),
         (lambda: ss.threshold(mine, goal="accuracy>=0.9"), "It reports val:accuracy"),
+        (lambda: ss.threshold(half, goal="val:accuracy>=0.9"), "in 4 of 8 trials"),
         (lambda: ss.threshold(nothing, goal="loss<=0.1"), "It reports nothing"),
         (
             lambda: ss.compare([mine, silent], dims=[3], repeats=6, metric="val:accuracy"),

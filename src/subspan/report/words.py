@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from subspan.estimate import counted
 from subspan.goals import Goal
 from subspan.report.figure import plain_number
 from subspan.success.estimate import ThresholdEstimate
@@ -28,7 +29,7 @@ def d_star(estimate: ThresholdEstimate) -> str:
         return f"more than {low:,}" if low is not None else "unknown"
     if estimate.status == "never reaches":
         return f"more than {low:,}, if any"
-    return f"{estimate.value:,} [{low:,}, {'∞' if high is None else f'{high:,}'}]"
+    return counted(estimate.value, low, high)
 
 
 def sentence(problem: str, method: str, estimate: ThresholdEstimate) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from subspan.errors import invalid
+from subspan.estimate import counted
 from subspan.optimizers import find
 from subspan.spec import TrainSpec
 from subspan.success.estimate import ThresholdEstimate
@@ -65,6 +66,5 @@ def _moves(found: ThresholdEstimate, doubled: ThresholdEstimate) -> bool:
 def _needs(estimate: ThresholdEstimate) -> str:
     if estimate.value is None:
         return f"no d* ({estimate.status})"
-    high = "∞" if estimate.high is None else f"{estimate.high:,}"
     known = "" if estimate.status == "ok" else f" ({estimate.status})"
-    return f"d* = {estimate.value:,} [{estimate.low:,}, {high}]{known}"
+    return f"d* = {counted(estimate.value, estimate.low, estimate.high)}{known}"

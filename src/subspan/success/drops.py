@@ -16,9 +16,8 @@ import numpy as np
 from subspan.success.posterior import PRIOR_FALL, PRIOR_PLATEAU, Count, Posterior, outcomes
 
 _LEFT = np.array([0.002, 0.15, 0.4, 0.7])  # r, equally likely
-_LIGHT = (
-    1e-13  # curves this much lighter than the heaviest are left out: the evidence is a lower bound
-)
+# Curves this much lighter than the heaviest are left out: the evidence is a lower bound.
+_LIGHT = 1e-13
 
 
 class Drops(NamedTuple):

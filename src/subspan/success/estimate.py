@@ -11,7 +11,7 @@ import numpy as np
 
 from subspan import notebook
 from subspan.errors import check_confidence, invalid
-from subspan.estimate import Estimate
+from subspan.estimate import Estimate, counted
 from subspan.goals import Goal, parse_goal
 from subspan.intervals import binomial_interval
 from subspan.success.posterior import Count, Range, posterior
@@ -233,13 +233,11 @@ class ThresholdEstimate:
         text = f"d* = {self.estimate}"
         if not self.at_best_lr:
             return text
-        high = "∞" if self.high is None else f"{self.high:,}"
-        value = "?" if self.value is None else f"{self.value:,}"
-        interval = "" if self.low is None else f" [{self.low:,}, {high}]"
         known = "" if self.status == "ok" else f" ({self.status})"
         cost = "" if self.trainings is None else f", {self.trainings:.1f} trainings"
+        found = counted(self.value, self.low, self.high)
         return (
-            f"d* = {value}{interval}{known} at the best learning rate{cost}; "
+            f"d* = {found}{known} at the best learning rate{cost}; "
             f"lr = {self.lr:.2g}, as good from {self.lr_low:.2g} to {self.lr_high:.2g}"
         )
 

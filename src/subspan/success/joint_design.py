@@ -16,7 +16,7 @@ from scipy.stats import binom, fisher_exact
 
 from subspan.errors import check_confidence, invalid
 from subspan.success.graded import FAR, Observation, Scale
-from subspan.success.joint_estimate import JointEstimate as JointEstimate
+from subspan.success.joint_estimate import JointEstimate
 from subspan.success.lr_scale import LrScale
 from subspan.success.posterior import Count, Range, posterior
 from subspan.success.surface_model import SurfacePosterior, sample

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from subspan.estimate import counted
+
 
 @dataclass(frozen=True)
 class JointEstimate:
@@ -38,10 +40,9 @@ class JointEstimate:
     lr_at_edge: Literal["low", "high"] | None = None
 
     def __str__(self) -> str:
-        value = "?" if self.value is None else f"{self.value:,}"
-        high = "∞" if self.high is None else f"{self.high:,}"
         known = "" if self.status == "ok" else f", {self.status}"
         return (
-            f"d* = {value} [{self.low:,}, {high}] at the best learning rate, {self.lr:.2g} "
-            f"({self.lr_low:.2g} … {self.lr_high:.2g}), {self.trainings:.1f} trainings{known}"
+            f"d* = {counted(self.value, self.low, self.high)} at the best learning rate, "
+            f"{self.lr:.2g} ({self.lr_low:.2g} … {self.lr_high:.2g}), "
+            f"{self.trainings:.1f} trainings{known}"
         )

@@ -12,7 +12,8 @@ from subspan.goals import Goal, best_for
 from subspan.spec import AUTO, TrainSpec
 from subspan.subspaces.base import Method
 from subspan.success.estimate import ThresholdEstimate, with_records
-from subspan.success.joint_design import JointDesign, JointEstimate, TrialOutcome
+from subspan.success.joint_design import JointDesign, TrialOutcome
+from subspan.success.joint_estimate import JointEstimate
 from subspan.success.records import experiment, refuse_missing_metric, trainings
 from subspan.success.response import LearningRate, Response
 from subspan.training.outcome import Outcome
@@ -27,6 +28,7 @@ _REMEDIES = {
     "above range": "Give more steps, a weaker goal, or a larger max_dim.",
     "not monotone": "Give a max_dim below the fall, or more steps.",
 }
+_END = {"low": "lower", "high": "upper"}
 _OUTCOMES: dict[Outcome, TrialOutcome] = {
     Outcome.FINISHED: "finished",
     Outcome.STOPPED: "stopped",
@@ -157,9 +159,6 @@ def _seen(design: JointDesign, found: JointEstimate) -> str:
             f"{low:.2g} to {high:.2g} at that d: beyond it d* may be smaller."
         )
     return " ".join(said)
-
-
-_END = {"low": "lower", "high": "upper"}
 
 
 def _advice(design: JointDesign, found: JointEstimate) -> str:

@@ -101,21 +101,24 @@ def may_need_none(counts: Sequence[tuple[int, int, int]], delta: float) -> bool:
 
 
 def refuse_missing_metric(records: Sequence[TrialRecord], goal: Goal) -> None:
-    """A metric that no trial has is not a failure to reach the goal.
+    """A metric that a trial does not report is not a failure to reach the goal.
 
     Raises:
-        InputError: there is none, of trials that have any.
+        InputError: a trial that neither failed nor diverged has none.
     """
     told = [r for r in records if r.outcome not in (Outcome.DIVERGED, Outcome.FAILED)]
-    points = [point for record in records for point in record.curve]
-    if (told or points) and all(
-        math.isnan(point.value(goal.metric, goal.split)) for point in points
-    ):
+    silent = [
+        r
+        for r in told
+        if all(math.isnan(point.value(goal.metric, goal.split)) for point in r.curve)
+    ]
+    if silent:
+        some = "" if len(silent) == len(told) else f" in {len(silent)} of {len(told)} trials"
         seen = sorted({name for record in records for name in record.metrics})
         raise invalid(
             "goal",
             expected="one that the problem can meet",
-            got=f"{str(goal)!r}, but it reports no {goal.split} {goal.metric}",
+            got=f"{str(goal)!r}, but it reports no {goal.split} {goal.metric}{some}",
             remedy=f"It reports {', '.join(seen) or 'nothing'}.",
         )
 

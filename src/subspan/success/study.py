@@ -8,10 +8,7 @@ several processes may ask: a trial is leased to the one that was given it.
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +21,7 @@ from subspan.success.estimate import ThresholdEstimate, estimate_from_counts, wi
 from subspan.success.records import experiment, may_need_none
 from subspan.training.outcome import Outcome
 from subspan.trials.function import LoopSpec, record_of_metrics, seed_of
+from subspan.trials.leases import owner_name
 from subspan.trials.stores.base import Claim, RecordStore
 from subspan.trials.stores.registry import open_store
 from subspan.trials.trial import Trial, TrialRecord
@@ -105,7 +103,7 @@ class ThresholdStudy:
             "max_trials": max_trials,
         }
         self._design()  # refuses what is out of range
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._owner = owner_name()
         self._stack = contextlib.ExitStack()
         self.store = self._stack.enter_context(open_store(store))
 

@@ -14,7 +14,7 @@ from subspan.problems.base import AbstractProblem
 from subspan.spec import TrainSpec
 from subspan.subspaces.base import Method
 from subspan.success.budget import twice_the_steps, with_budget
-from subspan.success.design import ThresholdDesign, half_if_success
+from subspan.success.design import ThresholdDesign
 from subspan.success.estimate import ThresholdEstimate, estimate_from_counts, with_records
 from subspan.success.joint_design import JointDesign
 from subspan.success.joint_threshold import NARROW, Runner, measure_jointly
@@ -72,8 +72,7 @@ def threshold(
     same trials: each is trained at a (d, lr) of its own, and how good it got, not only whether it
     met the goal, tells about one surface over both (`JointDesign`). Trials end well above the goal.
     At a learning rate that is given, trials end at the goal and their successes are counted
-    (`ThresholdDesign`). A trial that
-    diverges has what it reached before; one that fails is a miss.
+    (`ThresholdDesign`). A trial that diverges has what it reached before; one that fails is a miss.
 
     Args:
         problem: what is trained: a problem, or a function made `trainable`.
@@ -153,7 +152,7 @@ def threshold(
 
         def measured(chosen: TrainSpec | LoopSpec) -> ThresholdEstimate:
             if plan.lr is None:
-                binary = ThresholdDesign(last, **options, cost=half_if_success)
+                binary = ThresholdDesign(last, **options)
                 found = _count(problem, trials, way, wanted, binary, chosen, seed, width or WIDTH)
             else:
                 assert plan.scale is not None

@@ -47,11 +47,9 @@ class Failures:
         failed = [record for record in records if record.outcome is Outcome.FAILED]
         self._count += len(failed)
         if failed and self._count > self._limit:
-            last = failed[-1]
             raise TrialsFailed(
                 f"trials: {self._count} failed, and max_failures is {self._limit}. What was done "
-                "is kept; the same call tries again those that failed. The last:\n"
-                f"{last.provenance.get('traceback', last.reason)}"
+                f"is kept; the same call tries again those that failed. {_the_last(failed)}"
             )
 
 
@@ -62,9 +60,14 @@ def refuse_hopeless(records: Sequence[TrialRecord]) -> None:
         TrialsFailed: so it is, of two trials or more.
     """
     if len(records) > 1 and all(record.outcome is Outcome.FAILED for record in records):
-        last = records[-1]
-        told = last.provenance.get("traceback", last.reason)
-        raise TrialsFailed(f"trials: {len(records)} of {len(records)} failed. The last:\n{told}")
+        count = len(records)
+        raise TrialsFailed(f"trials: {count} of {count} failed. {_the_last(records)}")
+
+
+def _the_last(failed: Sequence[TrialRecord]) -> str:
+    """Say what the last of some failures was, with its traceback where there is one."""
+    last = failed[-1]
+    return f"The last:\n{last.provenance.get('traceback', last.reason)}".rstrip()
 
 
 def failed_record(

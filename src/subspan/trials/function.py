@@ -20,7 +20,7 @@ from subspan import metrics
 from subspan.errors import invalid, real, whole
 from subspan.goals import Goal, name_of, parse_goal
 from subspan.printable import shown
-from subspan.spec import AUTO
+from subspan.spec import AUTO, refuse_auto
 from subspan.streams import derive, scoped_global_rngs
 from subspan.training.outcome import CurvePoint, Outcome
 from subspan.trials.failures import failed_record
@@ -57,13 +57,8 @@ class LoopSpec:
         Raises:
             InputError: it is `"auto"`.
         """
-        if isinstance(self.lr, str):
-            raise invalid(
-                "lr",
-                expected="a number",
-                got=repr(self.lr),
-                remedy="Only `threshold` chooses it; take the `lr` of its estimate.",
-            )
+        refuse_auto(self.lr)
+        assert not isinstance(self.lr, str)
         return self.lr
 
     def replace(self, **changes: Any) -> Self:

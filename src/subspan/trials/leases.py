@@ -36,7 +36,7 @@ class Leases:
 
     def __init__(self, store: RecordStore, seconds: float = SECONDS) -> None:
         self._store, self._seconds = store, seconds
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._owner = owner_name()
         self._held: set[str] = set()
         self._seen: dict[str, tuple[float, float]] = {}  # until, and when that was first seen here
         self._guard = threading.Lock()
@@ -124,6 +124,11 @@ class Leases:
                 continue  # the next that is stored says why
             with self._guard:
                 self._held -= set(held) - kept  # someone else has taken them
+
+
+def owner_name() -> str:
+    """Return a name for a holder of leases that no other has, here or elsewhere."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
 def told(claim: Claim) -> str:

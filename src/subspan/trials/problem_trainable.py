@@ -59,8 +59,7 @@ class ProblemTrainable(Trainable):
             raise invalid("spec", expected="a TrainSpec, for a problem", got=type(spec).__name__)
         dim, repeat = pair
         _ = spec.number_lr
-        if dim != 0:
-            check_dims(dim, self.problem.ambient_dim, least=0)
+        check_dims(dim, self.problem.ambient_dim, least=0)
         return Trial(self.problem.identity, self.method.config(), dim, spec.to_json(), seed, repeat)
 
     def split(self, pairs: Sequence[Pair], workers: int) -> list[list[Pair]]:

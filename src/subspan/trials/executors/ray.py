@@ -30,7 +30,7 @@ class Ray(Executor):
     Args:
         workers: how many tasks at once; None: as many as the cluster has places, now and later.
         address: of the cluster; None takes that of `RAY_ADDRESS`, one that runs on this machine, or
-            starts one here, which `close` ends.
+            starts one here, which ends with this process.
         cpus: cores of a task; each computes with one thread.
         gpus: GPUs of a task, fractions too. The problem must be on a GPU here as well.
 
@@ -51,8 +51,7 @@ class Ray(Executor):
             "num_cpus": real("cpus", cpus, low=0.0),
             "num_gpus": real("gpus", gpus, low=0.0),
         }
-        self._own = not self._ray.is_initialized()
-        if self._own:
+        if not self._ray.is_initialized():
             try:
                 self._ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
             except (ConnectionError, ValueError) as error:
@@ -118,7 +117,7 @@ class Ray(Executor):
             future.set_exception(WorkerDied("workers: the work was given up."))
 
     def close(self) -> None:
-        """Cancel all tasks, drop what was shared, and end a cluster that was started here."""
+        """Cancel all tasks and drop what was shared. The cluster stays."""
         for stream in self._streams.values():
             self._cancel(stream)
         self._streams.clear()
