@@ -48,11 +48,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line, and end the process.
 
     Args:
-        argv: what follows the program's name; None takes sys.argv's.
+        argv: what follows the program's name; None takes sys.argv's, and leaves signals to the
+            system: the process is at its end.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     command_line.set(arguments)
-    with std_streams.checked(), signals.caught():
+    with std_streams.checked(), signals.caught(last=argv is None):
         if "--json" in arguments:
             sys.exit(_main_json(arguments))
         build()(args=arguments, prog_name="subspan")

@@ -6,7 +6,6 @@ no further, so it is raised again when the command next says how far it is, or c
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import signal
 import threading
@@ -20,8 +19,13 @@ _caught: list[int] = []
 
 
 @contextlib.contextmanager
-def caught() -> Iterator[None]:
-    """Turn these signals into `KeyboardInterrupt` within; those that are ignored stay so."""
+def caught(last: bool = False) -> Iterator[None]:
+    """Turn these signals into `KeyboardInterrupt` within; those that are ignored stay so.
+
+    Args:
+        last: the process ends after this. From then on a signal ends it at once, without a
+            traceback out of what Python still tidies: nothing is left that could handle one.
+    """
     if signal.getsignal(signal.SIGINT) is not _catch:  # no command within a command
         _caught.clear()
     if threading.current_thread() is not threading.main_thread():
@@ -35,7 +39,7 @@ def caught() -> Iterator[None]:
         yield
     finally:
         for number in ours:
-            signal.signal(number, before[number])
+            signal.signal(number, signal.SIG_DFL if last else before[number])
 
 
 def check() -> None:
@@ -58,14 +62,3 @@ def word() -> str:
 def _catch(number: int, frame: FrameType | None) -> None:
     _caught.append(number)
     raise KeyboardInterrupt
-
-
-def _let_go() -> None:
-    """While Python ends, a signal ends it: nothing is left that could handle one."""
-    if threading.current_thread() is threading.main_thread():
-        for number in _NUMBERS:
-            if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                signal.signal(number, signal.SIG_DFL)
-
-
-atexit.register(_let_go)
