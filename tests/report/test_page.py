@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -244,3 +245,36 @@ def test_the_command(store: Path, tmp_path: Path, cli: Any) -> None:
     code, _, complaint = cli(f"report {tmp_path / 'none.db'} --out {out}")
     assert code == 2
     assert "expected a file at" in complaint
+
+
+def test_what_was_found_at_the_best_learning_rate_is_told_as_it_was(tmp_path: Path) -> None:
+    @ss.trainable(name="loop", max_dim=1000, lr=(1e-3, 10.0))
+    def loop(trial: Any) -> dict[str, float]:
+        off = 1.5 * math.log(max(trial.dim, 1) / 60) - 0.6 * abs(math.log(trial.lr / 0.3))
+        odds = 9 * math.exp(min(off + 0.05 * (trial.seed % 7 - 3), 20))
+        return {"val:accuracy": odds / (1 + odds)}
+
+    store = tmp_path / "runs.db"
+    estimate = ss.threshold(loop, goal="val:accuracy>=0.9", workers=1, store=store)
+    assert estimate.at_best_lr
+    assert estimate.status == "ok"
+    page = write_page(store, tmp_path / "report.html")
+    (line,) = page.headline
+    assert f"{d_star(estimate)} of 1,000 degrees of freedom at the best learning rate" in line
+    assert f"{estimate.trials} trials, {estimate.trainings:.1f} trainings" in line
+    (problem,) = page.data["problems"]
+    assert {one["found"] for one in problem["experiments"]} == {line}
+    assert sum(one["trials"] for one in problem["experiments"]) == estimate.trials
+
+
+def test_what_was_not_measured_by_a_joint_design_is_not_noted(tmp_path: Path) -> None:
+    @ss.trainable(name="loop", max_dim=100)
+    def loop(trial: Any) -> dict[str, float]:
+        return {"loss": 1.0 / (1 + trial.dim)}
+
+    store = tmp_path / "runs.db"
+    estimate = ss.threshold(loop, goal="loss<=0.1", workers=1, store=store)
+    assert estimate.design == "binary"
+    page = write_page(store, tmp_path / "report.html")
+    assert {one["found"] for one in page.data["problems"][0]["experiments"]} == {None}
+    assert "best learning rate" not in page.headline[0]

@@ -90,9 +90,17 @@ def test_which_trials_tell_depends_on_where_they_were_to_stop(
 def test_trials_that_were_to_stop_before_are_left_out_even_where_they_did_not() -> None:
     (stored,) = experiments(mixed())
     harder = stored.telling("loss<=0.1")
-    assert {r.trial.repeat for r in harder} == set(range(6))  # none of 100…, stopped or not
-    easier = stored.telling("loss<=1")
-    assert len(easier) == len(mixed()) - 1  # all but the one that failed
+    assert {r.trial.repeat for r in harder} == {*range(6), 200}  # none of 100…, stopped or not
+    assert stored.telling("loss<=1") == mixed()
+
+
+def test_a_trial_that_failed_is_a_miss_as_in_a_surface() -> None:
+    (stored,) = experiments(mixed())
+    cells = {c.dim: c for c in stored.surface(["loss<=2.5"]).cells}
+    assert (cells[64].successes, cells[64].trials) == (11, 11)  # it had reached 2.3 before
+    cells = {c.dim: c for c in stored.surface(["loss<=1"]).cells}
+    assert cells[64].trials == cells[128].trials + 1
+    assert cells[64].successes < cells[64].trials
 
 
 @pytest.mark.parametrize("goal", ["loss<=1", "loss<=0.5", "loss<=0.1", "test:accuracy>=0.7"])

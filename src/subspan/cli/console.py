@@ -20,7 +20,6 @@ from subspan.errors import StoreError
 from subspan.printable import printable
 
 _SECONDS_BETWEEN_LINES = 30.0
-_COMMAND = "command:"
 
 Progress = Callable[[int, "int | None", str], None]
 
@@ -180,21 +179,22 @@ def _noted(store: object | None) -> Iterator[None]:
     from subspan.trials.stores.registry import open_store
 
     note = {"argv": argv, "folder": os.getcwd()}
-    key = f"{_COMMAND}{digest(note)}"
+    key = f"{asked.COMMAND}{digest(note)}"
     with open_store(store) as opened:  # type: ignore[arg-type]
-        opened.claim(key, _COMMAND, 0.0, {**note, "done": False})
+        opened.claim(key, asked.COMMAND, 0.0, {**note, "done": False})
     with asked.quiet():
         yield
     with open_store(store) as opened:  # type: ignore[arg-type]
-        opened.claim(key, _COMMAND, 0.0, {**note, "done": True})
+        opened.claim(key, asked.COMMAND, 0.0, {**note, "done": True})
 
 
 def noted(store: str) -> list[dict[str, Any]]:
     """Return of each command on a store its `argv`, its `folder`, and whether it was `done`."""
+    from subspan.trials import asked
     from subspan.trials.stores.registry import open_store
 
     with open_store(store) as opened:
-        notes = [claim.data for claim in opened.claims(_COMMAND)]
+        notes = [claim.data for claim in opened.claims(asked.COMMAND)]
     for note in notes:
         argv, folder = note.get("argv"), note.get("folder")
         texts = [*argv, folder] if isinstance(argv, list) else [None]

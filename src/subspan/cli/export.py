@@ -13,8 +13,8 @@ def command(
 ) -> None:
     """Write the trials of a store as Parquet, CSV, or lines of JSON, which have the curves too."""
     from subspan.trials.export import export
-    from subspan.trials.stores.sql import Store
+    from subspan.trials.stores.registry import open_store
 
-    with Store(store, readonly=True) as opened:
+    with open_store(store, readonly=True) as opened:
         count = export(opened.records(), file)
     print(f"{count} trials in {file}")

@@ -13,10 +13,10 @@ def command(
 ) -> None:
     """Add the trials of other stores to a store; the same trial twice is one."""
     from subspan.trials.stores.merge import merge
-    from subspan.trials.stores.sql import Store
+    from subspan.trials.stores.registry import open_store
 
-    with Store(target) as into:
+    with open_store(target) as into:
         for source in sources:
-            with Store(source, readonly=True) as opened:
+            with open_store(source, readonly=True) as opened:
                 added, known = merge(into, opened)
             print(f"{source}: {added} added, {known} were there")

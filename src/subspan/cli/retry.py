@@ -44,7 +44,7 @@ def command(
 
 def _failed(store: str) -> set[str]:
     from subspan.training.outcome import Outcome
-    from subspan.trials.stores.sql import Store
+    from subspan.trials.stores.registry import open_store
 
-    with Store(store, readonly=True) as opened:
+    with open_store(store, readonly=True) as opened:
         return {record.key for record in opened.page(outcome=Outcome.FAILED.value)}

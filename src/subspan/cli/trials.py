@@ -49,7 +49,7 @@ def command(
         others = other_metrics(records)
         heads = [f"{'best' if find(parse(name)[0]) else 'last'} {name}" for name in others]
         table = [
-            (*row(r)[:-1], *(shown_of(r, name) for name in others), row(r)[-1]) for r in records
+            (*row(r)[:-1], *(r.best_or_last(name) for name in others), row(r)[-1]) for r in records
         ]
         print_table((*COLUMNS[:-1], *heads, COLUMNS[-1]), table)
 
@@ -74,14 +74,6 @@ def other_metrics(records: Sequence[TrialRecord]) -> list[str]:
     """Return the first metrics of trials that the usual columns do not show."""
     usual = {f"{split}:{metric}" for split in ("train", "test") for metric in ("loss", "accuracy")}
     return list(dict.fromkeys(n for r in records for n in r.metrics if n not in usual))[:_OTHERS]
-
-
-def shown_of(record: TrialRecord, name: str) -> float:
-    """Return the best value of a metric; the last, where nobody said which way it goes."""
-    from subspan.metrics import find, parse
-
-    metric, split = parse(name)
-    return record.best(metric, split) if find(metric) else record.final(metric, split)
 
 
 def best_of(record: TrialRecord, name: str) -> float | None:

@@ -76,7 +76,7 @@ def _table(
     if null.method not in records or len(records) < 2:
         return None
     shared = null.experiment
-    name = str(shared.problem.get("name", "problem"))
+    name = null.problem
     metric = first_metric(records)
     rows = rows_of(
         cast(Any, Recorded(name, shared.ambient_dim)),

@@ -16,7 +16,6 @@ from subspan.goals import Goal
 from subspan.report.stored import StoredExperiment, tells
 from subspan.success.estimate import ThresholdEstimate, estimate_from_counts, with_records
 from subspan.success.posterior import Count, Range
-from subspan.training.outcome import Outcome
 
 Known = dict[tuple[object, ...], ThresholdEstimate]
 
@@ -40,7 +39,6 @@ class Columns:
         draw: number of the draw: same dim, seed and repeat.
         best: the best value over the curve; NaN where there is none.
         start: the value at step 0; NaN where there is none.
-        failed: whether the trial failed.
         stop: which of `stops` it was to stop at.
         stops: the goals, as text, or None.
     """
@@ -51,7 +49,6 @@ class Columns:
     draw: np.ndarray
     best: np.ndarray
     start: np.ndarray
-    failed: np.ndarray
     stop: np.ndarray
     stops: tuple[str | None, ...]
 
@@ -76,7 +73,6 @@ class Columns:
             np.array(number),
             np.array(best),
             np.array(start),
-            np.array([r.outcome is Outcome.FAILED for r in stored.records]),
             np.array(stop),
             tuple(stops),
         )
@@ -84,7 +80,7 @@ class Columns:
     def telling(self, goal: Goal) -> np.ndarray:
         """Return which trials tell whether they met a goal, (n,); see `StoredExperiment`."""
         fit = np.array([tells(text, goal) for text in self.stops])
-        return fit[self.stop] & ~self.failed
+        return fit[self.stop]
 
     def cells(self, goal: Goal) -> Cells:
         """Count the draws that met a goal of this metric, at every dim; d = 0 too."""

@@ -16,8 +16,8 @@ from subspan.report import figure as base
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's remaining colours; beyond eight methods the line style changes too.
-_COLOURS = (base.BLUE, base.VERMILION, base.GREEN, base.ORANGE, "#CC79A7", "#56B4E9", "#8C6D31")
+# Ink is the null's; beyond eight methods the line style changes too.
+_COLOURS = (*base.SERIES[:-1], "#8C6D31")
 _STYLES = ("-", (0, (5, 2)), (0, (1, 1.5)))
 _MARKERS = "sD^vPX*h"  # the null has "o"; one more than colours, so that pairs differ
 _MARKER_AREA = 22.0  # square points

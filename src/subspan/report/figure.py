@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # Okabe and Ito (2008), told apart by colour-blind readers.
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 INK, GREY, PALE = "#222222", "#6B6B6B", "#DDDDDD"
+SERIES = (BLUE, VERMILION, GREEN, ORANGE, "#CC79A7", "#56B4E9", INK)  # of lines in turn
 LINE = 105  # characters that fit under a figure
 FORMATS = ("png", "svg", "pdf")
 _STYLE: Any = {

@@ -17,7 +17,6 @@ from subspan.trials.trial import TrialRecord
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLOURS = (base.BLUE, base.VERMILION, base.GREEN, base.ORANGE, "#CC79A7", "#56B4E9", base.INK)
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)))
 
 
@@ -96,7 +95,7 @@ def draw_learning_curves(
             axes.plot(
                 curve.steps,
                 curve.values,
-                color=_COLOURS[curve.trial % len(_COLOURS)],
+                color=base.SERIES[curve.trial % len(base.SERIES)],
                 linestyle=_DASHES[curve.metric % len(_DASHES)],
                 linewidth=1.5,
                 marker="o",

@@ -15,10 +15,11 @@ from subspan.goals import Goal, parse_goal
 from subspan.printable import printable
 from subspan.report.page_data import PageData, page_data
 from subspan.report.stored import experiments
+from subspan.success.noted import noted
+from subspan.trials import asked
 from subspan.trials.stores.base import RecordStore
-from subspan.trials.stores.sql import Store
+from subspan.trials.stores.registry import open_store
 
-COMMAND = "command:"  # how the command line notes in a store what it was asked
 _SCRIPTS = ("frame.js", "figures.js", "tables.js", "start.js")
 
 
@@ -50,10 +51,9 @@ def write_page(
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _cannot_write(path, error) from error
-    if not isinstance(store, RecordStore):
-        with Store(store, readonly=True) as opened:
-            return _write(opened, name_of_store(store), path, goals, library)
-    return _write(store, name_of_store(getattr(store, "path", None)), path, goals, library)
+    name = name_of_store(getattr(store, "path", None) if isinstance(store, RecordStore) else store)
+    with open_store(store, readonly=True) as opened:
+        return _write(opened, name, path, goals, library)
 
 
 def _write(
@@ -61,16 +61,17 @@ def _write(
 ) -> PageData:
     commands = noted_commands(store)
     stored = experiments(store)
-    names = {str(one.experiment.problem.get("name", "problem")) for one in stored}
-    asked = {"": [parse_goal(g) for g in goals]}
+    names = {one.problem for one in stored}
+    wanted = {"": [parse_goal(g) for g in goals]}
     for argv in commands:
         for problem in names & set(argv):
-            asked.setdefault(problem, []).extend(goals_in(argv))
+            wanted.setdefault(problem, []).extend(goals_in(argv))
     data = page_data(
         stored,
         store=name,
         commands=[shlex.join(["subspan", *map(public, argv)]) for argv in commands],
-        asked=asked,
+        asked=wanted,
+        noted=tuple(noted(store)),
     )
     try:
         path.write_text(render(data, title=f"subspan: {name}", library=library), encoding="utf-8")
@@ -109,7 +110,7 @@ def render(data: PageData, *, title: str, library: str) -> str:
 
 def noted_commands(store: RecordStore) -> list[list[str]]:
     """Return the arguments of the commands that a store notes, each once."""
-    found = [list(map(str, claim.data.get("argv", ()))) for claim in store.claims(COMMAND)]
+    found = [list(map(str, claim.data.get("argv", ()))) for claim in store.claims(asked.COMMAND)]
     return list(map(list, dict.fromkeys(map(tuple, found))))
 
 

@@ -25,6 +25,7 @@ from subspan.report.page_trials import short, some, trials_of
 from subspan.report.stored import StoredExperiment
 from subspan.report.words import d_star, goal_in_words, sentence
 from subspan.success.estimate import ThresholdEstimate
+from subspan.success.noted import NotedEstimate
 
 FITS = 500  # thresholds that are fitted for a page, about 0.1 s each
 LEVELS = (4, 13)  # the fewest and the most of a slider
@@ -60,6 +61,7 @@ def page_data(
     store: str = "runs.db",
     commands: Iterable[str] = (),
     asked: Mapping[str, Sequence[Goal]] | None = None,
+    noted: Sequence[NotedEstimate] = (),
 ) -> PageData:
     """Return what the page shows of a store's experiments.
 
@@ -69,19 +71,19 @@ def page_data(
         commands: the command lines that made it, where they are known.
         asked: goals that were asked for beside those that trials were to stop at, by the
             problem's name, or by "" for every problem.
+        noted: what was found at the best learning rate, which trials alone do not tell.
     """
     by_problem: dict[str, list[StoredExperiment]] = {}
     for one in stored:
-        name = str(one.experiment.problem.get("name", "problem"))
-        by_problem.setdefault(f"{name} {one.experiment.ambient_dim}", []).append(one)
-    goals = {key: _asked(group, asked or {}) for key, group in by_problem.items()}
+        by_problem.setdefault(f"{one.problem} {one.experiment.ambient_dim}", []).append(one)
+    goals = {key: _asked(group, asked or {}, noted) for key, group in by_problem.items()}
     scales = {key: _metrics(group, goals[key]) for key, group in by_problem.items()}
     fits = sum(len(group) * len(scales[key]) for key, group in by_problem.items())
     most = min(max(FITS // max(fits, 1), LEVELS[0]), LEVELS[1])
     known: Known = {}
     problems, headline = [], []
     for key, group in by_problem.items():
-        made = _Problem(group, scales[key], goals[key], most, known)
+        made = _Problem(group, scales[key], goals[key], most, known, noted)
         problems.append(made.to_json())
         headline.extend(made.headline())
     tables = comparisons(stored, confidence=CONFIDENCE)
@@ -103,10 +105,16 @@ def page_data(
     return PageData(tuple(headline) or ("There are no trials in this store yet.",), data)
 
 
-def _asked(group: Sequence[StoredExperiment], asked: Mapping[str, Sequence[Goal]]) -> list[Goal]:
-    name = str(group[0].experiment.problem.get("name", "problem"))
-    own = [g for s in group for g in s.goals_asked()]
-    return list(dict.fromkeys([*asked.get("", ()), *own, *asked.get(name, ())]))
+def _asked(
+    group: Sequence[StoredExperiment],
+    asked: Mapping[str, Sequence[Goal]],
+    noted: Sequence[NotedEstimate],
+) -> list[Goal]:
+    own: list[Goal] = []
+    for one in group:
+        found = one.found_by(noted)
+        own += one.goals_asked() if found is None else [found.estimate.goal]
+    return list(dict.fromkeys([*asked.get("", ()), *own, *asked.get(group[0].problem, ())]))
 
 
 def _metrics(group: Sequence[StoredExperiment], asked: Iterable[Goal]) -> dict[str, bool]:
@@ -133,8 +141,11 @@ class _Problem:
         wanted: Sequence[Goal],
         most: int,
         known: Known,
+        noted: Sequence[NotedEstimate],
     ) -> None:
         self.group, self.asked, self.known = group, wanted, known
+        found = ((i, one.found_by(noted)) for i, one in enumerate(group))
+        self.found = {i: one.estimate for i, one in found if one is not None}
         self.columns = {
             name: [Columns.of(one, name, higher=higher) for one in group]
             for name, higher in directions.items()
@@ -150,16 +161,27 @@ class _Problem:
         self.estimates: dict[tuple[str, int, int], ThresholdEstimate | None] = {}
 
     def headline(self) -> list[str]:
-        """Return a sentence for each goal asked for, or on the hardest that has a threshold."""
-        name = str(self.group[0].experiment.problem.get("name", "problem"))
-        best = self._best()
-        if not best:
+        """Return a sentence for each goal asked for, or on the hardest that has a threshold.
+
+        First what was found at the best learning rate.
+        """
+        name = self.group[0].problem
+        lines = list(dict.fromkeys(self._found(i) for i in self.found))
+        lines += [sentence(name, self._method(i), e) for i, _, e in self._best()]
+        if not lines:
             count = sum(len(s.records) for s in self.group)
             return [f"{name}: {count:,} trials, too few dims to tell a threshold from."]
-        return [sentence(name, self._method(i), e) for i, _, e in best]
+        return lines
+
+    def _found(self, i: int) -> str:
+        return sentence(self.group[i].problem, self.group[i].method, self.found[i])
 
     def _best(self) -> list[tuple[int, int, ThresholdEstimate]]:
-        told = [(i, level, e) for (_, i, level), e in self.estimates.items() if e is not None]
+        told = [
+            (i, level, e)
+            for (_, i, level), e in self.estimates.items()
+            if e is not None and i not in self.found
+        ]
         wanted = [g for g in self.asked if any(e.goal == g for *_, e in told)][:SENTENCES]
         groups = [[t for t in told if t[2].goal == goal] for goal in wanted] or [told]
         return [max(group, key=self._rank) for group in groups if group]
@@ -167,7 +189,9 @@ class _Problem:
     def _method(self, i: int) -> str:
         """The method in words; and of several learning rates, which."""
         one = self.group[i]
-        tried = sum(other.family == one.family for other in self.group)
+        tried = sum(
+            other.family == one.family and k not in self.found for k, other in enumerate(self.group)
+        )
         return one.method + (f", lr {one.lr:g}, the best of {tried} tried" if tried > 1 else "")
 
     def _rank(self, told: tuple[int, int, ThresholdEstimate]) -> tuple[Any, ...]:
@@ -180,19 +204,15 @@ class _Problem:
     def to_json(self) -> dict[str, Any]:
         first = self.group[0].experiment
         experiments = [self._experiment(i, one) for i, one in enumerate(self.group)]
-        shown = self._best()
+        chosen = self._chosen()
+        names = list(self.goals)
+        metric = names.index(name_of(chosen[1])) if chosen and name_of(chosen[1]) in names else 0
+        levels = self.goals[names[metric]] if names else []
         return {
-            "first": shown[0][0] if shown else 0,
-            "metric": next(
-                (
-                    k
-                    for k, name in enumerate(self.goals)
-                    if shown and name == name_of(shown[0][2].goal)
-                ),
-                0,
-            ),
-            "level": shown[0][1] if shown else 0,
-            "name": str(first.problem.get("name", "problem")),
+            "first": chosen[0] if chosen else 0,
+            "metric": metric,
+            "level": levels.index(chosen[1]) if chosen and chosen[1] in levels else 0,
+            "name": self.group[0].problem,
             "ambient": first.ambient_dim,
             "metrics": [
                 {
@@ -211,6 +231,14 @@ class _Problem:
             "experiments": experiments,
         }
 
+    def _chosen(self) -> tuple[int, Goal] | None:
+        """Return the experiment and the goal that the page opens with."""
+        for i, _, estimate in self._best():
+            return i, estimate.goal
+        for i, estimate in self.found.items():
+            return i, estimate.goal
+        return None
+
     def _experiment(self, i: int, one: StoredExperiment) -> dict[str, Any]:
         e = one.experiment
         steps = e.method.get("steps") if e.method.get("name") == "burn-in" else None
@@ -220,6 +248,7 @@ class _Problem:
             "method": one.method,
             "training": one.training,
             "lr": one.lr,
+            "found": self._found(i) if i in self.found else None,
             "null": _is_null(one),
             "burnIn": 0 if _is_null(one) else steps,
             "seeds": list(e.seeds),

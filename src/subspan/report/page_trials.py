@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from subspan import metrics
 from subspan.report.stored import StoredExperiment
 from subspan.trials.trial import TrialRecord
 
@@ -48,12 +47,12 @@ def trials_of(stored: Sequence[StoredExperiment]) -> tuple[dict[str, Any], list[
         columns["key"].append(r.key[:12])
         columns["curve"].append(len(curves) if id(r) in with_curve else -1)
         for name in names:
-            best[name].append(short([_best(r, name)])[0])
+            best[name].append(short([r.best_or_last(name)])[0])
         if id(r) in with_curve:
             curves.append(_curve(i, r, names))
     named = [
         {
-            "problem": str(one.experiment.problem.get("name", "problem")),
+            "problem": one.problem,
             "method": one.method,
             "training": one.training,
             "id": one.id,
@@ -79,11 +78,6 @@ def _curve(i: int, record: TrialRecord, names: Sequence[str]) -> dict[str, Any]:
             if name in record.metrics
         },
     }
-
-
-def _best(record: TrialRecord, name: str) -> float:
-    kind, split = metrics.parse(name)
-    return record.best(kind, split) if metrics.find(kind) else record.final(kind, split)
 
 
 def some(values: Sequence[Any], most: int) -> list[Any]:

@@ -16,11 +16,11 @@ from subspan.canonical import canonical_json, digest
 from subspan.errors import invalid
 from subspan.goals import Goal, name_of, parse_goal
 from subspan.success.estimate import ThresholdEstimate, fit_threshold
+from subspan.success.noted import NotedEstimate
 from subspan.success.records import Experiment
 from subspan.success.surface import SuccessSurface, success_surface
-from subspan.training.outcome import Outcome
 from subspan.trials.stores.base import RecordStore
-from subspan.trials.stores.sql import Store
+from subspan.trials.stores.registry import open_store
 from subspan.trials.trial import TrialRecord
 
 
@@ -41,6 +41,11 @@ class StoredExperiment:
         """Eight hex digits: of the problem, method and spec; the same in every store."""
         e = self.experiment
         return digest({"problem": e.problem, "method": e.method, "spec": e.spec})[:8]
+
+    @property
+    def problem(self) -> str:
+        """The problem's name."""
+        return str(self.experiment.problem.get("name", "problem"))
 
     @property
     def family(self) -> str:
@@ -65,6 +70,21 @@ class StoredExperiment:
         """How it was trained, in words."""
         return _training(self.experiment.spec)
 
+    def found_by(self, noted: Iterable[NotedEstimate]) -> NotedEstimate | None:
+        """Return the estimate whose search over d and learning rate these trials are a part of."""
+        e = self.experiment
+        stops = {r.trial.spec.get("stop_at") for r in self.records}
+        for one in noted:
+            shared = one.estimate.experiment
+            if (
+                shared is not None
+                and stops == {str(one.stop_at)}
+                and (shared.problem, shared.method) == (e.problem, e.method)
+                and {**e.spec, "lr": shared.spec["lr"]} == shared.spec
+            ):
+                return one
+        return None
+
     def goals_asked(self) -> tuple[Goal, ...]:
         """The goals at which some of the trials were to stop."""
         found = dict.fromkeys(r.trial.spec.get("stop_at") for r in self.records)
@@ -74,17 +94,13 @@ class StoredExperiment:
         """Return the trials that tell whether they met a goal, chosen without looking at it.
 
         Those that were to stop at another goal, unless one as hard of the same metric, are left
-        out whether or not they stopped: to leave out those that did would be a biased choice. So
-        are those that failed, which tell nothing.
+        out whether or not they stopped: to leave out those that did would be a biased choice. One
+        that failed missed what it did not reach.
         """
         wanted = parse_goal(goal)
         texts = {r.trial.spec.get("stop_at") for r in self.records}
         fit = {text for text in texts if tells(text, wanted)}
-        return [
-            r
-            for r in self.records
-            if r.outcome is not Outcome.FAILED and r.trial.spec.get("stop_at") in fit
-        ]
+        return [r for r in self.records if r.trial.spec.get("stop_at") in fit]
 
     def range(self, goal: Goal | str) -> tuple[int, int] | None:
         """Return the dims that d* is sought between: 1 and D where `threshold` sought it.
@@ -127,7 +143,7 @@ def experiments(
         StoreError: it cannot be read.
     """
     if isinstance(store, str | Path):
-        with Store(store, readonly=True) as opened:
+        with open_store(store, readonly=True) as opened:
             return experiments(opened)
     records = store.records() if isinstance(store, RecordStore) else store
     groups: dict[str, list[TrialRecord]] = {}

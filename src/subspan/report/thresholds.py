@@ -21,7 +21,6 @@ from subspan.success.estimate import ThresholdEstimate
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLOURS = (base.BLUE, base.VERMILION, base.GREEN, base.ORANGE, "#CC79A7", "#56B4E9", base.INK)
 _MARKERS = "osD^vPX"
 
 
@@ -158,7 +157,7 @@ def draw_burn_in(
 def _draw(
     axes: Axes, x: Sequence[float], estimates: Sequence[ThresholdEstimate], i: int, label: str
 ) -> None:
-    colour, marker = _COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]
+    colour, marker = base.SERIES[i % len(base.SERIES)], _MARKERS[i % len(_MARKERS)]
     values = np.array([float(e.value or np.nan) for e in estimates])
     low = np.array([max(e.low or 1, 1) for e in estimates])
     high = np.array([e.ambient_dim if e.high is None else e.high for e in estimates])

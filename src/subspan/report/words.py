@@ -41,7 +41,14 @@ def sentence(problem: str, method: str, estimate: ThresholdEstimate) -> str:
     goal = goal_in_words(estimate.goal)
     ratio = f": {plain_number(estimate.compression)}×" if estimate.compression else ""
     doubt = "" if estimate.status == "ok" else f" ({estimate.status})"
+    rate = ""
+    if estimate.at_best_lr:
+        flat = f"as good from {estimate.lr_low:.2g} to {estimate.lr_high:.2g}"
+        rate = f" at the best learning rate, {estimate.lr:.2g} ({flat})"
+    cost = f"{estimate.trials:,} trials"
+    if estimate.trainings is not None:
+        cost += f", {estimate.trainings:.1f} trainings"
     return (
         f"{problem} trains to {goal} in {d_star(estimate)} of {estimate.ambient_dim:,} degrees of "
-        f"freedom{doubt}{ratio}, {estimate.trials:,} trials ({method})."
+        f"freedom{rate}{doubt}{ratio}, {cost} ({method})."
     )

@@ -13,6 +13,7 @@ from subspan.goals import Goal, parse_goal
 from subspan.problems.base import AbstractProblem
 from subspan.spec import TrainSpec
 from subspan.subspaces.base import Method
+from subspan.success import noted
 from subspan.success.budget import twice_the_steps, with_budget
 from subspan.success.design import ThresholdDesign
 from subspan.success.estimate import ThresholdEstimate, estimate_from_counts, with_records
@@ -160,12 +161,17 @@ def threshold(
                 found = measure_jointly(
                     problem, trials, way, wanted, joint, chosen, seed=seed, width=width or NARROW
                 )
-            return dataclasses.replace(found, note=plan.note)
+            return kept(dataclasses.replace(found, note=plan.note))
+
+        def kept(found: ThresholdEstimate) -> ThresholdEstimate:
+            if isinstance(trials, TrialRunner):
+                noted.note(trials.store, found)
+            return found
 
         found = measured(plan.spec)
         if not check_budget:
             return found
-        return with_budget(found, measured(twice_the_steps(plan.spec)))
+        return kept(with_budget(found, measured(twice_the_steps(plan.spec))))
 
 
 def _count(

@@ -37,6 +37,7 @@ from subspan.trials.function import FunctionTrainable, LoopSpec
 from subspan.trials.stores.base import RecordStore
 from subspan.trials.stores.registry import open_store
 
+COMMAND = "command:"  # before the note of a command, which the command line makes
 _PREFIX = "call:"
 _LONGEST = 100_000  # numbers in an array
 # Where records go and who is told; an executor that is an object is left out too.

@@ -176,6 +176,11 @@ class TrialRecord:
         values = [v for v in (point.value(metric, split) for point in self.curve) if v == v]
         return (max(values) if up else min(values)) if values else float("nan")
 
+    def best_or_last(self, name: str) -> float:
+        """Return the best value of `"split:metric"`; the last, where the direction is unknown."""
+        metric, split = parse(name)
+        return self.best(metric, split) if find(metric) else self.final(metric, split)
+
     def meets(self, goal: Goal) -> bool | None:
         """Whether the trial hit the goal at any evaluation.
 

@@ -78,7 +78,7 @@ const hasValue = (d) => d && d.value > 0 && ["ok", "not converged", "edge of the
 
 function phase() {
   const c = counted();
-  if (!c || !c.dims.length) return null;
+  if (!c || !c.dims.length || experiment().found) return null;
   const m = metric(), one = experiment(), D = problem().ambient;
   const z = c.levels.map((l) => l.wins.map((w, i) => (l.totals[i] ? w / l.totals[i] : null)));
   const words = c.levels.map((l, row) => l.wins.map((w, i) => l.totals[i]
@@ -121,6 +121,7 @@ function phase() {
 
 function told() {
   const level = levelOf(experiment());
+  if (experiment().found) return experiment().found;
   if (!level) return `${metric().name}: no trial of this method has it.`;
   if (!level.d) return `${goalWords()}: trials at too few dims to tell d*.`;
   const ratio = level.d.compression ? `, ${number(level.d.compression, 3)}× fewer than D` : "";
@@ -130,7 +131,7 @@ function told() {
 function successCurve() {
   const level = levelOf(experiment());
   const c = counted();
-  if (!level || !level.totals.some((n) => n)) return null;
+  if (!level || !level.totals.some((n) => n) || experiment().found) return null;
   const x = c.dims.map(Math.log10), rates = level.wins.map((w, i) => (level.totals[i] ? w / level.totals[i] : null));
   const rate = {
     x, y: rates, mode: "markers", name: "success rate", hoverinfo: "text",

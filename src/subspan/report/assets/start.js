@@ -1,15 +1,23 @@
 // Fill the controls, listen to them, draw what is in sight.
 
 function options(select, names, value) {
-  select.replaceChildren(...names.map((name, i) => element("option", { value: String(i) }, name)));
+  select.replaceChildren(...names.flatMap((name, i) => (name === null ? [] : [element("option", { value: String(i) }, name)])));
   select.value = String(value);
+}
+
+// Trials that searched the learning rate together are one choice, not one for each learning rate.
+function experimentName(one, i, all) {
+  if (!one.found) return `${label(one)} (${one.trials} trials)`;
+  const together = all.filter((other) => other.found === one.found);
+  if (together[0] !== one) return null;
+  return `${one.method}, at the best learning rate (${together.reduce((sum, other) => sum + other.trials, 0)} trials)`;
 }
 
 function fillProblem() {
   const own = problem();
   chosenState.experiment = own.first;
   chosenState.metric = own.metric;
-  options($("experiment"), own.experiments.map((one) => `${label(one)} (${one.trials} trials)`), own.first);
+  options($("experiment"), own.experiments.map(experimentName), own.first);
   options($("metric"), own.metrics.map((m) => m.name), own.metric);
   if (metric()) fillMetric(own.level);
 }
