@@ -26,8 +26,8 @@ from subspan.report.wells import draw_wells, wells_data
 from subspan.success.graded import Scale
 from subspan.success.joint_design import JointDesign
 from subspan.success.joint_threshold import jointly_estimated, tell
-from subspan.success.lr_scale import LrScale
 from subspan.trials.function import LoopSpec
+from subspan.trials.lr_scale import LrScale
 
 GOALS = ["loss<=1", "loss<=0.1"]
 STORED = report.experiments(page_store.records())

@@ -11,12 +11,8 @@ from scipy.stats import t as student
 from subspan.errors import InputError
 from subspan.success.graded import FAR, Observation, Scale
 from subspan.success.posterior import Range
-from subspan.success.surface_model import (
-    RidgePrior,
-    Surfaces,
-    _prior_draws,
-    sample,
-)
+from subspan.success.surface_model import Surfaces, _prior_draws, sample
+from subspan.trials.lr_scale import RidgePrior
 
 SPAN = Range(1, 10_000, 0.1)
 PRIOR = RidgePrior(low=math.log(0.0125), high=math.log(3.2))

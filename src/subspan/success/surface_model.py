@@ -32,6 +32,7 @@ from subspan.streams import stream
 from subspan.success.graded import FAR, Observation
 from subspan.success.posterior import Range
 from subspan.success.tempering import temper
+from subspan.trials.lr_scale import RidgePrior
 
 PARTICLES = 1024
 _DOF = 5.0  # of the noise
@@ -41,27 +42,6 @@ _LAPSE_COLLAPSED = 0.5  # the share of lapsed trials that say none
 _MARGIN = 3.0  # how far beyond the range, in log d, the crossing may lie
 _OUTSIDE = 0.1  # prior mass of a crossing below the range, and above it
 _TINY = 1e-300
-
-
-@dataclass(frozen=True)
-class RidgePrior:
-    """What is thought of the best log lr before any trial: normal, and drifting with log d.
-
-    Args:
-        centre: of the best log lr at the threshold.
-        spread: its standard deviation.
-        drift: mean change of the best log lr per unit of log d.
-        drift_spread: its standard deviation.
-        low: smallest log lr that may be used: the best is the best between the two.
-        high: largest.
-    """
-
-    centre: float = math.log(0.8)
-    spread: float = 1.3
-    drift: float = -0.15
-    drift_spread: float = 0.25
-    low: float = -math.inf
-    high: float = math.inf
 
 
 class Parameter(NamedTuple):
