@@ -73,9 +73,8 @@ def compare(
             weights, say) is left out and told in `skipped`.
         repeats: trials of each method at each dim. None: as many as verdicts need, the fewest that
             can show a difference of one sign throughout; more show smaller ones.
-        spec: how to train; None takes `problem.default_spec`. At `lr="auto"` each method has the
-            learning rate that serves it best at each dim, chosen by pilot trials, as many for every
-            method, as `run` does it, for the first of `goals`. See the table's `learning_rates`.
+        spec: how to train; None takes `problem.default_spec`. `lr="auto"`: every method at its own
+            best, for the first goal, as in `run`.
         seed: any integer; all randomness derives from it.
         store: a path, a `Store`, or None for memory. The same call continues where it was cut.
         goals: for each, d* of every method is fitted to its trials (δ = 0.1).
@@ -97,8 +96,7 @@ def compare(
         StoreError: the store cannot be used.
     """
     check_confidence(confidence)
-    if repeats is not None:
-        repeats = whole("repeats", repeats, low=1)
+    repeats = None if repeats is None else whole("repeats", repeats, low=1)
     name = _metric(metric)
     wanted = _goals(goals)
     aim = wanted[0] if wanted else None
