@@ -71,7 +71,7 @@ _PARAMETERS = (
     Parameter("lapse", math.log(0.01), 1.0, True),
     Parameter("cliff", 2.0, 1.0, False),  # v beyond which training collapses
     Parameter("misfit", math.log(0.06), 0.9, True),
-    Parameter("sharpness", 0.5, 1.3, True),  # of the peak of h: a cusp where it is large
+    Parameter("sharpness", -0.5, 1.4, True),  # above 1: of the peak of h, a cusp where it is large
 )
 _INDEX = {p.name: i for i, p in enumerate(_PARAMETERS)}
 _MEAN = np.array([p.mean for p in _PARAMETERS])
@@ -108,7 +108,7 @@ class Surfaces:
         self.lapse_at_best = np.minimum(part["lapse"], 0.95)
         self.cliff = part["cliff"]
         self.misfit = part["misfit"]
-        self.sharpness = part["sharpness"]
+        self.sharpness = 1 + part["sharpness"]
 
     def select(self, part: slice) -> Surfaces:
         """Return some of the surfaces."""
