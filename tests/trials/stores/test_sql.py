@@ -200,7 +200,7 @@ def test_a_damaged_record_is_a_clear_error(tmp_path):
 
 
 def test_a_transaction_that_a_signal_left_open_does_not_block_the_store(tmp_path):
-    """A signal between SQLite's BEGIN and SQLAlchemy's own note of it; then what leads out writes."""
+    """A signal between SQLite's BEGIN and SQLAlchemy's note of it; what leads out writes again."""
     with Store(tmp_path / "s.db") as store:
         store._db.connection.driver_connection.execute("BEGIN")
         store._db.rollback()
