@@ -122,7 +122,9 @@ class Problem(AbstractProblem):
             goals and records name them, as `val:accuracy>=0.9`.
         metrics: what every record holds beside loss and accuracy: names of registered metrics
             (`subspan.metrics.METRICS`), or functions of (outputs, targets) of a
-            whole split, by name. They change nothing in training; goals may ask for them.
+            whole split, by name. They change nothing in training; goals may ask for them. One that
+            is not finite is on no curve: the record's `reason` names it, and the trial diverged
+            where it stayed so. One that is no number fails the trial.
 
     Raises:
         InputError: data are NaN, of unequal length, or do not fit the module; a data set is empty,
@@ -473,9 +475,16 @@ class Problem(AbstractProblem):
     ) -> list[dict[str, float]]:
         """Return metrics by name for each row of weights (K, D); none of a split there is not."""
         usual = AbstractProblem.metrics
-        found = super().measure_many(weights, split, [m for m in metrics if m in usual])
         wanted = [metric_for(self._own_metrics, m, self._labels) for m in metrics if m not in usual]
-        if wanted and split in self._splits:
+        self._check_split(split)
+        if split not in self._splits:
+            return [{} for _ in weights]
+        there = [m for m in metrics if m == "loss" or (m == "accuracy" and self._labels.classes)]
+        found = [
+            {m: getattr(one, m) for m in there}
+            for one in (self.evaluate_many(weights, split) if there else weights)
+        ]
+        if wanted:
             data = self.batch(None, split)
             more = measure(self.outputs, data, weights, wanted, self._labels, self._eval_rows)
             found = [one | other for one, other in zip(found, more, strict=True)]
