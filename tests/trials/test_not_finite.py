@@ -63,9 +63,7 @@ def test_a_metric_that_came_back_leaves_its_reason_in_both_kinds():
 
 def test_a_trial_cut_short_at_its_goal_says_nothing_of_what_it_might_have_reached():
     goal = ss.LossBelow(10.0)
-    (record,) = _run(
-        _problem(lambda outputs, targets: math.nan), spec=_SPEC.replace(stop_at=goal)
-    )
+    (record,) = _run(_problem(lambda outputs, targets: math.nan), spec=_SPEC.replace(stop_at=goal))
     (told,) = ss.run(
         _function([math.nan]), dims=[2], repeats=1, spec=ss.LoopSpec(stop_at=goal), workers=1
     )

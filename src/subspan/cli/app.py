@@ -16,11 +16,11 @@ from typing import Annotated, Any
 
 import typer
 
+from subspan import tracebacks
 from subspan.cli import signals, std_streams
 from subspan.cli.console import Interrupted, command_line, complain, print_json_error
 from subspan.cli.help import Command
 from subspan.cli.target import EXIT_TRACEBACK, FileFailed, shown
-from subspan import tracebacks
 from subspan.errors import SubspanError
 
 COMMANDS = {

@@ -92,7 +92,7 @@ class NotFinite:
 
 @dataclass
 class TrainResult:
-    """What came of one trial: outcome, curve, steps taken, final θ (d,), share of seconds, reason."""
+    """Of one trial: outcome, curve, steps taken, final θ (d,), share of seconds, reason."""
 
     outcome: Outcome = Outcome.FINISHED
     curve: list[CurvePoint] = field(default_factory=list)

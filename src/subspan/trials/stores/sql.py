@@ -44,6 +44,7 @@ from subspan.trials.stores.base import TRIAL, Claim, RecordStore
 from subspan.trials.stores.complaints import reason
 from subspan.trials.stores.migrations import (
     CLAIMS,
+    CLAIMS_SINCE,
     DIGESTS_SINCE,
     SCHEMA_VERSION,
     TRIALS,
@@ -80,7 +81,7 @@ class Store(RecordStore):
         self.path = None if place is None or url is not None else Path(place)
         self.shared = place is not None
         self._readonly, self._begin, self._inode, self._new = readonly, "BEGIN", 0, False
-        self._digests = True
+        self._digests = self._claims = True
         self._lock = threading.RLock()
         with self._clear_errors("open"):
             self._db = connect_server(url) if url is not None else self._file()
@@ -193,6 +194,8 @@ class Store(RecordStore):
 
     def claims(self, prefix: str) -> list[Claim]:
         """Return the claims whose key begins so, in order of key; those that ran out too."""
+        if not self._claims:  # an older schema, which is read as it is
+            return []
         asked = select(CLAIMS).where(CLAIMS.c.key.startswith(prefix, autoescape=True))
         with self._clear_errors("read"), self._db.begin():
             rows = self._db.execute(asked.order_by(CLAIMS.c.key)).all()
@@ -317,7 +320,7 @@ class Store(RecordStore):
             self._check_file()
             version = self._pragma("user_version")
         if self._readonly:
-            self._digests = version >= DIGESTS_SINCE
+            self._digests, self._claims = version >= DIGESTS_SINCE, version >= CLAIMS_SINCE
             return
         raw = self._db.connection.driver_connection
         assert raw is not None
@@ -371,6 +374,7 @@ class Store(RecordStore):
         version = int(self._db.execute(select(VERSIONS.c.version)).scalar_one())
         self._refuse_newer(version)
         self._digests = version >= DIGESTS_SINCE or not self._readonly
+        self._claims = version >= CLAIMS_SINCE or not self._readonly
         if version < SCHEMA_VERSION and not self._readonly:
             migrate(self._db, version)
             self._db.execute(VERSIONS.update().values(version=SCHEMA_VERSION))
