@@ -4,11 +4,11 @@ import copy
 
 import pytest
 import torch
+from small_modules import batch_norm_net, mlp
 from torch import nn
 from torch.func import functional_call, grad
 
 import subspan as ss
-from small_modules import batch_norm_net, mlp
 
 X = torch.randn(10, 6, generator=torch.Generator().manual_seed(0))
 Y = (X[:, 0] > 0).long()

@@ -230,8 +230,6 @@ class Problem(AbstractProblem):
         self.identity = identity or self._own_identity(loss, eval_rows, known)
         if identity is None:
             self.identity |= self._later_identity(outputs, transform)
-            if further:
-                self.identity |= {"splits": list(self._splits)}
         if self._noisy is not None:
             self.identity |= {"dropout": "train"}
         if self._own_metrics:
@@ -562,7 +560,7 @@ class Problem(AbstractProblem):
     def _later_identity(
         self, outputs: Callable[[Any], Any] | None, transform: Transform | None
     ) -> dict[str, Any]:
-        """Return what problems have that came later: inputs by name, outputs, statistics, …"""
+        """Return what problems have that came later: inputs by name, outputs, further splits, …"""
         own: dict[str, Any] = {}
         shape = structure.names(self._splits["train"])
         if shape != ["", ""]:
@@ -573,6 +571,8 @@ class Problem(AbstractProblem):
             own["batch_norm"] = "running statistics"
         if transform is not None:
             own["transform"] = digest(identity_of(transform, "transform"))
+        if self._splits.keys() - AbstractProblem.splits:
+            own["splits"] = list(self._splits)
         return own
 
     def _split(self, split: str) -> Data:
