@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from subspan import tracebacks
+from subspan.cli import signals
 from subspan.errors import invalid
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def _run(path: Path) -> ModuleType:
         del sys.modules[name]
         if before is not None:
             sys.modules[name] = before
+        signals.check()  # an import that a signal cut short
         if isinstance(error, SystemExit):
             raise invalid(
                 "problem",

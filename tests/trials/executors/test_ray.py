@@ -131,7 +131,6 @@ def test_laws_a_node_that_is_lost_and_a_hung_task(cluster):
     executor.close()
 
 
-@pytest.mark.slow
 def test_the_command(cluster, tmp_path):
     line = [
         *("surface", "quadratic", "--dims", "10,100", "--goals", "loss<=0.3", "--repeats", "2"),

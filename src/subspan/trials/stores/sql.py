@@ -81,7 +81,7 @@ class Store(RecordStore):
         self.path = None if place is None or url is not None else Path(place)
         self.shared = place is not None
         self._readonly, self._begin, self._inode, self._new = readonly, "BEGIN", 0, False
-        self._digests = self._claims = True
+        self._version = SCHEMA_VERSION  # an older one is read as it is
         self._lock = threading.RLock()
         with self._clear_errors("open"):
             self._db = connect_server(url) if url is not None else self._file()
@@ -194,7 +194,7 @@ class Store(RecordStore):
 
     def claims(self, prefix: str) -> list[Claim]:
         """Return the claims whose key begins so, in order of key; those that ran out too."""
-        if not self._claims:  # an older schema, which is read as it is
+        if self._version < CLAIMS_SINCE:
             return []
         asked = select(CLAIMS).where(CLAIMS.c.key.startswith(prefix, autoescape=True))
         with self._clear_errors("read"), self._db.begin():
@@ -236,9 +236,13 @@ class Store(RecordStore):
 
     @property
     def _row_columns(self) -> list[Any]:
-        """What is read of a record. Older schemas, which are read as they are, have no digest."""
-        names = ["key", "outcome", "record", *(["digest"] if self._digests else [])]
+        """What is read of a record."""
+        names = ["key", "outcome", "record", *(["digest"] if self._has_digests else [])]
         return [TRIALS.c[name] for name in names]
+
+    @property
+    def _has_digests(self) -> bool:
+        return self._version >= DIGESTS_SINCE
 
     def _data(self, text: str) -> dict[str, Any]:
         try:
@@ -256,7 +260,7 @@ class Store(RecordStore):
             StoreError: it cannot be read, or is not what was stored under its key.
         """
         try:
-            return record_of(row, verified=self._digests)
+            return record_of(row, verified=self._has_digests)
         except Exception as error:  # JSON that nobody here wrote can break any line of the reader
             raise StoreError(
                 f"store: expected records of trials in {self._place}, got one that is damaged, "
@@ -295,6 +299,7 @@ class Store(RecordStore):
     def _synchronous(self, level: str) -> None:
         raw = self._db.connection.driver_connection
         assert raw is not None
+        self._end_what_a_signal_left(raw)
         raw.execute(f"PRAGMA synchronous = {level}")
         self._db.rollback()
 
@@ -304,9 +309,18 @@ class Store(RecordStore):
 
         @event.listens_for(engine, "begin")
         def begin(connection: Connection) -> None:
+            self._end_what_a_signal_left(connection.connection.driver_connection)
             connection.exec_driver_sql(self._begin)
 
         return engine.connect()
+
+    def _end_what_a_signal_left(self, raw: Any) -> None:
+        """Roll back what SQLite began and SQLAlchemy does not know of.
+
+        A signal between the two leaves it so, and the way out gives back leases of this store.
+        """
+        if raw.in_transaction and not (hasattr(self, "_db") and self._db.in_transaction()):
+            raw.rollback()
 
     # --- Schema -----------------------------------------------------------------------------------
 
@@ -320,7 +334,7 @@ class Store(RecordStore):
             self._check_file()
             version = self._pragma("user_version")
         if self._readonly:
-            self._digests, self._claims = version >= DIGESTS_SINCE, version >= CLAIMS_SINCE
+            self._version = version
             return
         raw = self._db.connection.driver_connection
         assert raw is not None
@@ -373,9 +387,9 @@ class Store(RecordStore):
             return
         version = int(self._db.execute(select(VERSIONS.c.version)).scalar_one())
         self._refuse_newer(version)
-        self._digests = version >= DIGESTS_SINCE or not self._readonly
-        self._claims = version >= CLAIMS_SINCE or not self._readonly
-        if version < SCHEMA_VERSION and not self._readonly:
+        if self._readonly:
+            self._version = version
+        elif version < SCHEMA_VERSION:
             migrate(self._db, version)
             self._db.execute(VERSIONS.update().values(version=SCHEMA_VERSION))
 
