@@ -17,10 +17,11 @@ from typing import Any, Literal, Self
 import torch
 
 from subspan import metrics
+from subspan.canonical import without_defaults
 from subspan.errors import invalid, real, whole
 from subspan.goals import Goal, name_of, parse_goal
 from subspan.printable import shown
-from subspan.spec import AUTO, refuse_auto
+from subspan.spec import AUTO, LATER_FIELDS, LrChoice, choice_of, refuse_auto
 from subspan.streams import derive, scoped_global_rngs
 from subspan.training.outcome import CurvePoint, NotFinite, Outcome
 from subspan.trials.failures import ERRORS, failed_record
@@ -36,15 +37,18 @@ class LoopSpec:
     """What is told to a function of how to train.
 
     Args:
-        lr: learning rate; None where it is the function's own affair; `"auto"` where `threshold`
-            is to search it. A trial has a number or None.
+        lr: learning rate; None where it is the function's own affair; `"auto"` where it is to be
+            chosen, in the range that the function declares. A trial has a number or None.
         stop_at: a goal, or its text, at which `report` answers True.
+        lr_choice: how `lr` was chosen, where it was.
     """
 
     lr: float | Literal["auto"] | None = None
     stop_at: Goal | str | None = None
+    lr_choice: LrChoice | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "lr_choice", choice_of(self.lr_choice))
         if self.lr is not None and self.lr != AUTO:
             object.__setattr__(self, "lr", real("lr", self.lr, low=0.0, strict=True))
         if self.stop_at is not None:
@@ -67,7 +71,10 @@ class LoopSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as plain JSON data, the form that is hashed and stored."""
-        return {"lr": self.lr, "stop_at": None if self.stop_at is None else str(self.stop_at)}
+        chosen = None if self.lr_choice is None else dataclasses.asdict(self.lr_choice)
+        stop = None if self.stop_at is None else str(self.stop_at)
+        fields = {"lr": self.lr, "stop_at": stop, "lr_choice": chosen}
+        return without_defaults(fields, LATER_FIELDS)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> LoopSpec:

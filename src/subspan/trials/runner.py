@@ -237,7 +237,8 @@ class TrialRunner:
 
     def _deadline(self, place: int, spec: Spec) -> Deadline:
         """Return the deadline of a trainable's trials; the learning rate does not change it."""
-        how = canonical_json({k: v for k, v in spec.to_json().items() if k != "lr"})
+        chosen = ("lr", "lr_choice")
+        how = canonical_json({k: v for k, v in spec.to_json().items() if k not in chosen})
         return self._deadlines.setdefault((place, how), Deadline(self._timeout))
 
     def _share(
