@@ -23,8 +23,8 @@ from subspan.goals import Goal, name_of, parse_goal
 from subspan.printable import shown
 from subspan.spec import AUTO, LATER_FIELDS, LrChoice, choice_of, refuse_auto
 from subspan.streams import derive, scoped_global_rngs
-from subspan.training.outcome import CurvePoint, Outcome
-from subspan.trials.failures import failed_record
+from subspan.training.outcome import CurvePoint, NotFinite, Outcome
+from subspan.trials.failures import ERRORS, failed_record
 from subspan.trials.provenance import environment
 from subspan.trials.trainable import Pair, Trainable
 from subspan.trials.trial import Trial, TrialRecord
@@ -99,7 +99,7 @@ class RunningTrial:
         self._points: dict[int, dict[str, float]] = {}
         self._last = 0
         self._stopped = False
-        self._bad = ""
+        self._not_finite = NotFinite()
 
     def report(
         self,
@@ -125,19 +125,16 @@ class RunningTrial:
         at = self._last + 1 if step is None else whole("step", step, low=self._last)
         met = self._note({**(metrics or {}), **named}, at)
         self._stopped = self._stopped or met
-        return met or bool(self._bad)
+        return met or bool(self._not_finite.reason)
 
     def _note(self, values: Mapping[str, Any], step: int) -> bool:
-        found = {}
-        for text, value in values.items():
-            name = metrics.qualified(*metrics.parse(text))
-            found[name] = _number(text, value)
-            if not math.isfinite(found[name]) and not self._bad:
-                self._bad = f"{name} is {found[name]} at step {step}"
+        found = {metrics.qualified(*metrics.parse(k)): _number(k, v) for k, v in values.items()}
+        self._not_finite.note(found, step)
         self._points.setdefault(step, {}).update(found)
         self._last = step
         goal = self._goal
-        return goal is not None and goal.met_by(found.get(name_of(goal), math.nan))
+        value = math.nan if goal is None else found.get(name_of(goal), math.nan)
+        return goal is not None and math.isfinite(value) and goal.met_by(value)
 
     def _result(self, returned: Any) -> tuple[Outcome, str]:
         """Note what the function returned, and say how the trial ended."""
@@ -150,9 +147,8 @@ class RunningTrial:
                     remedy='Write return {"val:accuracy": accuracy}.',
                 )
             self._note(returned, self._last or min(self.dim, 1))  # step 0: nothing was trained
-        if self._bad:
-            return Outcome.DIVERGED, self._bad
-        return (Outcome.STOPPED if self._stopped else Outcome.FINISHED), ""
+        outcome = Outcome.STOPPED if self._stopped else Outcome.FINISHED
+        return self._not_finite.ends(outcome), self._not_finite.reason
 
     @property
     def _curve(self) -> tuple[CurvePoint, ...]:
@@ -233,7 +229,7 @@ class FunctionTrainable(Trainable):
         try:
             with scoped_global_rngs(running.seed):
                 outcome, reason = running._result(self.function(running))
-        except Exception as error:
+        except ERRORS as error:
             return failed_record(
                 trial,
                 self.max_dim,
@@ -270,8 +266,8 @@ def trainable(
     answers True; it may return metrics by name as well. PyTorch's, NumPy's and Python's global
     generators are seeded from the trial while it runs, and put back after.
 
-    An exception, an out-of-memory among them, is the outcome `failed`, a metric that is not finite
-    the outcome `diverged`, each with its reason in the record.
+    An exception, an out-of-memory and `sys.exit` among them, is the outcome `failed`, a metric that
+    is not finite, and was not again, the outcome `diverged`, each with its reason in the record.
 
     Args:
         name: trials are known by it.
