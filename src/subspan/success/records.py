@@ -107,11 +107,7 @@ def refuse_missing_metric(records: Sequence[TrialRecord], goal: Goal) -> None:
         InputError: a trial that neither failed nor diverged has none.
     """
     told = [r for r in records if r.outcome not in (Outcome.DIVERGED, Outcome.FAILED)]
-    silent = [
-        r
-        for r in told
-        if all(math.isnan(point.value(goal.metric, goal.split)) for point in r.curve)
-    ]
+    silent = [r for r in told if all(map(math.isnan, r.values(goal.metric, goal.split)))]
     if silent:
         some = "" if len(silent) == len(told) else f" in {len(silent)} of {len(told)} trials"
         seen = sorted({name for record in records for name in record.metrics})
