@@ -401,13 +401,12 @@ def packed_record(case: tuple[list[tuple[list[int], Json]], Json]) -> None:
     row = ROW | {"record": damaged(ROW["record"], *bytes_steps)}
     digests = [text_digest(text) for text in written_texts]
     digest = row_digest([row[name] for name in SAID], "\n".join(digests))
+    none_there = (-1, -2, -3, -4)  # numbers that a store gives to no text
     with Store() as store:
-        for number, text in zip(
-            (-1, -2, -3, -4), written_texts, strict=True
-        ):  # no number of its own
+        for number, text in zip(none_there, written_texts, strict=True):
             store._reader.learn(number, text, text_digest(text))
         try:
-            record = store._record((*(row[name] for name in SAID), digest, *numbers))
+            record = store._record((*(row[name] for name in SAID), digest, *none_there))
         except StoreError:
             return
         use(store, record)
