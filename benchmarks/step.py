@@ -1,26 +1,24 @@
 """One training step in a subspace against the same module's plain step and a dense-matrix step.
 
-mnist-mlp's network (D = 199,210), batch 128, Adam, one thread. Steps of all kinds take turns;
-reported is the 10th percentile of each and its ratio to the plain step. Targets: at most 1.15 of
-the plain step for `partition` and `hadamard` at any d up to D/2, and at most a quarter of the
-dense step at d = 1000.
+The networks of mnist-mlp (D = 199,210) and mnist-conv2, batch 128, Adam, one thread. Steps of all
+kinds take turns, and each is divided by the plain one of its turn. Aims: at most 1.15 of the plain
+step for `partition` and `hadamard` at any d up to D/2, and at most a quarter of the dense step at
+d = 1000.
 
-    python benchmarks/step.py
+    python benchmarks/bench.py --only step
 """
 
 from __future__ import annotations
 
-import argparse
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
+from table import Row, ratios, turns
 from torch.func import functional_call
 
 import subspan as ss
 from subspan.maps.stack import stack
-from subspan.problems.models import mlp
+from subspan.problems.models import CONV_CHANNELS, conv_net, mlp
 from subspan.streams import torch_generator
 from subspan.training.optimizers import Adam
 
@@ -28,8 +26,7 @@ BATCH = 128
 Step = Callable[[], None]
 
 
-def plain_step(problem: ss.Problem, x: torch.Tensor, y: torch.Tensor) -> Step:
-    module = mlp(784, 200, 200, 10)
+def plain_step(module: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> Step:
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
 
     def step() -> None:
@@ -72,33 +69,35 @@ def subspace_step(
     return step
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--dense-dim", type=int, default=1000, help="0 leaves the dense step out")
-    args = parser.parse_args()
+def rows(quick: bool) -> Iterator[Row]:
+    """Yield the steps of both networks."""
     torch.set_num_threads(1)
+    for name, make, shape, rounds in (
+        ("mnist-mlp", lambda: mlp(784, 200, 200, 10), (784,), 100),
+        ("mnist-conv2", lambda: conv_net(CONV_CHANNELS["conv2"], (1, 28, 28), 10), (1, 28, 28), 30),
+    ):
+        yield from network(name, make, shape, rounds // 10 if quick else rounds)
+
+
+def network(
+    name: str, make: Callable[[], torch.nn.Module], shape: tuple[int, ...], rounds: int
+) -> Iterator[Row]:
     generator = torch_generator(0, "benchmark")
-    x = torch.randn(BATCH, 784, generator=generator)
+    x = torch.randn(BATCH, *shape, generator=generator)
     y = torch.randint(0, 10, (BATCH,), generator=generator)
-    problem = ss.Problem(lambda: mlp(784, 200, 200, 10), (x, y), name="mlp")
-    half = problem.ambient_dim // 2
-    steps = {"plain": plain_step(problem, x, y)}
-    for name in ("partition", "hadamard"):
-        for dim in (100, 1000, 10_000, half):
-            steps[f"{name} d={dim}"] = subspace_step(problem, x, y, name, dim)
-    if args.dense_dim:
-        steps[f"dense d={args.dense_dim}"] = dense_step(problem, x, y, args.dense_dim)
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(args.rounds):
-        for name, step in steps.items():
-            clock = time.perf_counter()
-            step()
-            times[name].append(time.perf_counter() - clock)
-    tenth = {name: float(np.percentile(values, 10)) for name, values in times.items()}
-    for name, value in tenth.items():
-        print(f"{name:22s} {1e3 * value:8.2f} ms   {value / tenth['plain']:6.2f} of plain")
-
-
-if __name__ == "__main__":
-    main()
+    problem = ss.Problem(make, (x, y), name="steps")
+    steps = {"plain": plain_step(make(), x, y)}
+    for kind in ("partition", "hadamard"):
+        for dim in (100, 1000, 10_000, problem.ambient_dim // 2):
+            steps[f"{kind}, d = {dim:,}"] = subspace_step(problem, x, y, kind, dim)
+    for way, values in ratios(turns(steps, rounds), "plain").items():
+        yield Row(f"{name}: step, {way} / plain", values, 1.15)
+    if name == "mnist-mlp":
+        ours = subspace_step(problem, x, y, "hadamard", 1000)
+        dense = dense_step(problem, x, y, 1000)
+        both = turns({"ours": ours, "dense": dense}, max(rounds // 5, 3))
+        yield Row(
+            f"{name}: step, hadamard / dense matrix by autograd, d = 1,000",
+            ratios(both, "dense")["ours"],
+            0.25,
+        )

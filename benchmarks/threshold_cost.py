@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from table import Row
 
 import subspan
 from subspan.goals import parse_goal
@@ -39,9 +41,20 @@ def grid_dims(ambient_dim: int) -> list[int]:
     return [2**i for i in range(13) if 2**i <= ambient_dim]
 
 
-def synthetic(curves: int, seed: int, stopped: float, width: int) -> None:
-    """Print the median share of steps over synthetic curves whose threshold the grid brackets.
+def rows(quick: bool) -> Iterator[Row]:
+    """Yield the share of the grid's steps that the adaptive design takes, curve by curve."""
+    for stopped in (1.0, 0.5):
+        shares, _, _ = synthetic(10 if quick else 100, 0, stopped, 8)
+        what = f"threshold: steps of the binary design / the grid's, successes stop at {stopped:g}"
+        yield Row(what, tuple(shares), LAW)
 
+
+def synthetic(
+    curves: int, seed: int, stopped: float, width: int
+) -> tuple[list[float], list[float], int]:
+    """Return the shares of steps over synthetic curves whose threshold the grid brackets.
+
+    Beside them the widths high/low of the grid's intervals, and how many curves were left out.
     A trial that succeeds stops early, at the fraction `stopped` of its steps.
     """
     shares, ratios, skipped = [], [], 0
@@ -77,6 +90,11 @@ def synthetic(curves: int, seed: int, stopped: float, width: int) -> None:
                 spent += stopped if success else 1.0
         shares.append(spent / (len(dims) * REPEATS))
         ratios.append(grid.ratio)
+    return shares, ratios, skipped
+
+
+def print_synthetic(curves: int, seed: int, stopped: float, width: int) -> None:
+    shares, ratios, skipped = synthetic(curves, seed, stopped, width)
     shares_sorted = np.sort(shares)
     print(
         f"{len(shares)} synthetic curves ({skipped} left out: the grid's interval is unbounded or "
@@ -128,7 +146,7 @@ def main() -> None:
         real(args.problem, args.goal, args.seed, args.store)
         return
     for stopped in (1.0, 0.5):
-        synthetic(args.curves, args.seed, stopped, args.width)
+        print_synthetic(args.curves, args.seed, stopped, args.width)
 
 
 if __name__ == "__main__":

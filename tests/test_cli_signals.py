@@ -94,3 +94,23 @@ def test_a_ctrl_c_in_a_finalizer_is_not_swallowed(goes_on, cli, monkeypatch):
     assert code == 130
     assert "Interrupted" in err
     assert done == []
+
+
+MADE_ANOTHER = """
+import os, signal, time
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)
+except KeyboardInterrupt:
+    raise ImportError("initialization failed")
+"""
+
+
+def test_a_signal_that_c_code_made_another_error_of_is_still_a_signal(tmp_path):
+    """An import that a signal cuts short ends in an ImportError: one of 100 ended so."""
+    (tmp_path / "mine.py").write_text(MADE_ANOTHER)
+    line = [sys.executable, "-m", "subspan", "threshold", "mine.py:f", "--goal", "loss<=1"]
+    told = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert told.returncode == 128 + signal.SIGTERM, told.stderr
+    assert "Ended by SIGTERM" in told.stderr
+    assert "Traceback" not in told.stderr

@@ -94,8 +94,9 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     def wrapper(*args: Any, **kwargs: Any) -> None:
         document = print_json_error if kwargs.get("json") else _nothing
         try:
-            command(*args, **kwargs)
-            sys.stdout.flush()
+            with signals.foremost(Interrupted):
+                command(*args, **kwargs)
+                sys.stdout.flush()
             signals.check()
         except Interrupted as interrupted:
             document("Interrupted", str(interrupted))

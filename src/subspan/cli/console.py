@@ -160,7 +160,7 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
         )
 
     try:
-        with _noted(store), display:
+        with signals.foremost(), _noted(store), display:
             task = display.add_task("starting", total=None, count="")
             yield update
     except KeyboardInterrupt:

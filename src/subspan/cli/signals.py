@@ -48,6 +48,26 @@ def check() -> None:
         raise KeyboardInterrupt
 
 
+@contextlib.contextmanager
+def foremost(*passed: type[Exception]) -> Iterator[None]:
+    """Raise `KeyboardInterrupt` for whatever is raised within once a signal came.
+
+    C code may turn a signal's exception into another: an import that it cuts short ends in an
+    `ImportError`.
+
+    Args:
+        passed: exceptions that tell of the signal already.
+    """
+    try:
+        yield
+    except passed:
+        raise
+    except Exception as error:
+        if _caught:
+            raise KeyboardInterrupt from error
+        raise
+
+
 def exit_code() -> int:
     """Return the shell's code of a process that was ended by the first signal; Ctrl-C's if none."""
     return 128 + (_caught[0] if _caught else signal.SIGINT)

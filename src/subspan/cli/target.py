@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from subspan.cli import signals
 from subspan.errors import invalid
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def _run(path: Path) -> ModuleType:
     except Exception as error:
         if before is not None:
             sys.modules[name] = before
+        signals.check()  # an import that a signal cut short
         traceback.print_exc()
         raise FileFailed(type(error).__name__, str(error)) from None
     return module

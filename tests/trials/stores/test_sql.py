@@ -198,3 +198,15 @@ def test_a_damaged_record_is_a_clear_error(tmp_path):
     db.close()
     with Store(path) as store, pytest.raises(StoreError, match="one that is damaged"):
         list(store.records())
+
+
+def test_a_transaction_that_a_signal_left_open_does_not_block_the_store(tmp_path):
+    """A signal between SQLite's BEGIN and SQLAlchemy's note of it; what leads out writes again."""
+    with Store(tmp_path / "s.db") as store:
+        store._db.connection.driver_connection.execute("BEGIN")
+        store._db.rollback()
+        assert store._db.connection.driver_connection.in_transaction
+        assert len(store) == 0
+        store._db.connection.driver_connection.execute("BEGIN")
+        assert store.add(example_record())
+        assert len(store) == 1

@@ -333,6 +333,7 @@ class Store(RecordStore):
     def _synchronous(self, level: str) -> None:
         raw = self._db.connection.driver_connection
         assert raw is not None
+        self._end_what_a_signal_left(raw)
         raw.execute(f"PRAGMA synchronous = {level}")
         self._db.rollback()
 
@@ -342,9 +343,18 @@ class Store(RecordStore):
 
         @event.listens_for(engine, "begin")
         def begin(connection: Connection) -> None:
+            self._end_what_a_signal_left(connection.connection.driver_connection)
             connection.exec_driver_sql(self._begin)
 
         return engine.connect()
+
+    def _end_what_a_signal_left(self, raw: Any) -> None:
+        """Roll back what SQLite began and SQLAlchemy does not know of.
+
+        A signal between the two leaves it so, and the way out gives back leases of this store.
+        """
+        if raw.in_transaction and not (hasattr(self, "_db") and self._db.in_transaction()):
+            raw.rollback()
 
     # --- Schema -----------------------------------------------------------------------------------
 
