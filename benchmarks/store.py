@@ -19,10 +19,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from table import Row
 
 POINTS, REPEATS, AT_ONCE = 50, 1000, 1000
 AIMS = {"first page": 0.5, "resume": 1.0, "read": 2.0, "surface": 2.0}  # seconds
@@ -97,6 +99,7 @@ def measured(row: str, path: str, records: int) -> None:
 
     problem, spec = problem_and_spec()
     found: Any = None
+    ss.run(problem, "random", [1], 1, spec.replace(steps=1))  # imports what a run needs
     store = Store(path) if row != "resume" else None
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     clock, own = time.perf_counter(), time.process_time()
@@ -117,6 +120,30 @@ def measured(row: str, path: str, records: int) -> None:
     print(json.dumps([spent, own, more / 1024]))
 
 
+def asked(row: str, path: Path, records: int) -> tuple[float, float, float]:
+    """Measure a row in a process of its own: seconds, the processor's, megabytes more."""
+    command = [sys.executable, __file__, "--row", row, "--store", str(path)]
+    command += ["--records", str(records)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    spent, own, more = json.loads(done.stdout)
+    return spent, own, more
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Yield a record's size, and the processor's seconds and the memory of each way to read."""
+    records = 2000 if quick else 100_000
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "runs.db"
+        spent = write(path, records, "float32")
+        yield Row(f"store of {records:,}: add a record", (spent,), unit="ms")
+        size = os.path.getsize(path) / records
+        yield Row(f"store of {records:,}: a record", (size,), MOST_BYTES, unit="bytes")
+        for name, aim in AIMS.items():
+            _, own, more = asked(name, path, records)
+            yield Row(f"store of {records:,}: {name}", (own,), aim, unit="s")
+            yield Row(f"store of {records:,}: {name}, memory", (more,), MOST_MEMORY, unit="MB")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--records", type=int, default=100_000)
@@ -135,10 +162,7 @@ def main() -> None:
         size = os.path.getsize(path) / args.records
         print(f"  a record     {size:8.0f} bytes   {size / MOST_BYTES:6.2f} of the aim", flush=True)
         for row, aim in AIMS.items():
-            command = [sys.executable, __file__, "--row", row, "--store", str(path)]
-            command += ["--records", str(args.records)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            spent, own, more = json.loads(done.stdout)
+            spent, own, more = asked(row, path, args.records)
             print(
                 f"  {row:12} {spent:8.2f} s {own:8.2f} s {own / aim:6.2f} of the aim, "
                 f"{more:5.0f} MB {more / MOST_MEMORY:6.2f} of the aim",
