@@ -56,9 +56,13 @@ def experiment(trials: Sequence[TrialRecord], *, lr: Any = None) -> Experiment:
     if not trials:
         raise invalid("trials", expected="at least one record", got="none")
     fields: dict[str, dict[str, dict[str, Any]]] = {"problem": {}, "method": {}, "spec": {}}
+    met: set[tuple[str, int]] = set()  # records of a store share what they have in common
     for record in trials:
         for name, seen in fields.items():
             value = getattr(record.trial, name)
+            if (name, id(value)) in met:
+                continue
+            met.add((name, id(value)))
             if name == "spec":
                 value = {k: v for k, v in value.items() if k != "stop_at"}
                 value |= {} if lr is None else {"lr": lr}
