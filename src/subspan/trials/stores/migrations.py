@@ -29,7 +29,7 @@ from subspan.trials.stores.texts import numbers_of
 from subspan.trials.trial import columns_of
 
 SCHEMA_VERSION = 5
-DIGESTS_SINCE, BYTES_SINCE = 4, 5
+CLAIMS_SINCE, DIGESTS_SINCE, BYTES_SINCE = 3, 4, 5
 _AT_ONCE = 1000
 
 # Up to schema 4.

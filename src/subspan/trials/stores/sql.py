@@ -48,6 +48,7 @@ from subspan.trials.stores.base import TRIAL, Claim, RecordStore
 from subspan.trials.stores.complaints import reason
 from subspan.trials.stores.migrations import (
     BYTES_SINCE,
+    CLAIMS_SINCE,
     DIGESTS_SINCE,
     OLD_TRIALS,
     SCHEMA_VERSION,
@@ -169,9 +170,7 @@ class Store(RecordStore):
                 asked = asked.where(column == value)
         if limit is not None or offset:
             asked = asked.limit(-1 if limit is None and self._sqlite else limit).offset(offset)
-        with self._clear_errors("read"), self._db.begin():
-            keys = self._db.execute(asked).scalars().all()
-        return self._each(keys)
+        return self._each([key for (key,) in self._all(asked)])
 
     def _each(self, keys: Sequence[str]) -> Iterator[TrialRecord]:
         """Yield the records of keys, some thousands read at once: not all rows and all records."""
@@ -227,15 +226,15 @@ class Store(RecordStore):
 
     def claims(self, prefix: str) -> list[Claim]:
         """Return the claims whose key begins so, in order of key; those that ran out too."""
+        if self._version < CLAIMS_SINCE:
+            return []
         asked = select(CLAIMS).where(CLAIMS.c.key.startswith(prefix, autoescape=True))
-        with self._clear_errors("read"), self._db.begin():
-            rows = self._db.execute(asked.order_by(CLAIMS.c.key)).all()
-        return [Claim(key, owner, until, self._data(data)) for key, owner, until, data in rows]
+        found = self._all(asked.order_by(CLAIMS.c.key))
+        return [Claim(key, owner, until, self._data(data)) for key, owner, until, data in found]
 
     def damaged(self) -> Iterator[tuple[str, str]]:
         """Read every record; yield key and reason of each that is not what was stored."""
-        with self._clear_errors("read"), self._db.begin():
-            keys = self._db.execute(select(TRIALS.c.key).order_by(TRIALS.c.key)).scalars().all()
+        keys = [key for (key,) in self._all(select(TRIALS.c.key).order_by(TRIALS.c.key))]
         for i in range(0, len(keys), AT_ONCE):
             for row in sorted(self._rows(keys[i : i + AT_ONCE]), key=lambda row: row[0]):
                 try:
@@ -244,6 +243,10 @@ class Store(RecordStore):
                         yield row[0], "its identity is that of another trial"
                 except StoreError as error:
                     yield row[0], str(error.__cause__)
+
+    def _all(self, asked: Any) -> Sequence[Any]:
+        with self._clear_errors("read"), self._db.begin():
+            return self._db.execute(asked).all()
 
     def compact(self) -> None:
         """Drop leases that ran out long ago, and give back the room of what is no more."""
@@ -421,8 +424,9 @@ class Store(RecordStore):
             return
         version = int(self._db.execute(select(VERSIONS.c.version)).scalar_one())
         self._refuse_newer(version)
-        self._version = version if self._readonly else SCHEMA_VERSION
-        if version < SCHEMA_VERSION and not self._readonly:
+        if self._readonly:
+            self._version = version
+        elif version < SCHEMA_VERSION:
             migrate(self._db, version)
             self._db.execute(VERSIONS.update().values(version=SCHEMA_VERSION))
 
