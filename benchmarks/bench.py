@@ -26,6 +26,7 @@ SCRIPTS = {
     "threshold_cost": "the adaptive threshold against the paper's grid",
     "attach": "a transformer in d numbers against plain Adam",
     "overhead": "what a trial costs beyond its training",
+    "store": "a store of 100,000 records",
     "floors": "each stage of a step against what the machine allows",
 }
 

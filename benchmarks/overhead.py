@@ -12,6 +12,7 @@ python benchmarks/overhead.py [--trials 5000]
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import statistics
 import tempfile
@@ -85,7 +86,24 @@ def rows(quick: bool) -> Iterator[Row]:
                     where = "memory" if place is None else "file"
                     what = f"overhead of a trial: {name}, {executor}, {where}"
                     yield Row(what, (spent,), 2.0, unit="ms")
+        yield ray_row(trials)
         yield Row("one flush of the disk", (flush(folder),), unit="ms")
+
+
+def ray_row(trials: int) -> Row:
+    """Through Ray, on this machine: the function, in memory."""
+    what, aim = "overhead of a trial: function, ray, memory", 10.0
+    if importlib.util.find_spec("ray") is None:
+        return Row(what, aim=aim, unit="ms", absent="ray is not installed")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    import ray
+
+    ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        milliseconds(nothing, WORKERS, "ray", None)  # its workers import PyTorch
+        return Row(what, (milliseconds(nothing, trials, "ray", None)[0],), aim, unit="ms")
+    finally:
+        ray.shutdown()
 
 
 def main() -> None:
@@ -101,6 +119,8 @@ def main() -> None:
                     spent, own = milliseconds(subject, trials, executor, place)
                     where = "memory" if place is None else "file"
                     print(f"  {name:8} {executor:6} {where:6} {spent:6.3f} {own:6.3f}", flush=True)
+        row = ray_row(trials)
+        print(f"  function ray    memory {row.absent or f'{row.median:6.3f} (at most 10)'}")
         print(f"  one flush of the disk      {flush(folder):6.3f}")
 
 

@@ -63,7 +63,12 @@ def _children(value: Any) -> Iterable[Any]:
 
 def digest(value: Any) -> str:
     """Return the first 32 hex digits of the SHA-256 of a value's canonical JSON."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:32]
+    return text_digest(canonical_json(value))
+
+
+def text_digest(text: str) -> str:
+    """Return the first 32 hex digits of a text's SHA-256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def tensor_digest(*tensors: torch.Tensor | np.ndarray) -> str:

@@ -14,7 +14,6 @@ import struct
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
@@ -31,9 +30,9 @@ from subspan.errors import InputError, StoreError
 from subspan.printable import label, printable, shown
 from subspan.subspaces import parse_method
 from subspan.subspaces.saved_file import checksum_of, read_file, read_head
-from subspan.trials.stores.rows import record_digest
+from subspan.trials.stores.rows import SAID, record_digest, row_digest, row_of, text_digest
 from subspan.trials.stores.sql import Store
-from subspan.trials.trial import record_to_json
+from subspan.trials.trial import TrialRecord, record_from_json, record_to_json
 
 Json = Any
 FOLDER = Path(tempfile.mkdtemp(prefix="subspan-fuzz-"))
@@ -373,17 +372,44 @@ def read_record(source: str) -> None:
     with Store() as store:
         try:
             digest = record_digest("key", "finished", source)  # as stored: only the text is odd
-            row = SimpleNamespace(key="key", outcome="finished", record=source, digest=digest)
+            raw = source.encode("utf-8", "surrogatepass")
+            row = ("key", "{}", 1, 0, 0, "finished", raw, digest, None, None, None, None)
             record = store._record(row)
         except StoreError:
             return
-        canonical_json(record_to_json(record))
-        assert repr(record)
-        assert record.meets(subspan.LossBelow(0.1)) in (True, False, None)
-        trials_command.row(record)
-        trials_command.as_json(record, curves=True)
-        store.add(record)
-        assert store.get([record.key])[record.key].key == record.key
+        use(store, record)
+
+
+def use(store: Store, record: TrialRecord) -> None:
+    canonical_json(record_to_json(record))
+    assert repr(record)
+    assert record.meets(subspan.LossBelow(0.1)) in (True, False, None)
+    trials_command.row(record)
+    trials_command.as_json(record, curves=True)
+    store.add(record)
+    assert store.get([record.key])[record.key].key == record.key
+
+
+ROW, ROW_TEXTS = row_of(record_from_json(RECORD))
+
+
+def packed_record(case: tuple[list[tuple[list[int], Json]], Json]) -> None:
+    """Whatever the texts and the bytes of a record are changed to, under digests that are right."""
+    steps, bytes_steps = case
+    texts = changed({name: json.loads(text) for name, text in ROW_TEXTS.items()}, steps)
+    written_texts = [written(text) for text in texts.values()]
+    row = ROW | {"record": damaged(ROW["record"], *bytes_steps)}
+    digests = [text_digest(text) for text in written_texts]
+    digest = row_digest([row[name] for name in SAID], "\n".join(digests))
+    none_there = (-1, -2, -3, -4)  # numbers that a store gives to no text
+    with Store() as store:
+        for number, text in zip(none_there, written_texts, strict=True):
+            store._reader.learn(number, text, text_digest(text))
+        try:
+            record = store._record((*(row[name] for name in SAID), digest, *none_there))
+        except StoreError:
+            return
+        use(store, record)
 
 
 def store_record(steps: list[tuple[list[int], Json]]) -> None:
@@ -486,7 +512,8 @@ PROPERTIES: dict[str, Property] = {
         40,
         0.02,
     ),
-    "records": Property(store_record, changes, 60, 0.029),
+    "records": Property(store_record, changes, 60, 0.019),
+    "packed": Property(packed_record, st.tuples(changes, bytes_changed), 60, 0.01),
     "stores": Property(store_bytes, bytes_changed, 20, 0.01),
     "studies": Property(
         study,

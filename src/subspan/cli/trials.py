@@ -63,9 +63,10 @@ COLUMNS = (
 def row(record: TrialRecord) -> tuple[object, ...]:
     """Return a trial as a row of the table."""
     trial = record.trial
+    names = trial.problem.get("name", "?"), trial.method.get("name", "?")
     best = (record.best_train_loss, record.best_train_accuracy, record.best_test_accuracy)
     return (
-        *(record.key[:12], trial.problem["name"], trial.method["name"], trial.dim, trial.seed),
+        *(record.key[:12], *names, trial.dim, trial.seed),
         *(trial.repeat, str(record.outcome), record.steps, *best, record.wall_time),
     )
 

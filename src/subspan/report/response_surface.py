@@ -76,7 +76,7 @@ def response_surface_data(estimate: ThresholdEstimate) -> ResponseSurfaceData:
             got=repr(estimate),
             remedy='Measure with threshold(..., spec=None), or design="joint".',
         )
-    best = [best_for(goal, (p.value(goal.metric, goal.split) for p in r.curve)) for r in trials]
+    best = [best_for(goal, r.values(goal.metric, goal.split)) for r in trials]
     dims = np.array([r.dim for r in trials])
     # A function may take no learning rate; then there is one, and it is called 1.
     lrs = np.array([float(r.trial.spec["lr"] or 1.0) for r in trials])

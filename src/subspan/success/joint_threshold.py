@@ -107,7 +107,7 @@ def goal_at(goal: Goal, level: float) -> Goal:
 
 def tell(design: JointDesign, record: TrialRecord, goal: Goal, lr: float) -> None:
     """Tell a design how good a trial got; one that failed got nowhere: a miss."""
-    best = best_for(goal, (p.value(goal.metric, goal.split) for p in record.curve))
+    best = best_for(goal, record.values(goal.metric, goal.split))
     design.tell(record.dim, lr, best, _OUTCOMES[record.outcome])
 
 

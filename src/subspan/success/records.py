@@ -55,9 +55,13 @@ def experiment(trials: Sequence[TrialRecord], *, lr: Any = None) -> Experiment:
     if not trials:
         raise invalid("trials", expected="at least one record", got="none")
     fields: dict[str, dict[str, dict[str, Any]]] = {"problem": {}, "method": {}, "spec": {}}
+    met: set[tuple[str, int]] = set()  # records of a store share what they have in common
     for record in trials:
         for name, seen in fields.items():
             value = getattr(record.trial, name)
+            if (name, id(value)) in met:
+                continue
+            met.add((name, id(value)))
             if name == "spec":
                 value = shared(value) | ({} if lr is None else {"lr": lr})
             seen.setdefault(canonical_json(value), value)
@@ -105,11 +109,7 @@ def refuse_missing_metric(records: Sequence[TrialRecord], goal: Goal) -> None:
         InputError: a trial that neither failed nor diverged has none.
     """
     told = [r for r in records if r.outcome not in (Outcome.DIVERGED, Outcome.FAILED)]
-    silent = [
-        r
-        for r in told
-        if all(math.isnan(point.value(goal.metric, goal.split)) for point in r.curve)
-    ]
+    silent = [r for r in told if all(map(math.isnan, r.values(goal.metric, goal.split)))]
     if silent:
         some = "" if len(silent) == len(told) else f" in {len(silent)} of {len(told)} trials"
         seen = sorted({name for record in records for name in record.metrics})

@@ -27,7 +27,7 @@ from subspan.training.outcome import CurvePoint, NotFinite, Outcome
 from subspan.trials.failures import ERRORS, failed_record
 from subspan.trials.provenance import environment
 from subspan.trials.trainable import Pair, Trainable
-from subspan.trials.trial import Trial, TrialRecord
+from subspan.trials.trial import Family, Trial, TrialRecord
 
 _SEEDS = 2**31  # what NumPy's and Lightning's global generators take
 
@@ -178,6 +178,7 @@ class FunctionTrainable(Trainable):
         self.lr_range = lr_range
         self.function, self.name, self.max_dim, self.version = function, name, max_dim, version
         self.default_spec = LoopSpec(lr)
+        self._family: tuple[LoopSpec, int, Family] | None = None  # of the last trial asked for
         self.identity: dict[str, Any] = {
             "name": name,
             "kind": "trainable",
@@ -213,7 +214,11 @@ class FunctionTrainable(Trainable):
             )
         whole("dim", pair[0], low=0, high=self.max_dim)
         _ = spec.number_lr
-        return Trial(self.identity, {"name": "trainable"}, pair[0], spec.to_json(), seed, pair[1])
+        last = self._family
+        if last is None or last[0] is not spec or last[1] != seed:  # specs do not change
+            family = Family(self.identity, {"name": "trainable"}, spec.to_json(), seed)
+            self._family = last = spec, seed, family
+        return last[2].trial(*pair)
 
     def split(self, pairs: Sequence[Pair], workers: int) -> list[list[Pair]]:
         """One trial is one piece of work."""

@@ -19,7 +19,7 @@ from subspan.training.ensemble import TrainResult, evaluate_offsets, train
 from subspan.trials.failures import ERRORS, failed_record
 from subspan.trials.provenance import environment
 from subspan.trials.trainable import Pair, Trainable
-from subspan.trials.trial import Trial, TrialRecord
+from subspan.trials.trial import Family, Trial, TrialRecord
 
 _LARGEST_ENSEMBLE = 32
 _ENSEMBLE_WEIGHTS = 2**18  # together; more fall out of the cache
@@ -45,6 +45,7 @@ class ProblemTrainable(Trainable):
     ) -> None:
         self.problem, self.method = problem, method
         self._by_dtype = {} if by_dtype is None else by_dtype
+        self._family: tuple[TrainSpec, int, Family] | None = None  # of the last trial asked for
         self.name, self.max_dim = problem.name, problem.ambient_dim
         self.width, self.device = ensemble_size(problem), problem.device
 
@@ -60,7 +61,11 @@ class ProblemTrainable(Trainable):
         dim, repeat = pair
         _ = spec.number_lr
         check_dims(dim, self.problem.ambient_dim, least=0)
-        return Trial(self.problem.identity, self.method.config(), dim, spec.to_json(), seed, repeat)
+        last = self._family
+        if last is None or last[0] is not spec or last[1] != seed:  # specs do not change
+            family = Family(self.problem.identity, self.method.config(), spec.to_json(), seed)
+            self._family = last = spec, seed, family
+        return last[2].trial(dim, repeat)
 
     def split(self, pairs: Sequence[Pair], workers: int) -> list[list[Pair]]:
         """Split by dim; by repeat where a search serves all its dims."""

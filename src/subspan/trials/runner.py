@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from subspan.canonical import canonical_json
 from subspan.errors import invalid, whole
+from subspan.metrics import parse
 from subspan.problems.base import AbstractProblem
 from subspan.subspaces.base import Method
 from subspan.training.outcome import Outcome
@@ -32,6 +33,7 @@ from subspan.trials.stores.base import RecordStore
 from subspan.trials.stores.registry import open_store
 from subspan.trials.trainable import Pair, Spec, Trainable, Work
 from subspan.trials.trial import TrialRecord
+from subspan.trials.uncollected import uncollected
 
 __all__ = ["MAX_FAILURES", "Progress", "Subject", "TrialRunner", "TrialsFailed", "check_problem"]
 
@@ -140,11 +142,12 @@ class TrialRunner:
             raise invalid("seed", expected="an integer of at most 63 bits", got=seed)
         place = self._place(method)
         trainable = self._trainables[place]
-        trials = [trainable.trial(pair, spec, seed) for pair, spec in plan]
+        with uncollected():
+            keys = [trainable.trial(pair, spec, seed).key for pair, spec in plan]
         for (_, repeat), _ in plan:
             if not isinstance(repeat, int) or repeat < 0:
                 raise invalid("repeat", expected="an integer, 0 or more", got=repr(repeat))
-        planned = {trial.key: work for trial, work in zip(trials, plan, strict=True)}
+        planned = dict(zip(keys, plan, strict=True))
         found = self.store.get(list(planned))
         failed = {k: r for k, r in found.items() if r.outcome is Outcome.FAILED}
         records = {k: r for k, r in found.items() if k not in failed}
@@ -160,7 +163,7 @@ class TrialRunner:
                 records[record.key] = record
                 self._progress(len(records), len(planned), _told(record))
             self._failures.count(answer)
-        return [records[trial.key] for trial in trials]
+        return [records[key] for key in keys]
 
     def close(self) -> None:
         """End the workers and close the store if it was opened here."""
@@ -286,7 +289,7 @@ def _told(record: TrialRecord) -> str:
     if "train:loss" in record.metrics or not record.metrics:
         return f"{start}: loss {record.best_train_loss:.4g}"
     name = record.metrics[0]
-    return f"{start}: {name} {record.curve[-1].metrics.get(name, float('nan')):.4g}"
+    return f"{start}: {name} {record.final(*parse(name)):.4g}"
 
 
 def check_problem(problem: object) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from subspan import notebook
-from subspan.canonical import digest
+from subspan.canonical import canonical_json, digest, text_digest
 from subspan.errors import invalid
 from subspan.goals import Goal, best_for
 from subspan.maps import changes_of_bits
 from subspan.metrics import find, known, parse, qualified
 from subspan.training.outcome import CurvePoint, Outcome
 from subspan.trials.checks import check_curve, check_record
+from subspan.trials.packed import PackedCurve
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,34 @@ class Trial:
         return digest(self.to_json() | ({"map_bits": changes} if changes else {}))
 
 
+class Family:
+    """Trials that differ in dim and repeat alone: what they share is turned into text once.
+
+    Args:
+        problem: identity, as of all these a plain JSON object.
+        method: configuration.
+        spec: how they are trained.
+        seed: of all of them.
+    """
+
+    def __init__(
+        self, problem: dict[str, Any], method: dict[str, Any], spec: dict[str, Any], seed: int
+    ) -> None:
+        self.problem, self.method, self.spec, self.seed = problem, method, spec, seed
+        self._before = f'"method":{canonical_json(method)},"problem":{canonical_json(problem)},'
+        self._after = f'"seed":{canonical_json(seed)},"spec":{canonical_json(spec)}'
+
+    def trial(self, dim: int, repeat: int) -> Trial:
+        """Return one of them, its key with it."""
+        trial = Trial(self.problem, self.method, dim, self.spec, self.seed, repeat)
+        if type(dim) is type(repeat) is int:  # else the key is not what this would make of it
+            changes = changes_of_bits(self.method.get("map"), dim)
+            bits = f'"map_bits":{changes},' if changes else ""
+            text = f'{{"dim":{dim},{bits}{self._before}"repeat":{repeat},{self._after}}}'
+            trial.__dict__["key"] = text_digest(text)
+        return trial
+
+
 @dataclass(frozen=True)
 class TrialRecord:
     """The immutable record of one trial: its identity, what came of it, and where it was run.
@@ -54,6 +84,8 @@ class TrialRecord:
     of its ensemble's seconds. `search_steps` and `search_bits` are what the method spent to find
     the subspace: full-space training steps, and bits to store it beyond a seed. `reason` says
     why a trial failed or diverged, where more is known than its outcome.
+
+    Curve and provenance of one that was read from a store are made whenever they are asked for.
     """
 
     trial: Trial
@@ -94,6 +126,35 @@ class TrialRecord:
             f"{self.outcome.value} after {self.steps:,} steps, key {self.key[:12]}.",
             self.reason,
         )
+
+    def __getattr__(self, name: str) -> Any:
+        fields = self.__dict__
+        if name == "curve" and "_packed" in fields:
+            return fields["_packed"].points()
+        if name == "provenance" and "_where" in fields:
+            shared, own = fields["_where"]
+            return dict(sorted((shared | {"subspace": own.hex()}).items())) if own else shared
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @classmethod
+    def of_packed(
+        cls,
+        curve: PackedCurve,
+        fields: dict[str, Any],
+        provenance: dict[str, Any],
+        subspace: bytes,
+    ) -> TrialRecord:
+        """Return a record that stays packed.
+
+        Args:
+            curve: packed.
+            fields: all others by name.
+            provenance: what many records have in common.
+            subspace: the checksum of the record's own subspace; empty where there is none.
+        """
+        record = object.__new__(cls)
+        record.__dict__.update(fields, _packed=curve, _where=(provenance, subspace))
+        return record
 
     @property
     def key(self) -> str:
@@ -148,11 +209,22 @@ class TrialRecord:
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of the metrics on the curve, `"split:metric"`, in order of first sight."""
+        packed: PackedCurve | None = self.__dict__.get("_packed")
+        if packed is not None:
+            return packed.metrics
         return tuple(dict.fromkeys(name for point in self.curve for name in point.metrics))
+
+    def values(self, metric: str, split: str = "train") -> Sequence[float]:
+        """Return a metric at each evaluation, NaN where it was not evaluated or not finite."""
+        packed: PackedCurve | None = self.__dict__.get("_packed")
+        if packed is not None:
+            return packed.values(qualified(metric, split))
+        return [point.value(metric, split) for point in self.curve]
 
     def final(self, metric: str, split: str = "train") -> float:
         """Return a metric at the last evaluation, or NaN."""
-        return self.curve[-1].value(metric, split) if self.curve else float("nan")
+        values = self.values(metric, split)
+        return values[-1] if values else float("nan")
 
     def best(self, metric: str, split: str = "train", *, higher: bool | None = None) -> float:
         """Return the best value of a metric over the curve, or NaN.
@@ -173,7 +245,7 @@ class TrialRecord:
                 remedy=f"Or say it once: subspan.metrics.register({metric!r}, 'higher').",
             )
         up = known(metric).higher if higher is None else higher
-        values = [v for v in (point.value(metric, split) for point in self.curve) if v == v]
+        values = [v for v in self.values(metric, split) if v == v]
         return (max(values) if up else min(values)) if values else float("nan")
 
     def best_or_last(self, name: str) -> float:
@@ -188,7 +260,7 @@ class TrialRecord:
             True or False; None where the record cannot say, because the trial stopped early at
             another goal before this one was met. One that failed missed what it did not reach.
         """
-        if goal.met_by(best_for(goal, (p.value(goal.metric, goal.split) for p in self.curve))):
+        if goal.met_by(best_for(goal, self.values(goal.metric, goal.split))):
             return True
         return None if self.outcome is Outcome.STOPPED else False
 

@@ -1,5 +1,7 @@
 """One sweep, wherever it runs: the same records, bit for bit in float64."""
 
+import os
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -66,7 +68,8 @@ def test_pythons_own_pool(here):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_dask(here):
+@pytest.mark.fault("a Dask worker is killed", "records equal to the local run's, to the bit")
+def test_dask_with_a_worker_killed_in_mid_sweep(here, tmp_path):
     distributed = pytest.importorskip("distributed", reason="distributed is not installed")
     with (
         distributed.LocalCluster(
@@ -75,3 +78,18 @@ def test_dask(here):
         distributed.Client(cluster) as client,
     ):
         assert results(executor=client.get_executor()) == here
+        done, killed = [], []
+
+        def progress(*event):
+            done.append(event)
+            if len(done) == 3:  # a nanny starts another
+                workers = client.run(os.getpid)
+                killed.append(next(iter(workers.values())))
+                os.kill(killed[0], signal.SIGKILL)
+
+        where = {"executor": client.get_executor(retries=3), "store": tmp_path / "runs.db"}
+        assert results(progress=progress, **where) == here
+    assert len(killed) == 1
+    with ss.Store(tmp_path / "runs.db") as store:
+        found = {r.key: repr(r.curve) for r in store.records()}
+    assert found == {key: curve for key, _, _, curve, *_ in here}

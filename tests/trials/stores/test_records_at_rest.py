@@ -22,7 +22,7 @@ OLD = Path(__file__).parent / "assets" / "schema-3.db"
 def path(tmp_path):
     with Store(tmp_path / "runs.db") as store:
         for dim in range(4):
-            store.add(example_record(dim=dim))
+            store.add(changed(example_record(dim=dim), wall_time=dim / 2))
     return tmp_path / "runs.db"
 
 
@@ -37,7 +37,15 @@ def edit(path, statement, *values):
 @pytest.mark.parametrize(
     "harm",
     [
-        "UPDATE trials SET record = replace(record, '0.7', '0.1') WHERE key = ?",
+        "UPDATE trials SET record = CAST(substr(record, 1, 20) || X'7F' || substr(record, 22) "
+        "AS BLOB) WHERE key = ?",
+        "UPDATE trials SET record = substr(record, 1, 30) WHERE key = ?",
+        "UPDATE trials SET record = X'' WHERE key = ?",
+        "UPDATE trials SET record = X'02FF' || 'text that is none' WHERE key = ?",
+        "UPDATE trials SET repeat = 9 WHERE key = ?",
+        "UPDATE trials SET spec = provenance WHERE key = ?",
+        "UPDATE trials SET form = 99 WHERE key = ?",
+        "UPDATE trials SET form = NULL WHERE key = ?",
         "UPDATE trials SET outcome = 'stopped' WHERE key = ?",
         "UPDATE trials SET record = (SELECT record FROM trials WHERE dim = 3) WHERE key = ?",
         "UPDATE trials SET (record, digest) = (SELECT record, digest FROM trials WHERE dim = 3) "
@@ -74,9 +82,9 @@ def test_a_store_of_schema_3_gets_its_digests(tmp_path):
     assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
     assert db.execute("SELECT count(digest) FROM trials").fetchone() == (5,)
     db.close()
-    edit(path, "UPDATE trials SET record = replace(record, '0.25', '0.75')")
+    edit(path, "UPDATE texts SET text = replace(text, '\"max_dim\":10', '\"max_dim\":11')")
     with Store(path) as store:
-        assert len(list(store.damaged())) == 1
+        assert len(list(store.damaged())) == 3  # whose text it is
 
 
 def test_pages_are_picked_by_the_database(path, cli):

@@ -36,7 +36,8 @@ def test_a_store_of_schema_1_is_migrated_and_loses_nothing(tmp_path):
         store.add(example_record(dim=16))
     db = sqlite3.connect(path)
     assert db.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION
-    assert db.execute("SELECT count(*) FROM sqlite_master WHERE type='index'").fetchone()[0] == 1
+    made = db.execute("SELECT name FROM sqlite_master WHERE type='index' AND sql NOT NULL")
+    assert made.fetchall() == [("trials_by_problem",)]
 
 
 @pytest.mark.fault("a store of a newer schema", "refused, left alone")
@@ -193,7 +194,7 @@ def test_a_damaged_record_is_a_clear_error(tmp_path):
     with Store(path) as store:
         store.add(example_record())
     with sqlite3.connect(path) as db:
-        db.execute("UPDATE trials SET record = substr(record, 1, 40)")
+        db.execute("UPDATE trials SET record = substr(record, 1, 20)")
     db.close()
     with Store(path) as store, pytest.raises(StoreError, match="one that is damaged"):
         list(store.records())

@@ -52,6 +52,7 @@ class Ray(Executor):
             "num_gpus": real("gpus", gpus, low=0.0),
         }
         if not self._ray.is_initialized():
+            _silence(self._ray)
             try:
                 self._ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
             except (ConnectionError, ValueError) as error:
@@ -177,6 +178,15 @@ def _imported() -> Any:
             remedy="pip install 'subspan[ray]'.",
         ) from error
     return ray
+
+
+def _silence(ray: Any) -> None:
+    """Keep Ray's word on workers that died off standard output, where JSON may stand.
+
+    It has no option for that. That a worker died is told by the error of its task.
+    """
+    with contextlib.suppress(Exception):  # a part of Ray that another version may not have
+        ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _call(parcels: dict[str, list[Any]], call: bytes) -> Iterator[tuple[str, Any]]:

@@ -1,21 +1,65 @@
-"""What stands in a row of a store: a record as text, with what it is found by, and its digest."""
+"""What stands in a row of a store: a record's numbers as bytes, its words as texts, its digest.
+
+The words (problem, spec, provenance, and the rest) are the same for thousands of records, and
+stand once, in a table of texts. Up to schema 4 a row had all of a record as JSON; such a row, which
+begins with "{", is read as it was.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+import math
+import re
+import struct
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from subspan.canonical import canonical_json, check_depth, strict_json
-from subspan.trials.trial import TrialRecord, record_from_json, record_to_json
+from subspan.training.outcome import Outcome
+from subspan.trials.checks import check_record
+from subspan.trials.packed import Layout, PackedCurve, pack
+from subspan.trials.trial import Trial, TrialRecord, record_from_json
 
+TEXTS = ("subject", "spec", "provenance", "form")  # columns that point to texts
 _FEW = 50  # lists and objects in a record, which so many cannot be nested too deep
+_NUMBERS = struct.Struct("<Bdd")  # how the bytes go on, the norm of θ, the seconds
+_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
+_PLAIN, _OWN = 1, 2  # with the curve; with the subspace's checksum, then the curve
+_LENGTH = 16  # of the checksum, in bytes
+_CHECKSUM = re.compile("[0-9a-f]{32}")
 
 
-def row_of(record: TrialRecord) -> dict[str, Any]:
-    """Return the row of a record, by column."""
-    trial, text = record.trial, canonical_json(record_to_json(record))
-    return {
+class Text(NamedTuple):
+    """A text of a store: what it says, a digest of it, and the layout of curves, if it has one."""
+
+    data: dict[str, Any]
+    digest: str
+    layout: Layout | None
+
+
+def row_of(record: TrialRecord) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the row of a record, by column, and its texts, by the column that points to each."""
+    trial = record.trial
+    layout, numbers = pack(record.curve)
+    form = {
+        "ambient_dim": record.ambient_dim,
+        "steps": record.steps,
+        "search_steps": record.search_steps,
+        "search_bits": record.search_bits,
+        "reason": record.reason,
+        "curve": layout,
+    }
+    provenance, checksum = dict(record.provenance), record.provenance.get("subspace")
+    kind, own = _PLAIN, b""
+    if isinstance(checksum, str) and _CHECKSUM.fullmatch(checksum):  # each trial has its own
+        kind, own = _OWN, bytes.fromhex(provenance.pop("subspace"))
+    values = (trial.problem, trial.spec, provenance, form)
+    texts = {name: canonical_json(v) for name, v in zip(TEXTS, values, strict=True)}
+    norm, seconds = (
+        v if math.isfinite(v) else math.nan for v in (record.theta_norm, record.wall_time)
+    )
+    row = {
         "key": record.key,
         "problem": str(trial.problem.get("name", "")),
         "method": canonical_json(trial.method),
@@ -23,29 +67,153 @@ def row_of(record: TrialRecord) -> dict[str, Any]:
         "repeat": trial.repeat,
         "seed": trial.seed,
         "outcome": record.outcome.value,
-        "record": text,
-        "digest": record_digest(record.key, record.outcome.value, text),
+        "record": _NUMBERS.pack(kind, norm, seconds) + own + numbers,
     }
+    digests = "\n".join(text_digest(text) for text in texts.values())
+    return row | {"digest": row_digest([row[name] for name in SAID], digests)}, texts
 
 
-def record_of(row: Any, *, verified: bool) -> TrialRecord:
-    """Return the record of a row with `key`, `outcome`, `record` and, to be verified, `digest`.
+def _or_nan(value: float) -> float:
+    return value if math.isfinite(value) else math.nan
+
+
+SAID = ("key", "method", "dim", "repeat", "seed", "outcome", "record")  # what a digest is taken of
+
+
+class _Kin(NamedTuple):
+    """What records of the same method and texts have in common."""
+
+    digests: str
+    trial: dict[str, Any]
+    record: dict[str, Any]
+    provenance: dict[str, Any]
+    layout: Layout
+    ambient_dim: int
+
+
+class Reader:
+    """Makes records of rows; what they have in common is parsed and checked once.
+
+    Attributes:
+        texts: by number.
+    """
+
+    def __init__(self) -> None:
+        self.texts: dict[int, Text] = {}
+        self._kin: dict[tuple[Any, ...], _Kin] = {}
+
+    def learn(self, number: int, text: str, digest: str) -> None:
+        """Take note of a text, unless it is nothing that was stored."""
+        if text_digest(text) != digest:
+            return
+        try:
+            data = notes_of(text)
+            layout = Layout(data["curve"]) if "curve" in data else None
+        except Exception:  # it is of no record, or one that is damaged
+            return
+        self.texts[number] = Text(data, digest, layout)
+
+    def record(self, row: Any) -> TrialRecord:
+        """Return the record of a row: `SAID`, its digest, and the numbers of its texts.
+
+        Raises:
+            ValueError: it is not what was stored under its key.
+            Exception: of any kind, where the text is nothing that was written here.
+        """
+        key, method, dim, repeat, seed, outcome, packed, digest, *numbers = row
+        if packed[:1] == b"{":
+            return record_of_text(key, outcome, packed, digest)
+        shared = (method, *numbers)
+        kin = self._kin.get(shared)
+        if kin is None:
+            kin = self._kin[shared] = self._found(method, numbers)
+        if digest != row_digest(row, kin.digests):
+            raise ValueError(_EDITED)
+        whole = type(dim) is type(repeat) is type(seed) is int
+        if not (whole and 0 <= dim <= kin.ambient_dim and repeat >= 0):
+            raise ValueError("dim, repeat, seed: expected counts")
+        kind, norm, seconds = _NUMBERS.unpack_from(packed)
+        if kind not in (_PLAIN, _OWN):
+            raise ValueError(f"a record of kind {kind}")
+        rest = _NUMBERS.size + (_LENGTH if kind == _OWN else 0)
+        trial = object.__new__(Trial)
+        trial.__dict__.update(kin.trial, dim=dim, seed=seed, repeat=repeat, key=key)
+        return TrialRecord.of_packed(
+            PackedCurve(kin.layout, packed[rest:]),
+            {
+                **kin.record,
+                "trial": trial,
+                "outcome": _OUTCOMES[outcome],
+                "theta_norm": norm,
+                "wall_time": seconds,
+            },
+            kin.provenance,
+            packed[_NUMBERS.size : rest],
+        )
+
+    def _found(self, method: str, numbers: Sequence[int]) -> _Kin:
+        """Look up what texts say.
+
+        Raises:
+            ValueError: one is missing, was edited, or says nothing that was written here.
+        """
+        texts = [self.texts[number] for number in numbers if number in self.texts]
+        if len(texts) < len(TEXTS) or texts[-1].layout is None:
+            raise ValueError("its texts are not what was stored: edited, or removed")
+        subject, spec, provenance, form = (text.data for text in texts)
+        trial = {"problem": subject, "method": notes_of(method), "spec": spec}
+        names = ("ambient_dim", "steps", "search_steps", "search_bits", "reason")
+        record = {name: form[name] for name in names}
+        check_record(
+            TrialRecord(
+                trial=Trial(**trial, dim=0, seed=0, repeat=0),
+                outcome=Outcome.FINISHED,
+                curve=(),
+                theta_norm=0.0,
+                wall_time=0.0,
+                provenance=provenance,
+                **record,
+            )
+        )
+        digests = "\n".join(text.digest for text in texts)
+        return _Kin(digests, trial, record, provenance, texts[-1].layout, form["ambient_dim"])
+
+
+_EDITED = "it is not what was stored: edited, or under another's key"
+
+
+def record_of_text(
+    key: str, outcome: str, record: str | bytes, digest: str | None, verified: bool = True
+) -> TrialRecord:
+    """Return the record of a row up to schema 4; those up to 3 have no digest to verify.
 
     Raises:
         ValueError: it is not what was stored under its key.
         Exception: of any kind, where the text is nothing that was written here.
     """
-    if verified and row.digest != record_digest(row.key, row.outcome, row.record):
-        raise ValueError("it is not what was stored: edited, or under another's key")
-    data = json.loads(row.record)
-    if row.record.count("[") + row.record.count("{") > _FEW:  # no walk through each of many
+    text = record.decode() if isinstance(record, bytes) else record
+    if verified and digest != record_digest(key, outcome, text):
+        raise ValueError(_EDITED)
+    data = json.loads(text)
+    if text.count("[") + text.count("{") > _FEW:  # no walk through each of many
         check_depth(data)
     return record_from_json(data)
 
 
 def record_digest(key: str, outcome: str, record: str) -> str:
-    """Return 32 hex digits of what a row says: its key, its outcome and its record's text."""
-    text = "\n".join((key, outcome, record))
+    """Return 32 hex digits of what a row up to schema 4 says: key, outcome and text."""
+    return text_digest("\n".join((key, outcome, record)))
+
+
+def row_digest(said: Sequence[Any], texts: str) -> str:
+    """Return 32 hex digits of what a row says, its `SAID`, and of the digests of its texts."""
+    key, method, dim, repeat, seed, outcome, packed = said[: len(SAID)]
+    words = f"{key}\n{method}\n{dim}\n{repeat}\n{seed}\n{outcome}\n{texts}\n"
+    return hashlib.blake2b(words.encode() + packed, digest_size=16).hexdigest()
+
+
+def text_digest(text: str) -> str:
+    """Return 32 hex digits of a text."""
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

@@ -2,12 +2,15 @@
 
 A record is committed before `add` returns (SQLite: WAL, synchronous=FULL), under its trial's key,
 so a crash at any moment leaves whole records, and a trial that is run again adds nothing. Records
-are JSON, never pickles.
+are bytes and JSON, never pickles.
+
+Length: the methods of one interface, which share a connection, its lock and its errors.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import sqlite3
@@ -21,6 +24,7 @@ from sqlalchemy import (
     Connection,
     Double,
     bindparam,
+    cast,
     create_engine,
     delete,
     event,
@@ -43,22 +47,23 @@ from subspan.trials.stores import sqlite
 from subspan.trials.stores.base import TRIAL, Claim, RecordStore
 from subspan.trials.stores.complaints import reason
 from subspan.trials.stores.migrations import (
-    CLAIMS,
+    BYTES_SINCE,
     CLAIMS_SINCE,
     DIGESTS_SINCE,
+    OLD_TRIALS,
     SCHEMA_VERSION,
-    TRIALS,
-    VERSIONS,
     migrate,
 )
 from subspan.trials.stores.postgres import connect_server
-from subspan.trials.stores.rows import notes_of, record_of, row_of
+from subspan.trials.stores.rows import SAID, TEXTS, Reader, notes_of, record_of_text, row_of
+from subspan.trials.stores.tables import CLAIMS, TRIALS, VERSIONS
+from subspan.trials.stores.texts import AT_ONCE, numbers_of, texts_of
 from subspan.trials.trial import TrialRecord
+from subspan.trials.uncollected import uncollected
 
 _APPLICATION_ID = 0x53554253  # "SUBS", in the file's header
 # Its pool prints what interrupts it while it closes a connection, which is raised again elsewhere.
 logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
-_AT_ONCE = 500  # keys in one question: SQLite takes some thousands
 
 
 class Store(RecordStore):
@@ -81,7 +86,9 @@ class Store(RecordStore):
         self.path = None if place is None or url is not None else Path(place)
         self.shared = place is not None
         self._readonly, self._begin, self._inode, self._new = readonly, "BEGIN", 0, False
-        self._version, self._lock = SCHEMA_VERSION, threading.RLock()
+        self._version = SCHEMA_VERSION
+        self._reader, self._numbers = Reader(), dict[str, int]()
+        self._lock = threading.RLock()
         with self._clear_errors("open"):
             self._db = connect_server(url) if url is not None else self._file()
             self._sqlite = self._db.dialect.name == "sqlite"
@@ -89,7 +96,7 @@ class Store(RecordStore):
             new = self._insert(TRIALS)
             self._addition = new.on_conflict_do_update(  # built once: that takes a millisecond
                 index_elements=[TRIALS.c.key],
-                set_={name: new.excluded[name] for name in ("outcome", "record", "digest")},
+                set_={n: new.excluded[n] for n in ("outcome", "record", "digest", *TEXTS)},
                 where=TRIALS.c.outcome == Outcome.FAILED.value,
             ).returning(TRIALS.c.key)
             self._ended = delete(CLAIMS).where(CLAIMS.c.key == bindparam("name"))
@@ -106,22 +113,41 @@ class Store(RecordStore):
 
     def _add(self, records: Sequence[TrialRecord]) -> int:
         """Add records; return how many were new."""
-        rows, new = [row_of(record) for record in records], 0
+        pairs, new = [row_of(record) for record in records], 0
         with self._clear_errors("write"), self._writing():
-            for row in rows:
+            unknown = {t for _, texts in pairs for t in texts.values() if t not in self._numbers}
+            numbers = self._numbers | numbers_of(self._db, unknown)
+            for row, texts in pairs:
+                row |= {name: numbers[text] for name, text in texts.items()}
                 new += self._db.execute(self._addition, row).first() is not None
                 self._db.execute(self._ended, {"name": f"{TRIAL}{row['key']}"})
+        self._numbers = numbers  # not before they are durable
         return new
 
     def get(self, keys: Sequence[str]) -> dict[str, TrialRecord]:
         """Return the records that are there, by key."""
         found: dict[str, TrialRecord] = {}
-        with self._clear_errors("read"), self._db.begin():
-            for i in range(0, len(keys), _AT_ONCE):
-                wanted = TRIALS.c.key.in_(list(keys[i : i + _AT_ONCE]))
-                rows = self._db.execute(select(*self._row_columns).where(wanted))
-                found |= {row.key: self._record(row) for row in rows}
+        with uncollected():
+            for i in range(0, len(keys), AT_ONCE):
+                for row in self._rows(keys[i : i + AT_ONCE]):
+                    found[row[0]] = self._record(row)
         return found
+
+    def _rows(self, keys: Sequence[str]) -> Sequence[Any]:
+        """Return the rows of keys; what their texts say is known afterwards."""
+        table = TRIALS if self._version >= BYTES_SINCE else OLD_TRIALS
+        columns: list[Any] = [table.c[name] for name in self._row_columns]
+        if self._version >= BYTES_SINCE:  # what somebody else wrote there may be text
+            columns = [cast(c, c.type) if c.name == "record" else c for c in columns]
+        asked = select(*columns)
+        with self._clear_errors("read"), self._db.begin():
+            rows = self._db.execute(asked.where(table.c.key.in_(list(keys)))).all()
+            if self._version >= BYTES_SINCE:
+                first = len(SAID) + 1
+                seen = {number for row in rows for number in row[first:]}
+                for text in texts_of(self._db, seen - self._reader.texts.keys() - {None}):
+                    self._reader.learn(*text)
+        return rows
 
     def records(self, problem: str | None = None) -> Iterator[TrialRecord]:
         """Iterate over all records (of a problem's name), by problem, method, dim and repeat."""
@@ -137,14 +163,23 @@ class Store(RecordStore):
     ) -> Iterator[TrialRecord]:
         """Iterate over some of `records`: the database picks them, and no others are read."""
         c = TRIALS.c
-        asked = select(*self._row_columns)
+        asked = select(c.key)
         asked = asked.order_by(c.problem, c.method, c.dim, c.repeat, c.seed, c.key)
         for column, value in ((c.problem, problem), (c.outcome, outcome)):
             if value is not None:
                 asked = asked.where(column == value)
         if limit is not None or offset:
             asked = asked.limit(-1 if limit is None and self._sqlite else limit).offset(offset)
-        return map(self._record, self._all(asked))
+        return self._each([key for (key,) in self._all(asked)])
+
+    def _each(self, keys: Sequence[str]) -> Iterator[TrialRecord]:
+        """Yield the records of keys, some thousands read at once: not all rows and all records."""
+        for i in range(0, len(keys), AT_ONCE):
+            part = keys[i : i + AT_ONCE]
+            with uncollected():
+                rows = {row[0]: row for row in self._rows(part)}
+                records = [self._record(rows[key]) for key in part if key in rows]
+            yield from records
 
     def lease(
         self, keys: Sequence[str], owner: str, seconds: float, data: dict[str, Any]
@@ -199,12 +234,15 @@ class Store(RecordStore):
 
     def damaged(self) -> Iterator[tuple[str, str]]:
         """Read every record; yield key and reason of each that is not what was stored."""
-        for row in self._all(select(*self._row_columns).order_by(TRIALS.c.key)):
-            try:
-                if self._record(row).key != row.key:
-                    yield row.key, "its identity is that of another trial"
-            except StoreError as error:
-                yield row.key, str(error.__cause__)
+        keys = [key for (key,) in self._all(select(TRIALS.c.key).order_by(TRIALS.c.key))]
+        for i in range(0, len(keys), AT_ONCE):
+            for row in sorted(self._rows(keys[i : i + AT_ONCE]), key=lambda row: row[0]):
+                try:
+                    trial = self._record(row).trial
+                    if dataclasses.replace(trial).key != row[0]:  # worked out again
+                        yield row[0], "its identity is that of another trial"
+                except StoreError as error:
+                    yield row[0], str(error.__cause__)
 
     def _all(self, asked: Any) -> Sequence[Any]:
         with self._clear_errors("read"), self._db.begin():
@@ -233,10 +271,11 @@ class Store(RecordStore):
         self._db.engine.dispose()
 
     @property
-    def _row_columns(self) -> list[Any]:
-        """What is read of a record."""
-        names = ["key", "outcome", "record", *["digest"] * (self._version >= DIGESTS_SINCE)]
-        return [TRIALS.c[name] for name in names]
+    def _row_columns(self) -> list[str]:
+        """What is read of a record. Older schemas are read as they are; to 3, without a digest."""
+        if self._version >= BYTES_SINCE:
+            return [*SAID, "digest", *TEXTS]
+        return ["key", "outcome", "record", *(["digest"] * (self._version >= DIGESTS_SINCE))]
 
     def _data(self, text: str) -> dict[str, Any]:
         try:
@@ -254,11 +293,15 @@ class Store(RecordStore):
             StoreError: it cannot be read, or is not what was stored under its key.
         """
         try:
-            return record_of(row, verified=self._version >= DIGESTS_SINCE)
+            if self._version >= BYTES_SINCE:
+                return self._reader.record(row)
+            if self._version >= DIGESTS_SINCE:
+                return record_of_text(*row)
+            return record_of_text(row.key, row.outcome, row.record, None, verified=False)
         except Exception as error:  # JSON that nobody here wrote can break any line of the reader
             raise StoreError(
                 f"store: expected records of trials in {self._place}, got one that is damaged, "
-                f"{row.key} ({type(error).__name__}: {cut(str(error))}). Restore the file, or run "
+                f"{row[0]} ({type(error).__name__}: {cut(str(error))}). Restore the file, or run "
                 "again into another."
             ) from error
 
