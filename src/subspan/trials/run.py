@@ -30,7 +30,7 @@ def run(
     store: RecordStore | str | Path | None = None,
     *,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     executor: Any = None,
     max_failures: int = MAX_FAILURES,
     trial_timeout: float | None = None,
@@ -49,7 +49,7 @@ def run(
         seed: any integer; all randomness derives from it.
         store: a path, a database's URL, a `Store`, or None for memory.
         workers: processes, one thread each; None takes one per core. On a GPU, none are used.
-        progress: called with (done, planned, message).
+        progress: called with (done, planned, message); True for a bar, in a notebook too.
         executor: where trials run: `"inline"`, `"processes"`, or anything with
             `submit(function, *arguments) -> Future`, such as Dask's `client.get_executor()`; None:
             processes on a CPU, this one on a GPU.
