@@ -93,17 +93,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=100_000)
     parser.add_argument("--opened", type=int, default=3)
+    parser.add_argument("--page", type=Path, help="where the page stays, or one to open again")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        store, page = Path(folder) / "runs.db", Path(folder) / "report.html"
-        with ss.Store(store) as opened:
-            opened.add_all(list(records(arguments.trials)))
-        began = time.perf_counter()
-        ss.report.write_page(store, page)
-        written = time.perf_counter() - began
+        page = arguments.page or Path(folder) / "report.html"
+        if not page.exists():
+            store = Path(folder) / "runs.db"
+            with ss.Store(store) as opened:
+                opened.add_all(list(records(arguments.trials)))
+            began = time.perf_counter()
+            ss.report.write_page(store, page)
+            print(f"written in {time.perf_counter() - began:.0f} s")
         size = page.stat().st_size / 1e6
         print(f"{date.today()}, {arguments.trials:,} trials, load {os.getloadavg()[0]:.1f}")
-        print(f"page: {size:.1f} MB, written in {written:.0f} s")
+        print(f"page: {size:.1f} MB")
         times = seconds_to_first_picture(page, arguments.opened)
         if times is None:
             print("first picture: not measured (no chromium, or no playwright)")
