@@ -81,3 +81,37 @@ def test_a_method_at_one_dim_is_told_to_have_no_threshold(cli) -> None:
     assert code == 0, err
     assert "last-layer, loss<=2: d* not estimated" in out
     assert "random-mask, loss<=2: d* not estimated" not in out
+
+
+def test_each_method_has_its_own_best_learning_rate_with_lr_auto(cli, tmp_path) -> None:
+    line = (
+        "compare digits-mlp --subset 100 --methods burn-in:5 --dims 8 --repeats 2 --steps 10 "
+        f"--workers 1 --lr auto --store {tmp_path / 'r.db'}"
+    )
+    code, out, err = cli(f"{line} --json")
+    assert code == 0, err
+    table = json.loads(out)
+    chosen = table["learning_rates"]
+    assert {name: len(rows) for name, rows in chosen.items()} == {"random": 1, "burn-in:5": 1}
+    (random,), (burnt,) = chosen["random"], chosen["burn-in:5"]
+    assert random["pilots"] == burnt["pilots"] == 10
+    assert random["trainings"] == 10
+    assert burnt["trainings"] == 15  # five of ten steps are its search
+    code, out, _ = cli(f"{line} --figure {tmp_path / 'c'}")
+    assert code == 0
+    assert "20 pilot trials (25.0 full trainings)" in out
+    code, out, _ = cli(f"trials {tmp_path / 'r.db'} --json")
+    kinds = [t["spec"]["lr_choice"]["low"] is None for t in json.loads(out)]
+    assert (kinds.count(True), kinds.count(False)) == (20, 4)
+
+
+def test_surface_says_what_was_chosen_and_refuses_a_range(cli, tmp_path) -> None:
+    line = 'surface digits-mlp --subset 100 --dims 8 --repeats 2 --steps 10 --goals "loss<=1" '
+    code, out, err = cli(f"{line} --workers 1 --lr auto --figure {tmp_path / 's'}")
+    assert code == 0, err
+    assert "best for loss<=1 at each d" in out
+    assert "as good from" in out
+    for command in (line, "compare digits-mlp --subset 100 --methods burn-in:5 --dims 8"):
+        code, _, err = cli(f"{command} --lr 0.1:1")
+        assert code != 0
+        assert "--lr: expected a number, or auto" in err

@@ -85,9 +85,31 @@ def test_errors_of_the_file_are_shown_as_python_shows_them(tmp_path, text, told,
     (tmp_path / "broken.py").write_text("x = 1\n" + text)
     assert run("threshold", f"{tmp_path}/broken.py:mine", "--goal", "loss<=1") == 1
     error = capsys.readouterr().err
-    assert "Traceback" in error
+    python = subprocess.run(
+        [sys.executable, tmp_path / "broken.py"], capture_output=True, text=True, check=False
+    )
+    assert error == python.stderr  # to the letter
     assert told in error
     assert 'broken.py", line 2' in error
+
+
+def test_an_error_of_a_file_that_another_imports_begins_at_the_first(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "imported_one.py").write_text("def f():\n    return 1 / 0\nf()\n")
+    (tmp_path / "importing.py").write_text("import imported_one\n")
+    assert run("surface", f"{tmp_path}/importing.py:mine", "--dims", "1", "--goals", "loss<=1") == 1
+    python = subprocess.run(
+        [sys.executable, tmp_path / "importing.py"], capture_output=True, text=True, check=False
+    )
+    assert capsys.readouterr().err == python.stderr
+
+
+def test_a_file_that_leaves_is_one_line(tmp_path, capsys):
+    (tmp_path / "script.py").write_text("import sys\nsys.exit(0)\n")
+    assert run("threshold", f"{tmp_path}/script.py:mine", "--goal", "loss<=1") == 2
+    error = capsys.readouterr().err
+    assert "got SystemExit(0) in it. Put what is to run as a script alone" in error
+    assert error.count("\n") == 1
 
 
 def test_errors_while_training_come_with_their_traceback(tmp_path, capsys):
@@ -96,7 +118,50 @@ def test_errors_while_training_come_with_their_traceback(tmp_path, capsys):
         "def late(trial):\n    return undefined_name\n"
     )
     assert run("threshold", f"{tmp_path}/late.py:late", "--goal", "loss<=1", "--workers", 1) == 2
-    assert 'late.py", line 5, in late\n' in capsys.readouterr().err
+    shown = capsys.readouterr().err.split("Traceback (most recent call last):\n")[1]
+    assert shown.startswith(f'  File "{tmp_path}/late.py", line 5, in late\n')
+    assert shown.endswith("NameError: name 'undefined_name' is not defined\n")
+
+
+LOSES = """
+import torch
+import subspan as ss
+
+calls = []
+
+class Breaks(torch.nn.Linear):
+    def forward(self, x):
+        if calls:
+            raise RuntimeError("out of luck")
+        return super().forward(x)
+
+x = torch.linspace(-1, 1, 60).reshape(20, 3)
+own = ss.Problem(lambda: Breaks(3, 2), (x, (x[:, 0] > 0).long()), name="own",
+                 identity={"name": "own"}, default_spec=ss.TrainSpec(steps=20, batch_size=None))
+calls.append(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["surface", "--dims", "2", "--goals", "loss<=1", "--workers", 1], 0),
+        (["threshold", "--goal", "loss<=0.001", "--workers", 1], 2),
+        (["predict", "--goal", "loss<=0.001"], 1),
+    ],
+)
+def test_errors_of_a_problem_begin_at_the_users_own_line(tmp_path, command, code, capsys):
+    file, store = tmp_path / "loses.py", tmp_path / "s.db"
+    file.write_text(LOSES)
+    kept = ["--store", store] if code == 0 else []
+    assert run(command[0], f"{file}:own", *command[1:], *kept) == code
+    error = capsys.readouterr().err
+    if kept:
+        with Store(store) as opened:
+            error = next(opened.records()).provenance["traceback"]
+    shown = error.split("Traceback (most recent call last):\n")[-1]
+    assert shown.startswith(f'  File "{file}", line 10, in forward\n')
+    assert shown.endswith("RuntimeError: out of luck\n")
 
 
 def test_resume_goes_on_with_what_was_cut_off(file, tmp_path, capsys, monkeypatch):
@@ -116,7 +181,7 @@ def test_resume_goes_on_with_what_was_cut_off(file, tmp_path, capsys, monkeypatc
     died = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, check=False)
     assert died.returncode == 9, died.stderr.decode()
     with Store(tmp_path / "s.db") as store:
-        assert 3 <= len(store) < 8  # several may be stored at once
+        assert 3 <= len(store) <= 8  # several may be stored at once
     assert run("resume", "s.db") == 0
     said = capsys.readouterr()
     assert "going on with subspan threshold experiment.py:mine" in said.err

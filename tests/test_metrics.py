@@ -165,3 +165,13 @@ def test_labels_of_tokens_that_do_not_count_are_left_out():
     assert found["accuracy"] == pytest.approx(1 - found["error"])
     loss = torch.nn.functional.cross_entropy(outputs.double(), labels)
     assert found["perplexity"] == pytest.approx(float(loss.exp()), rel=1e-6)
+
+
+def test_an_unknown_metric_says_how_to_make_ones_own_known():
+    @ss.trainable(name="regrets", max_dim=9)
+    def regrets(trial):
+        return {"remorse": 1.0}
+
+    remedy = r"unknown name 'remorse'.* subspan\.metrics\.register\('remorse', 'higher'\)"
+    with pytest.raises(InputError, match=remedy):
+        ss.compare([regrets, regrets], dims=[1], repeats=1, metric="train:remorse", workers=1)

@@ -5,6 +5,7 @@ nothing else in the library has to know of it (docs/architecture.md, "Extension 
 """
 
 import json
+import re
 from concurrent.futures import Future
 
 import pytest
@@ -348,3 +349,26 @@ def test_a_command(monkeypatch, tmp_path, cli):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(app.COMMANDS, "count", "count_command")
     assert cli("count runs.db")[1] == "counted runs.db\n"
+
+
+# --- the table that says what to write ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "interface"),
+    [
+        ("an executor", Executor),
+        ("a store", RecordStore),
+        ("a map", LinearMap),
+        ("a method", Method),
+    ],
+)
+def test_the_table_names_what_an_interface_asks_for(row, interface, repo_root):
+    text = (repo_root / "docs" / "architecture.md").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| {row} |")]
+    write = line.split("|")[3]
+    named = {name for name in re.findall(r"`(\w+)[^`]*`", write)}  # also `completed(futures, …)`
+    wanted = {
+        name.strip("_") if name == "__len__" else name for name in interface.__abstractmethods__
+    }
+    assert wanted <= named, wanted - named

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from subspan.errors import invalid, unknown
+from subspan.errors import InputError, invalid, unknown
 from subspan.printable import shown
 
 __all__ = ["METRICS", "Metric", "find", "known", "parse", "qualified", "register"]
@@ -108,7 +108,8 @@ def known(name: str) -> Metric:
     """
     metric = find(name)
     if metric is None:
-        raise unknown("metric", name, list(METRICS))
+        own = f"If it is your own, say first: subspan.metrics.register({name!r}, 'higher')."
+        raise InputError(f"{unknown('metric', name, list(METRICS))} {own}")
     return metric
 
 

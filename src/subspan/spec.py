@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal
@@ -25,11 +25,41 @@ _DEFAULT_LR = 0.05
 AUTO = "auto"
 
 # Fields that came after version 0.1 and their defaults: left out of the hash when at default.
-_LATER_FIELDS: dict[str, Any] = {}
+LATER_FIELDS: dict[str, Any] = {"lr_choice": None}
+
+
+@dataclass(frozen=True)
+class LrChoice:
+    """How the learning rate of a trial was chosen, at `lr="auto"`: part of the trial's identity.
+
+    Args:
+        by: what it is to serve: a goal's text, or `FINAL_LOSS`.
+        low: the smallest lr tried that serves as well (what is left of a loss or an error is at
+            most a tenth more), all between it and the chosen one too; None of a pilot trial.
+        high: the largest.
+        at_edge: the end, `"low"` or `"high"`, of those tried that the chosen one is, if any.
+        pilots: how many pilot trials it was chosen by.
+        trainings: what they cost, in full trainings.
+    """
+
+    by: str
+    low: float | None = None
+    high: float | None = None
+    at_edge: Literal["low", "high"] | None = None
+    pilots: int = 0
+    trainings: float = 0.0
+
+    @property
+    def is_pilot(self) -> bool:
+        """Whether the trial is one that others' learning rate is chosen by."""
+        return self.low is None
+
+
+FINAL_LOSS = "final loss"
 
 
 def refuse_auto(lr: object) -> None:
-    """Refuse a learning rate that is to be searched, where a number is needed.
+    """Refuse a learning rate that is to be chosen, where a number is needed.
 
     Raises:
         InputError: it is `"auto"`.
@@ -39,8 +69,27 @@ def refuse_auto(lr: object) -> None:
             "lr",
             expected="a number",
             got=repr(lr),
-            remedy="Only `threshold` chooses it; take the `lr` of its estimate.",
+            remedy="`threshold`, `run` and `compare` choose it; take what they found.",
         )
+
+
+def choice_of(choice: LrChoice | dict[str, Any] | None) -> LrChoice | None:
+    """Return how a learning rate was chosen, from an object or its JSON form."""
+    return LrChoice(**choice) if isinstance(choice, dict) else choice
+
+
+def shared(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return of a trial's stored spec what the trials of one experiment share.
+
+    Without `stop_at`, which truncates a trial and changes nothing before; and where the learning
+    rate was chosen at each d, with `"auto"` in its place.
+    """
+    kept = {k: v for k, v in spec.items() if k != "stop_at"}
+    choice = choice_of(kept.get("lr_choice"))
+    if choice is not None:
+        own = {"by": choice.by, **({"pilot": True} if choice.is_pilot else {})}
+        kept |= {"lr": AUTO, "lr_choice": own}
+    return kept
 
 
 @dataclass(frozen=True)
@@ -56,8 +105,9 @@ class TrainSpec:
             second-order searches on the full training set, which end early where nothing is left
             to gain: `batch_size` is then None and `lr` without meaning; or `"exact"` (analytic
             problems: the minimum over the subspace by least squares, no optimiser in between).
-        lr: learning rate at step 0; or `"auto"`, which `threshold` searches, as it does by
-            default. A trial always has a number.
+        lr: learning rate at step 0; or `"auto"`: the best one, which `threshold` searches, as it
+            does by default, and `run` and `compare` choose by pilot trials. A trial always has a
+            number.
         epochs: passes over the training set; or give `steps`. Exactly one of the two.
         steps: optimiser steps.
         batch_size: rows per step; None takes the full training set each step.
@@ -69,6 +119,7 @@ class TrainSpec:
             epoch. The last step is always evaluated, step 0 only where a search trained the offset.
         stop_at: a goal (or its text) at which a trial ends early; None trains to the end.
         dtype: `"float32"` or `"float64"`.
+        lr_choice: how `lr` was chosen, where it was; changes nothing in training.
 
     Raises:
         InputError: a field is out of range.
@@ -86,6 +137,7 @@ class TrainSpec:
     eval_every: int | None = None
     stop_at: Goal | str | None = None
     dtype: Literal["float32", "float64"] = "float32"
+    lr_choice: LrChoice | None = None
 
     def __post_init__(self) -> None:
         facts = optimizers.find(self.optimizer)
@@ -136,6 +188,7 @@ class TrainSpec:
         object.__setattr__(self, "betas", (first, second))
         if self.stop_at is not None:
             object.__setattr__(self, "stop_at", parse_goal(self.stop_at))
+        object.__setattr__(self, "lr_choice", choice_of(self.lr_choice))
 
     def _number(self, name: str, expected: str, fits: Callable[[float], bool]) -> None:
         value = getattr(self, name)
@@ -182,7 +235,8 @@ class TrainSpec:
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         fields["betas"] = list(self.betas)
         fields["stop_at"] = None if self.stop_at is None else str(self.stop_at)
-        return without_defaults(fields, _LATER_FIELDS)
+        fields["lr_choice"] = None if self.lr_choice is None else dataclasses.asdict(self.lr_choice)
+        return without_defaults(fields, LATER_FIELDS)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TrainSpec:

@@ -576,8 +576,8 @@ def test_a_handle_that_left_says_so():
 @pytest.mark.parametrize(
     ("kwargs", "text"),
     [
-        ({"dim": 0}, "dim: expected a training dimension in 1 … 83"),
-        ({"dim": 84}, "dim: expected a training dimension in 1 … 83"),
+        ({"dim": -1}, "dim: expected a training dimension in 0 … 83"),
+        ({"dim": 84}, "dim: expected a training dimension in 0 … 83"),
         ({"dim": 2.0}, "dim: expected an integer"),
         ({"dim": 3, "map": "fastfood"}, "map: unknown name 'fastfood'"),
         ({"dim": 3, "seed": "0"}, "seed: expected an integer"),

@@ -209,6 +209,7 @@ def test_splits_of_ones_own_are_evaluated_and_goals_name_them():
     assert str(found.goal) == "val:loss<=0.3"
     assert found.counts
     assert "splits" not in plain.identity
+    assert problem.identity["splits"] == ["train", "test", "val"]
     with pytest.raises(InputError, match="splits: expected names other than train and test"):
         ss.Problem(make, (x, y), splits={"test": (x, y)})
     with pytest.raises(InputError, match="'train' or 'test' or 'val'"):

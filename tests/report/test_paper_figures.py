@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 from collections.abc import Callable
@@ -18,10 +19,15 @@ import page_store
 
 from subspan import report
 from subspan.errors import InputError
+from subspan.goals import parse_goal
 from subspan.report.spectroscopy import SpectroscopyData
 from subspan.report.spectrum import SpectrumData, draw_spectrum
 from subspan.report.wells import draw_wells, wells_data
+from subspan.success.graded import Scale
+from subspan.success.joint_design import JointDesign
+from subspan.success.joint_threshold import jointly_estimated, tell
 from subspan.trials.function import LoopSpec
+from subspan.trials.lr_scale import LrScale
 
 GOALS = ["loss<=1", "loss<=0.1"]
 STORED = report.experiments(page_store.records())
@@ -168,3 +174,39 @@ def test_spectra_and_wells_take_axes_too() -> None:
     data = SpectrumData(np.linspace(0, 2, 3), line, line, {"H": 0.0}, 10)
     assert draw_spectrum(data, "one", ax=axes[2]) is whole
     assert axes[2].get_xlabel().startswith("size of the eigenvalue")
+
+
+def test_the_response_surface_takes_axes_and_styles_too() -> None:
+    trials = [(8, 0.02), (8, 0.2), (30, 0.02), (30, 0.2), (60, 0.2), (15, 0.2)]
+    records = []
+    for repeat, (dim, lr) in enumerate(trials):
+        base = next(r for r in page_store.grid((dim,), 1))
+        spec = page_store.SPEC.replace(lr=lr).to_json()
+        trial = dataclasses.replace(base.trial, spec=spec, repeat=repeat)
+        loss = 1.5 / dim * (0.2 / lr) ** 0.3
+        records.append(
+            dataclasses.replace(base, trial=trial, curve=page_store.curve_of((2.3, loss)))
+        )
+    goal = parse_goal("loss<=0.1")
+    design = JointDesign(Scale.of(goal), LrScale.declared(0.01, 1.0), 100)
+    for record in records:
+        tell(design, record, goal, record.trial.spec["lr"])
+    estimate = jointly_estimated(design, design.estimate(), goal, records, 100, 6.0)
+    data = report.response_surface_data(estimate)
+    whole = Figure(figsize=(9, 4), layout="constrained")
+    axes = whole.subplots(1, 2)
+    assert report.draw_response_surface(data, ax=list(axes)) is whole
+    assert axes[1].get_xlabel() == "learning rate"
+    assert whole.get_supxlabel() == ""
+    before = dict(matplotlib.rcParams)
+    for style, width in (("column", 3.35), ("page", 6.9)):
+        drawn = report.draw_response_surface(data, style=style, serif=True)
+        assert drawn.get_figwidth() == pytest.approx(width)
+        assert [part.get_title(loc="left") for part in drawn.axes] == ["", ""]
+        assert drawn.get_supxlabel() == ""
+        assert drawn.axes[0].xaxis.label.get_family() == ["serif"]
+        drawn.draw_without_rendering()
+    assert dict(matplotlib.rcParams) == before
+    screen = report.draw_response_surface(data)
+    assert screen.axes[0].get_title(loc="left")
+    assert screen.get_supxlabel()

@@ -12,7 +12,7 @@ from subspan.errors import InputError
 from subspan.success.graded import Scale
 from subspan.success.joint_design import ENOUGH, JointDesign
 from subspan.success.joint_estimate import JointEstimate
-from subspan.success.lr_scale import LrScale
+from subspan.trials.lr_scale import LrScale
 
 Z = Scale(0.0, higher_is_better=True, kind="linear")
 RHO = LrScale.adam(1.0)  # worlds speak of ρ: at ‖w₀‖ = 1 the lr is ρ/√d

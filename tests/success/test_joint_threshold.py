@@ -18,8 +18,9 @@ from subspan.spec import TrainSpec
 from subspan.streams import normals
 from subspan.success.graded import Scale
 from subspan.success.joint_design import JointDesign
-from subspan.success.lr_scale import LrScale
 from subspan.success.posterior import Count
+from subspan.trials.lr_scale import LrScale
+from subspan.trials.runner import TrialRunner
 from subspan.trials.stores.sql import Store
 from subspan.trials.trial import Outcome
 
@@ -218,9 +219,11 @@ def test_what_contradicts_is_refused() -> None:
 
 def test_trials_are_never_trained_at_auto() -> None:
     problem = ss.problems.load("digits-mlp", subset=20)
-    for call in (ss.run, ss.compare):
-        with pytest.raises(InputError, match="lr: expected a number, got 'auto'"):
-            call(problem, ["random"] if call is ss.compare else "random", [4], 1, SPEC)
+    with (
+        TrialRunner(problem, workers=1) as runner,
+        pytest.raises(InputError, match="lr: expected a number, got 'auto'"),
+    ):
+        runner.run(ss.RandomAffine(), [(4, 0)], spec=SPEC, seed=0)
 
 
 def test_a_metric_without_a_range_has_the_binary_design_and_says_so() -> None:

@@ -146,3 +146,22 @@ def test_what_needs_confirming_is_asked_for() -> None:
     design = told(ThresholdDesign(10_000), *STEP, (61, 12, 12))
     (dim,) = set(design.ask(8))
     assert 60 <= dim <= 90
+
+
+@pytest.mark.parametrize(("won", "left_out"), [(11, False), (5, True)])
+def test_the_smallest_dim_is_left_out_only_where_it_fails(won: int, left_out: bool) -> None:
+    """A law with P = 0.9 at min_dim = 100 came to 11 of 15 there, and to "ok", [101, 127]."""
+    near = (105, 4, 5), (111, 8, 8), (116, 2, 4), (122, 15, 15), (129, 4, 4), (133, 7, 7)
+    above = (136, 7, 7), (150, 10, 10), (158, 4, 4), (166, 11, 11), (184, 12, 12), (1000, 18, 18)
+    found = estimate((100, won, 15), *near, *above, low=100, ratio=1.5)
+    assert (found.status, found.low > 100) == ("ok", left_out)
+
+
+def test_the_largest_dim_within_the_ratio_is_taken_in() -> None:
+    """A law with P = 0.9 at max_dim = 100 came to "ok", [67, 97], with these."""
+    below = (4, 0, 1), (13, 0, 4), (24, 0, 1), (38, 0, 1), (47, 0, 2), (52, 0, 2), (56, 1, 3)
+    near = (58, 6, 7), (64, 7, 9), (71, 3, 5), (74, 0, 1), (75, 1, 2), (78, 1, 1), (86, 1, 1)
+    above = (91, 2, 2), (96, 5, 5), (99, 8, 8), (100, 16, 16)
+    found = estimate(*below, *near, *above, high=100, ratio=1.5)
+    assert (found.status, found.high) == ("ok", 100)
+    assert estimate(*below, *near, *above, high=100).high < 100  # no ratio, no end

@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import sys
 
 import pytest
 import torch
@@ -48,6 +49,10 @@ def runs_out():
     raise MemoryError("7 GB")
 
 
+def leaves():
+    sys.exit("no config")
+
+
 def small():
     return ss.Problem(lambda: nn.Linear(3, 2), (X, Y), name="small")
 
@@ -62,6 +67,7 @@ def outcomes(records):
     [
         (raises, "RuntimeError: no such luck"),
         (runs_out, "out of memory: 7 GB"),
+        (leaves, "SystemExit: no config"),
         (dies, "SIGKILL"),
         (aborts, "SIGABRT"),
     ],
@@ -79,10 +85,34 @@ def test_a_trial_of_a_problem_that_fails_is_a_record_and_the_others_go_on(harm, 
             assert reason in record.reason
             assert record.meets(ss.LossBelow(9.0)) is False  # a miss
     assert [repr(r.curve) for r in records if r.dim != 3] == [repr(r.curve) for r in plain]
-    if harm is raises:
-        assert "in raises" in records[2].provenance["traceback"]
+    if harm in (raises, leaves):
+        assert f"in {harm.__name__}" in records[2].provenance["traceback"]
     with ss.Store(path) as store:
         assert len(store) == 6
+
+
+@pytest.mark.parametrize("executor", ["inline", "forked", "spawned"])
+def test_a_function_that_ends_its_process_by_sys_exit_is_a_failed_trial(executor):
+    @ss.trainable(name="leaves", max_dim=9)
+    def leaves(trial):
+        trial.report(step=5, loss=0.5)
+        if trial.dim > 1:
+            sys.exit("no config" if trial.dim == 2 else None)
+
+    records = ss.run(leaves, dims=[1, 2, 3], repeats=1, executor=executor, workers=1)
+    assert [str(r.outcome) for r in records] == ["finished", "failed", "failed"]
+    assert [r.reason for r in records] == ["", "SystemExit: no config", "SystemExit"]
+    assert "sys.exit(" in records[1].provenance["traceback"]
+    assert (records[1].steps, records[1].final_train_loss) == (5, 0.5)
+
+
+def test_a_worker_that_leaves_has_its_own_exit_code_in_the_reason():
+    @ss.trainable(name="leaves", max_dim=9)
+    def leaves(trial):
+        os._exit(7)
+
+    (record,) = ss.run(leaves, dims=[1], repeats=1, executor="spawned", workers=2, trial_timeout=60)
+    assert "exit code 7" in record.reason
 
 
 def test_a_failure_in_an_ensemble_is_that_of_its_own_trial():

@@ -9,10 +9,11 @@ from subspan.errors import InputError
 from subspan.problems import Problem, load
 from subspan.spec import TrainSpec
 from subspan.subspaces import LotterySubspace, RandomAffine, full_space
-from subspan.trials import problem_trainable
+from subspan.trials import problem_trainable, runner
+from subspan.trials.function import trainable
 from subspan.trials.problem_trainable import by_dim, by_repeat, ensemble_size
 from subspan.trials.run import run
-from subspan.trials.runner import TrialRunner
+from subspan.trials.runner import TrialRunner, TrialsFailed
 from subspan.trials.stores.sql import Store
 
 SPEC = TrainSpec(steps=10, batch_size=32)
@@ -180,3 +181,54 @@ def test_nothing_to_do_is_done_at_once(tmp_path):
 def test_a_problem_by_name_is_refused():
     with pytest.raises(InputError, match=r"problem: expected a problem, got 'digits-mlp'.*load"):
         run("digits-mlp", "random", [4], repeats=1)
+
+
+@pytest.mark.parametrize(("seconds", "transactions"), [(0.0, 6), (1e9, 2)])
+def test_records_of_quick_trials_are_stored_together(seconds, transactions, tmp_path, monkeypatch):
+    stored, told, add_all = [], [], Store.add_all
+
+    def counting(self, records):
+        add_all(self, records)
+        stored.append(len(records))
+
+    def progress(done, total, message):
+        told.append(sum(stored) - done)
+
+    monkeypatch.setattr(Store, "add_all", counting)
+    monkeypatch.setattr(runner, "_TOGETHER", seconds)
+    quick = trainable(name="quick", max_dim=9)(lambda trial: {"loss": 1.0})
+    path = tmp_path / "s.db"
+    run(quick, dims=[1], repeats=6, store=path, executor="inline", progress=progress)
+    assert (len(stored), sum(stored)) == (transactions, 6)
+    assert min(told) >= 0  # none is reported before it is stored
+
+
+def test_what_was_done_is_stored_when_a_sweep_is_interrupted_or_a_trial_fails(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(runner, "_TOGETHER", 1e9)
+
+    @trainable(name="stopped", max_dim=9)
+    def stopped(trial):
+        if trial.dim == 4:
+            raise KeyboardInterrupt
+        return {"loss": 1.0}
+
+    with pytest.raises(KeyboardInterrupt):
+        run(stopped, dims=[1, 2, 3, 4], repeats=1, store=tmp_path / "s.db", executor="inline")
+    with Store(tmp_path / "s.db") as store:
+        assert sorted(record.dim for record in store.records()) == [1, 2, 3]
+
+    @trainable(name="fails", max_dim=9)
+    def fails(trial):
+        trial.report(loss=1.0)
+        if trial.dim in (3, 4):
+            raise RuntimeError("no")
+
+    with pytest.raises(TrialsFailed, match="1 failed"):
+        run(
+            fails, dims=[1, 2, 3, 4], repeats=1, store=tmp_path / "f.db", executor="inline",
+            max_failures=0,
+        )  # fmt: skip
+    with Store(tmp_path / "f.db") as store:  # it ended at the first, as if none had waited
+        assert sorted(record.dim for record in store.records()) == [1, 2, 3]

@@ -43,7 +43,8 @@ def attach(
 
     Args:
         module: any module, on one device. Parameters that ask for no gradient are not selected.
-        dim: d, in 1 … D, where D is the number of weights selected.
+        dim: d, in 0 … D, where D is the number of weights selected. At 0 nothing is trained: θ
+            has shape (0,), its gradient too, and optimisers step it, but for `LBFGS`.
         map: as in `subspan.maps.names()`. `"partition"` and `"hadamard"` cost O(D) time and
             memory, a few bytes per weight (docs/adapters.md), for D up to 10⁹.
         seed: of the map.

@@ -141,7 +141,7 @@ def quantized(theta: torch.Tensor, dtype: str) -> dict[str, torch.Tensor]:
     """Return θ as it is stored: `theta`, and `step` with int8."""
     if dtype != "int8":
         return {"theta": theta.to(container.THETA_DTYPES.get(dtype, torch.float32))}
-    step = theta.abs().max().float() / 127
+    step = (theta.abs().max() if theta.numel() else theta.new_zeros(())).float() / 127
     whole = torch.round(theta / (step if step > 0 else 1.0))
     return {"theta": whole.to(torch.int8), "step": step.reshape(1)}
 

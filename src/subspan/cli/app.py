@@ -16,10 +16,11 @@ from typing import Annotated, Any
 
 import typer
 
+from subspan import tracebacks
 from subspan.cli import signals, std_streams
 from subspan.cli.console import Interrupted, command_line, complain, print_json_error
 from subspan.cli.help import Command
-from subspan.cli.target import EXIT_TRACEBACK, FileFailed
+from subspan.cli.target import EXIT_TRACEBACK, FileFailed, shown
 from subspan.errors import SubspanError
 
 COMMANDS = {
@@ -122,7 +123,10 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(EXIT_TRACEBACK) from None
         except Exception as error:  # Python prints where it came from
             document(type(error).__name__, str(error))
-            raise
+            if tracebacks.of_user(error.__traceback__) is None:
+                raise
+            shown(error)  # it came out of what a user's file holds
+            raise typer.Exit(EXIT_TRACEBACK) from None
 
     return wrapper
 

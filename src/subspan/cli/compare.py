@@ -10,6 +10,7 @@ import typer
 
 from subspan.cli import options
 from subspan.cli.console import print_json, print_pairs, print_table, say, watch
+from subspan.cli.rates import print_learning_rates
 
 if TYPE_CHECKING:
     from subspan.comparison import ComparisonTable
@@ -63,6 +64,7 @@ def command(
     from subspan.subspaces.registry import parse_methods
 
     options.check_figure(figure)
+    study.refuse_lr_range()
     chosen = () if methods is None else parse_methods(methods, map=study.map_name)
     sizes = options.integers("dims", dims)
     subject, spec = _subjects(problem, study)
@@ -151,6 +153,7 @@ def print_comparison(table: ComparisonTable) -> None:
             for row in table.rows
         ],
     )
+    print_learning_rates(table.learning_rates)
     for (method, goal), estimate in table.thresholds.items():
         say(f"{method}, {goal}: {estimate}")
     for goal in dict.fromkeys(goal for _, goal in table.thresholds):

@@ -171,7 +171,7 @@ def noted(store: str) -> list[dict[str, Any]]:
     from subspan.trials import asked
     from subspan.trials.stores.registry import open_store
 
-    with open_store(store) as opened:
+    with open_store(store, readonly=True) as opened:
         notes = [claim.data for claim in opened.claims(asked.COMMAND)]
     for note in notes:
         argv, folder = note.get("argv"), note.get("folder")

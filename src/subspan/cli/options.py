@@ -116,8 +116,8 @@ LearningRate = Annotated[
     str | None,
     typer.Option(
         "--lr",
-        help="Learning rate, a number; of `threshold` also `auto` (its default), the best one, or "
-        "LOW:HIGH, the best one between the two.",
+        help="Learning rate: a number, or `auto`, the best one at each d, which is the default of "
+        "`threshold`; of `threshold` also LOW:HIGH, the best one between the two.",
         metavar="auto|NUMBER",
         rich_help_panel=_TRAINING,
     ),
@@ -243,6 +243,11 @@ class Study:
             return None
         low, _, high = self.lr.partition(":")
         return number("lr", low), number("lr", high)
+
+    def refuse_lr_range(self) -> None:
+        """Refuse `--lr LOW:HIGH` where a learning rate is chosen at each d, not over all."""
+        if self.lr_range is not None:
+            raise invalid("--lr", expected="a number, or auto", got=repr(self.lr))
 
     def load(
         self, name: str, files: dict[str, ModuleType] | None = None, *, lr: str | None = None

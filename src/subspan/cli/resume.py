@@ -36,7 +36,7 @@ def command(
                 f"store: expected a file at {store}, got none. Name the one of the trials."
             )
     waiting = [(note["argv"], note["folder"]) for note in noted(store) if not note.get("done")]
-    with open_store(store) as opened:
+    with open_store(store, readonly=True) as opened:  # an older one is migrated by what goes on
         calls = asked.unfinished(opened)
     if not waiting and not calls:
         print("Nothing to go on with: every command and call on this store came to its end.")

@@ -28,7 +28,7 @@ def command(
         print("No trial of this store failed.")
         return
     commands = [(note["argv"], note["folder"]) for note in noted(store)]
-    with open_store(store) as opened:
+    with open_store(store, readonly=True) as opened:
         calls = asked.notes(opened)
     if not commands and not calls:
         raise invalid(

@@ -10,6 +10,7 @@ import typer
 
 from subspan.cli import options
 from subspan.cli.console import print_json, print_pairs, print_table, say, watch
+from subspan.cli.rates import print_learning_rates
 from subspan.errors import check_confidence
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ def command(
 ) -> None:
     """Measure the success probability over training dimension and goal, on a grid."""
     import subspan
+    from subspan.trials.pilots import said_of
 
     options.check_figure(figure)
     check_confidence(study.confidence)
     wanted = [subspan.parse_goal(text) for text in goals.split(",")]
     sizes = options.integers("dims", dims)
     chosen = options.make_method(method, study.map_name)
+    study.refuse_lr_range()
     loaded, spec = study.load(problem)
     way = options.method_for(loaded, method, chosen)
     options.check_goals(loaded, wanted)
@@ -50,6 +53,7 @@ def command(
             spec=spec,
             seed=study.seed,
             store=study.store,
+            goal=wanted[0],
             progress=progress,
             **study.running(),
         )
@@ -60,7 +64,9 @@ def command(
     else:
         say(f"{title}, D = {surface.ambient_dim:,}")
         print_surface(surface)
-        print_pairs(("seen", surface.endings.remark or None))
+        print_learning_rates({method: surface.learning_rates} if surface.learning_rates else {})
+        rates = said_of(surface.learning_rates)
+        print_pairs(("seen", surface.endings.remark or None), ("chosen", rates or None))
         print_pairs(("trials in", study.store), ("figure", ", ".join(map(str, drawn)) or None))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from subspan import tracebacks
 from subspan.cli import signals
 from subspan.errors import invalid
 
@@ -20,6 +21,13 @@ EXIT_TRACEBACK = 1
 
 class FileFailed(Exception):
     """A user's file raised, and its traceback was printed: the kind of the error, its text."""
+
+
+def shown(error: Exception) -> FileFailed:
+    """Print an error as Python shows it to who runs the file; return what ends the command."""
+    begin = tracebacks.of_user(error.__traceback__)  # none, where the file cannot be parsed
+    traceback.print_exception(type(error), error, begin)
+    return FileFailed(type(error).__name__, str(error))
 
 
 def is_file(text: str) -> bool:
@@ -67,7 +75,12 @@ def load_from_file(text: str, files: dict[str, ModuleType] | None = None) -> Sub
 
 
 def _run(path: Path) -> ModuleType:
-    """Run a file as a module of its own, with its folder on the path, as `python FILE` has it."""
+    """Run a file as a module of its own, with its folder on the path, as `python FILE` has it.
+
+    Raises:
+        FileFailed: it raised.
+        InputError: it ended by `sys.exit`.
+    """
     name = path.stem
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -78,10 +91,17 @@ def _run(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
         if before is not None:
             sys.modules[name] = before
         signals.check()  # an import that a signal cut short
-        traceback.print_exc()
-        raise FileFailed(type(error).__name__, str(error)) from None
+        if isinstance(error, SystemExit):
+            raise invalid(
+                "problem",
+                expected=f"{path} to come to its end when it is run",
+                got=f"{error!r} in it",
+                remedy="Put what is to run as a script alone under if __name__ == '__main__'.",
+            ) from None
+        raise shown(error) from None
     return module

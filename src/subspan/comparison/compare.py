@@ -24,6 +24,7 @@ from subspan.subspaces.registry import parse_method
 from subspan.success.estimate import ThresholdEstimate, fit_threshold
 from subspan.trials.asked import resumable
 from subspan.trials.function import FunctionTrainable, LoopSpec
+from subspan.trials.pilots import specs_at
 from subspan.trials.run import check_count
 from subspan.trials.runner import MAX_FAILURES, Progress, Subject, TrialRunner, check_problem
 from subspan.trials.stores.base import RecordStore
@@ -72,7 +73,8 @@ def compare(
             weights, say) is left out and told in `skipped`.
         repeats: trials of each method at each dim. None: as many as verdicts need, the fewest that
             can show a difference of one sign throughout; more show smaller ones.
-        spec: how to train; None takes `problem.default_spec`.
+        spec: how to train; None takes `problem.default_spec`. `lr="auto"`: every method at its own
+            best, for the first goal, as in `run`.
         seed: any integer; all randomness derives from it.
         store: a path, a `Store`, or None for memory. The same call continues where it was cut.
         goals: for each, d* of every method is fitted to its trials (δ = 0.1).
@@ -95,10 +97,10 @@ def compare(
         StoreError: the store cannot be used.
     """
     check_confidence(confidence)
-    if repeats is not None:
-        repeats = whole("repeats", repeats, low=1)
+    repeats = None if repeats is None else whole("repeats", repeats, low=1)
     name = _metric(metric)
     wanted = _goals(goals)
+    aim = wanted[0] if wanted else None
     running: dict[str, Any] = {
         "store": store,
         "workers": workers,
@@ -112,7 +114,7 @@ def compare(
             raise invalid("methods", expected="none for functions", got=repr(methods))
         sizes = _sizes(min(problem, key=lambda f: getattr(f, "ambient_dim", 0)), dims)
         repeats = _enough(repeats, len(sizes) * (len(problem) - 1), confidence)
-        own = trials_of_functions(problem, sizes, repeats, spec, seed, **running)
+        own = trials_of_functions(problem, sizes, repeats, spec, seed, aim, **running)
         return table_of(
             problem[0], own, problem[0].name, goals=wanted, metric=name, confidence=confidence
         )
@@ -142,8 +144,9 @@ def compare(
             def train(
                 dims: Sequence[int], method: Method = chosen[label], own: TrainSpec = specs[label]
             ) -> list[TrialRecord]:
-                plan = [(dim, repeat) for dim in dims for repeat in range(repeats)]
-                return runner.run(method, plan, spec=own, seed=seed)
+                at = specs_at(runner, method, dims, own, seed=seed, goal=aim)
+                plan = [((dim, repeat), at[dim]) for dim in dims for repeat in range(repeats)]
+                return runner.run_each(method, plan, seed=seed)
 
             possible, gaps = plans[label]
             records[label] = _train_what_can_be(train, possible, gaps, is_null=label == null)

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from subspan.errors import invalid
+from subspan.goals import Goal
 from subspan.spec import TrainSpec
 from subspan.trials.function import FunctionTrainable, LoopSpec
+from subspan.trials.pilots import specs_at
 from subspan.trials.runner import TrialRunner, check_problem
 from subspan.trials.trial import TrialRecord
 
@@ -18,16 +20,21 @@ def trials_of_functions(
     repeats: int,
     spec: LoopSpec | TrainSpec | None,
     seed: int,
+    goal: Goal | None = None,
     **running: Any,
 ) -> dict[str, list[TrialRecord]]:
-    """Return trials of every function at every dim, by its name; `running` is `TrialRunner`'s."""
+    """Return trials of every function at every dim, by its name; `running` is `TrialRunner`'s.
+
+    At `lr="auto"` each has the learning rate that serves the goal best at each dim.
+    """
     records: dict[str, list[TrialRecord]] = {}
-    plan = [(dim, repeat) for dim in dims for repeat in range(repeats)]
     for function in functions:
         check_problem(function)
         if function.name in records:
             raise invalid("functions", expected="each name once", got=f"{function.name!r} twice")
         with TrialRunner(function, **running) as runner:
-            own = spec or function.default_spec
-            records[function.name] = runner.run(None, plan, spec=own, seed=seed)
+            own: Any = spec or function.default_spec
+            at = specs_at(runner, None, dims, own, seed=seed, goal=goal)
+            plan = [((dim, repeat), at[dim]) for dim in dims for repeat in range(repeats)]
+            records[function.name] = runner.run_each(None, plan, seed=seed)
     return records

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from subspan import notebook
 from subspan.errors import invalid
 from subspan.success.estimate import ThresholdEstimate
+from subspan.trials.pilots import ChosenLr, chosen_lrs, lrs_to_json, said_of
 from subspan.trials.trial import TrialRecord
 
 if TYPE_CHECKING:
@@ -127,6 +128,12 @@ class ComparisonTable:
         told = [*(row.method for row in self.rows), *(name for name, _, _ in self.skipped)]
         return tuple(dict.fromkeys([*self.records, *told]))
 
+    @property
+    def learning_rates(self) -> dict[str, tuple[ChosenLr, ...]]:
+        """The learning rates that were chosen, by method; empty where they were given."""
+        found = {label: chosen_lrs(own) for label, own in self.records.items()}
+        return {label: own for label, own in found.items() if own}
+
     def of(self, method: str) -> tuple[ComparisonRow, ...]:
         """Return a method's rows, ascending in dim; none where it could make none of the dims.
 
@@ -162,7 +169,11 @@ class ComparisonTable:
 
     @property
     def footer(self) -> str:
-        """What the verdicts rest on, in one sentence or two."""
+        """What the verdicts rest on, in a few sentences; and what learning rates cost."""
+        pilots = [one for own in self.learning_rates.values() for one in own]
+        return f"{self._verdicts()} {said_of(pilots)}".rstrip()
+
+    def _verdicts(self) -> str:
         tested = [row for row in self.rows if not math.isnan(row.p_adjusted)]
         if not tested:
             return "No verdicts: no cell has enough paired repeats."
@@ -213,6 +224,7 @@ class ComparisonTable:
                 {"method": name, "goal": goal, **estimate.to_json()}
                 for (name, goal), estimate in self.thresholds.items()
             ],
+            **lrs_to_json(self.learning_rates),
             "verdicts": {name: self.verdict(name) for name in self.methods},
             "footer": self.footer,
         }

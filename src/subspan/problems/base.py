@@ -90,13 +90,22 @@ class AbstractProblem(abc.ABC):
     ) -> list[dict[str, float]]:
         """Return metrics by name for each row of weights (K, D) on a whole split.
 
+        What is NaN where there is none, accuracy or the loss on other data, is left out.
+
         Raises:
             InputError: the problem has no such metric.
         """
         for name in metrics:
             self.check_metric(name)
         found = self.evaluate_many(weights, split)
-        return [{name: getattr(one, name) for name in metrics} for one in found]
+        return [
+            {
+                name: value
+                for name in metrics
+                if (value := getattr(one, name)) == value or (name, split) == ("loss", "train")
+            }
+            for one in found
+        ]
 
     def check_metric(self, name: str) -> None:
         """Refuse a metric that cannot be measured here.

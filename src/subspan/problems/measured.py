@@ -12,6 +12,7 @@ from subspan import metrics
 from subspan.canonical import digest
 from subspan.errors import invalid, unknown
 from subspan.metrics import Metric
+from subspan.printable import shown
 from subspan.problems import structure
 from subspan.problems.identity import identity_of
 from subspan.problems.losses import loss_name
@@ -41,14 +42,14 @@ class OfAllRows:
         """Return the metric.
 
         Raises:
-            InputError: it is not one number.
+            TypeError: it is not one number: the trial has failed, as one whose function raises.
         """
-        value = torch.as_tensor(self.function(outputs, targets))
-        if value.numel() != 1:
-            raise invalid(
-                f"metric {self.name}", expected="one number", got=f"shape {tuple(value.shape)}"
-            )
-        return float(value)
+        value = self.function(outputs, targets)
+        try:
+            return float(torch.as_tensor(value))
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            got = f"shape {tuple(value.shape)}" if hasattr(value, "shape") else shown(value)
+            raise TypeError(f"metric {self.name}: expected one number, got {got}.") from None
 
 
 @dataclass(frozen=True)

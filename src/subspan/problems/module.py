@@ -122,7 +122,9 @@ class Problem(AbstractProblem):
             goals and records name them, as `val:accuracy>=0.9`.
         metrics: what every record holds beside loss and accuracy: names of registered metrics
             (`subspan.metrics.METRICS`), or functions of (outputs, targets) of a
-            whole split, by name. They change nothing in training; goals may ask for them.
+            whole split, by name. They change nothing in training; goals may ask for them. One that
+            is not finite is on no curve: the record's `reason` names it, and the trial diverged
+            where it stayed so. One that is no number fails the trial.
 
     Raises:
         InputError: data are NaN, of unequal length, or do not fit the module; a data set is empty,
@@ -228,8 +230,6 @@ class Problem(AbstractProblem):
         self.identity = identity or self._own_identity(loss, eval_rows, known)
         if identity is None:
             self.identity |= self._later_identity(outputs, transform)
-            if further:
-                self.identity |= {"splits": list(self._splits)}
         if self._noisy is not None:
             self.identity |= {"dropout": "train"}
         if self._own_metrics:
@@ -473,9 +473,16 @@ class Problem(AbstractProblem):
     ) -> list[dict[str, float]]:
         """Return metrics by name for each row of weights (K, D); none of a split there is not."""
         usual = AbstractProblem.metrics
-        found = super().measure_many(weights, split, [m for m in metrics if m in usual])
         wanted = [metric_for(self._own_metrics, m, self._labels) for m in metrics if m not in usual]
-        if wanted and split in self._splits:
+        self._check_split(split)
+        if split not in self._splits:
+            return [{} for _ in weights]
+        there = [m for m in metrics if m == "loss" or (m == "accuracy" and self._labels.classes)]
+        found = [
+            {m: getattr(one, m) for m in there}
+            for one in (self.evaluate_many(weights, split) if there else weights)
+        ]
+        if wanted:
             data = self.batch(None, split)
             more = measure(self.outputs, data, weights, wanted, self._labels, self._eval_rows)
             found = [one | other for one, other in zip(found, more, strict=True)]
@@ -553,7 +560,7 @@ class Problem(AbstractProblem):
     def _later_identity(
         self, outputs: Callable[[Any], Any] | None, transform: Transform | None
     ) -> dict[str, Any]:
-        """Return what problems have that came later: inputs by name, outputs, statistics, …"""
+        """Return what problems have that came later: inputs by name, outputs, further splits, …"""
         own: dict[str, Any] = {}
         shape = structure.names(self._splits["train"])
         if shape != ["", ""]:
@@ -564,6 +571,8 @@ class Problem(AbstractProblem):
             own["batch_norm"] = "running statistics"
         if transform is not None:
             own["transform"] = digest(identity_of(transform, "transform"))
+        if self._splits.keys() - AbstractProblem.splits:
+            own["splits"] = list(self._splits)
         return own
 
     def _split(self, split: str) -> Data:

@@ -109,7 +109,7 @@ def _image_problems() -> dict[str, Callable[..., Problem]]:
     table["mnist-mlp"] = partial(
         _images, "mnist-mlp", "mnist", partial(models.mlp, 784, 200, 200, 10), dense
     )
-    # Li et al.'s networks (2018), of which docs/results.md has their table beside ours.
+    # Li et al.'s networks (2018).
     for name, source, make in (
         ("mnist-lenet", "mnist", partial(models.lenet, (1, 28, 28), 10)),
         ("cifar10-lenet", "cifar10", partial(models.lenet, (3, 32, 32), 10)),

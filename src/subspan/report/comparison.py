@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from matplotlib.ticker import FixedLocator
 from subspan.comparison.table import BETTER, NULL, UNTESTED, WORSE, ComparisonTable
 from subspan.errors import invalid
 from subspan.report import figure as base
+from subspan.trials.pilots import said_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,6 +55,7 @@ class CompareFigureData:
     repeats: tuple[int, int]  # the fewest and the most of a cell
     train_rows: int
     tested: bool = True  # whether any cell has repeats enough for a verdict
+    learning_rates: tuple[str, ...] = ()  # what was chosen, a sentence for each method
 
 
 def compare_figure_data(table: ComparisonTable) -> CompareFigureData:
@@ -91,6 +94,7 @@ def compare_figure_data(table: ComparisonTable) -> CompareFigureData:
     return CompareFigureData(
         tuple(series), table.metric, table.problem, table.ambient_dim, table.matched, repeats,
         table.train_rows, any(row.verdict not in (NULL, UNTESTED) for row in table.rows),
+        tuple(f"{m}: {said_of(own)}" for m, own in table.learning_rates.items()),
     )  # fmt: skip
 
 
@@ -177,9 +181,9 @@ def draw_compare_figure(
         told = told if data.tested else "too few for verdicts on so many cells"
         repeats = "–".join(map(str, sorted(set(data.repeats))))
         trained = f"{data.train_rows:,} training rows  ·  " if data.train_rows else ""
-        drawn.note(
-            f"D = {data.ambient_dim:,}  ·  {trained}{repeats} repeats  ·  {told}  ·  {cost}",
-        )
+        line = f"D = {data.ambient_dim:,}  ·  {trained}{repeats} repeats  ·  {told}  ·  {cost}"
+        chosen = [textwrap.fill(base.label(text), base.LINE) for text in data.learning_rates]
+        drawn.note("\n".join([*chosen, line]))
     return figure
 
 

@@ -21,6 +21,7 @@ from subspan.report.success_curve import IN_RANGE
 from subspan.success.estimate import ThresholdEstimate, estimate_from_counts
 from subspan.success.posterior import Range
 from subspan.success.surface import SuccessSurface
+from subspan.trials.pilots import said_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -176,6 +177,8 @@ def draw_phase_diagram(
             least, most = int(told.min()), int(told.max())
             counts = f"{least if least == most else f'{least}–{most}'} trials per dim"
         line = base.provenance(data.surface.experiment, data.surface.ambient_dim, counts)
+        if data.surface.learning_rates:
+            line = f"{textwrap.fill(said_of(data.surface.learning_rates), base.LINE)}\n{line}"
         if doubted:
             note = f"d* hollow or missing where it is not ok: {', '.join(doubted)}"
             line = f"{textwrap.fill(note, base.LINE)}\n{line}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from subspan.errors import invalid
@@ -109,32 +109,57 @@ def response_surface_data(estimate: ThresholdEstimate) -> ResponseSurfaceData:
     )
 
 
-def draw_response_surface(data: ResponseSurfaceData) -> Figure:
-    """Draw the best metric against d, coloured by lr; and beside it d* at each learning rate."""
+def draw_response_surface(
+    data: ResponseSurfaceData,
+    *,
+    ax: Sequence[Axes] | None = None,
+    style: base.Style = "screen",
+    serif: bool = False,
+) -> Figure:
+    """Draw the best metric against d, coloured by lr; and beside it d* at each learning rate.
+
+    Args:
+        data: what is shown.
+        ax: the two axes to draw in; None makes a figure.
+        style: `"screen"`, or `"column"` or `"page"` of a paper; see `figure.canvas`. A column has
+            the two below each other.
+        serif: letters as in a paper set in Times.
+
+    Returns:
+        The figure.
+    """
     from matplotlib.colors import LogNorm
 
     estimate = data.estimate
-    with base.style():
-        figure = Figure(figsize=(10.4, 4.6), layout="constrained")
-        FigureCanvasAgg(figure)
-        left, right = figure.subplots(1, 2)
+    first = None if ax is None else ax[0]
+    with base.canvas(first, style, serif, 10.4, 4.6) as drawn:
+        figure = drawn.figure
+        if ax is None:
+            figure.clear()
+            if drawn.narrow:
+                figure.set_figheight(2 * figure.get_figheight())
+            own = figure.subplots(2, 1) if drawn.narrow else figure.subplots(1, 2)
+        else:
+            own = ax
+        left, right = own
         colours: dict[str, Any] = {
             "cmap": _COLOURS,
             "norm": LogNorm(data.lrs.min() / 1.01, data.lrs.max() * 1.01),
         }
         _draw_metric(left, data, colours)
         _draw_contour(right, data, colours)
-        left.set_title(headline(estimate), pad=8, fontweight="bold")
-        found = estimate.lr
-        if found is not None and estimate.lr_low is not None:
-            flat = f"as good from {estimate.lr_low:.2g} to {estimate.lr_high:.2g}"
-            right.set_title(f"best lr {found:.2g}, {flat}", pad=8)
+        if not drawn.paper:
+            left.set_title(headline(estimate), pad=8, fontweight="bold")
+            found = estimate.lr
+            if found is not None and estimate.lr_low is not None:
+                flat = f"as good from {estimate.lr_low:.2g} to {estimate.lr_high:.2g}"
+                right.set_title(f"best lr {found:.2g}, {flat}", pad=8)
         cost = "" if estimate.trainings is None else f", {estimate.trainings:.1f} full trainings"
         line = base.provenance(
             estimate.experiment, estimate.ambient_dim, f"{estimate.trials} trials{cost}"
         )
         remark = textwrap.fill(estimate.remark, base.LINE)
-        base.add_provenance(figure, f"{remark}\n{line}" if remark else line)
+        drawn.note(f"{remark}\n{line}" if remark else line)
     return figure
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from subspan.canonical import canonical_json, digest
 from subspan.errors import invalid
 from subspan.goals import Goal, name_of, parse_goal
+from subspan.spec import shared
 from subspan.success.estimate import ThresholdEstimate, fit_threshold
 from subspan.success.noted import NotedEstimate
 from subspan.success.records import Experiment
@@ -150,7 +151,9 @@ def experiments(
     names: dict[str, str] = {}  # repr is quick; the canonical form is made once for each
     for record in records:
         trial = record.trial
-        spec = {k: v for k, v in trial.spec.items() if k != "stop_at"}
+        spec = shared(trial.spec)
+        if spec.get("lr_choice", {}).get("pilot"):
+            continue  # others' learning rate was chosen by it: no draw at that learning rate
         told = f"{trial.problem!r} {trial.method!r} {spec!r}"
         if told not in names:
             names[told] = canonical_json([trial.problem, trial.method, spec])
@@ -185,10 +188,10 @@ def tells(stop_at: Any, goal: Goal) -> bool:
 
 def _of(records: Sequence[TrialRecord]) -> StoredExperiment:
     trial = records[0].trial
-    spec = {k: v for k, v in trial.spec.items() if k != "stop_at"}
+    spec = shared(trial.spec)
     seeds = tuple(sorted({r.trial.seed for r in records}))
-    shared = Experiment(trial.problem, trial.method, spec, records[0].ambient_dim, seeds)
-    return StoredExperiment(shared, tuple(records))
+    e = Experiment(trial.problem, trial.method, spec, records[0].ambient_dim, seeds)
+    return StoredExperiment(e, tuple(records))
 
 
 def _method(config: dict[str, Any]) -> str:
@@ -204,6 +207,7 @@ def _training(spec: dict[str, Any]) -> str:
     lr = spec.get("lr")
     parts = [str(spec["optimizer"])] if spec.get("optimizer") else []
     parts += [f"lr {lr:g}"] if isinstance(lr, int | float) else []
+    parts += [f"best lr for {spec['lr_choice']['by']}"] if spec.get("lr_choice") else []
     for length in ("steps", "epochs"):
         if spec.get(length):
             parts.append(f"{spec[length]:g} {length}")

@@ -17,9 +17,9 @@ from scipy.stats import binom, fisher_exact
 from subspan.errors import check_confidence, invalid
 from subspan.success.graded import FAR, Observation, Scale
 from subspan.success.joint_estimate import JointEstimate
-from subspan.success.lr_scale import LrScale
 from subspan.success.posterior import Count, Range, posterior
 from subspan.success.surface_model import SurfacePosterior, sample
+from subspan.trials.lr_scale import LrScale
 
 TrialOutcome = Literal["finished", "stopped", "diverged"]
 ENOUGH = 1.0  # on the scale of the surface

@@ -15,10 +15,11 @@ from subspan.subspaces.base import Method
 from subspan.success.estimate import ThresholdEstimate, with_records
 from subspan.success.joint_design import JointDesign, TrialOutcome
 from subspan.success.joint_estimate import JointEstimate
-from subspan.success.records import experiment, refuse_missing_metric, trainings
+from subspan.success.records import experiment, refuse_missing_metric
 from subspan.success.response import LearningRate, Response
 from subspan.success.rounds import announce
 from subspan.training.outcome import Outcome
+from subspan.trials.cost import trainings
 from subspan.trials.failures import refuse_hopeless
 from subspan.trials.function import LoopSpec
 from subspan.trials.runner import Subject

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 from subspan.canonical import canonical_json
 from subspan.errors import invalid
 from subspan.goals import Goal
-from subspan.optimizers import find
-from subspan.spec import TrainSpec
+from subspan.spec import shared
 from subspan.training.outcome import Outcome
 from subspan.trials.trial import TrialRecord
 
@@ -60,8 +59,7 @@ def experiment(trials: Sequence[TrialRecord], *, lr: Any = None) -> Experiment:
         for name, seen in fields.items():
             value = getattr(record.trial, name)
             if name == "spec":
-                value = {k: v for k, v in value.items() if k != "stop_at"}
-                value |= {} if lr is None else {"lr": lr}
+                value = shared(value) | ({} if lr is None else {"lr": lr})
             seen.setdefault(canonical_json(value), value)
     for name, seen in fields.items():
         if len(seen) > 1:
@@ -121,19 +119,3 @@ def refuse_missing_metric(records: Sequence[TrialRecord], goal: Goal) -> None:
             got=f"{str(goal)!r}, but it reports no {goal.split} {goal.metric}{some}",
             remedy=f"It reports {', '.join(seen) or 'nothing'}.",
         )
-
-
-def trainings(problem: Any, spec: Any, records: Sequence[TrialRecord]) -> float | None:
-    """Return what trials cost, searches included, in full trainings; None where that has no sense.
-
-    Of a function, whose steps are its own affair, a full training is the longest that was finished.
-    """
-    costs = [record.steps + record.search_steps for record in records]
-    if isinstance(spec, TrainSpec):
-        if not find(spec.optimizer).has_lr:
-            return None
-        full = spec.total_steps(problem.train_size)
-    else:
-        ended = [c for c, r in zip(costs, records, strict=True) if r.outcome is Outcome.FINISHED]
-        full = max(ended, default=max(costs, default=0)) or 1
-    return sum(costs) / full

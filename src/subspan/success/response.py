@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from subspan.success.graded import Observation, Scale
-from subspan.success.lr_scale import LrScale
 from subspan.success.surface_model import SurfacePosterior
+from subspan.trials.lr_scale import LrScale
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from subspan.intervals import binomial_interval
 from subspan.success.posterior import Count
 from subspan.success.records import Experiment, experiment, refuse_missing_metric, tally
 from subspan.trials.endings import Endings
+from subspan.trials.pilots import ChosenLr, chosen_lrs, lrs_to_json
 from subspan.trials.trial import TrialRecord
 
 if TYPE_CHECKING:
@@ -48,12 +49,16 @@ class SurfaceCell:
 
 @dataclass(frozen=True)
 class SuccessSurface:
-    """P_s(d, goal) measured at every dim and goal; `cells` run over goals, then dims."""
+    """P_s(d, goal) measured at every dim and goal; `cells` run over goals, then dims.
+
+    `learning_rates` has, by dim, those that were chosen at `lr="auto"`, and how.
+    """
 
     experiment: Experiment
     cells: tuple[SurfaceCell, ...]
     confidence: float
     endings: Endings = field(default_factory=lambda: Endings(0, 0, 0))
+    learning_rates: tuple[ChosenLr, ...] = ()
 
     @property
     def goals(self) -> tuple[Goal, ...]:
@@ -129,6 +134,7 @@ class SuccessSurface:
             "experiment": self.experiment.to_json(),
             "confidence": self.confidence,
             "endings": self.endings.to_json(),
+            **lrs_to_json({str(self.experiment.method.get("name")): self.learning_rates}),
             "cells": [_plain(cell) for cell in self.cells],
         }
 
@@ -192,4 +198,4 @@ def success_surface(
             cells.append(
                 SurfaceCell(dim, goal, won, told, open_, probability, float(low[0]), float(high[1]))
             )
-    return SuccessSurface(shared, tuple(cells), confidence, Endings.of(trials))
+    return SuccessSurface(shared, tuple(cells), confidence, Endings.of(trials), chosen_lrs(trials))

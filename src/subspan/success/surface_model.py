@@ -7,9 +7,10 @@ an accuracy), how far its best metric lies above the level is
 
 with g increasing and g(0) = 0; h ≤ 0 what a learning rate off the best costs, with a slope of its
 own on either side, since training decays slowly below the best learning rate and collapses above
-it; and the ridge μ(t) = μ₀ + μ₁ t. The noise is Student's t with a scale that changes with t and v,
-and some trials lapse: they end anywhere below. d* is the smallest d at which P(z ≥ 0) ≥ 1 − δ at
-the lr that makes this probability largest.
+it, and a peak between them that is anything from round to a cusp; and the ridge μ(t) = μ₀ + μ₁ t.
+The noise is Student's t with a scale that changes with t and v, and some trials lapse: they end
+anywhere below. d* is the smallest d at which P(z ≥ 0) ≥ 1 − δ at the lr that makes this probability
+largest.
 
 The posterior depends on the observations alone, not on their order, and on no global state. What
 the surface gets wrong far from the level is part of the noise there: an observation counts the
@@ -32,6 +33,7 @@ from subspan.streams import stream
 from subspan.success.graded import FAR, Observation
 from subspan.success.posterior import Range
 from subspan.success.tempering import temper
+from subspan.trials.lr_scale import RidgePrior
 
 PARTICLES = 1024
 _DOF = 5.0  # of the noise
@@ -41,27 +43,6 @@ _LAPSE_COLLAPSED = 0.5  # the share of lapsed trials that say none
 _MARGIN = 3.0  # how far beyond the range, in log d, the crossing may lie
 _OUTSIDE = 0.1  # prior mass of a crossing below the range, and above it
 _TINY = 1e-300
-
-
-@dataclass(frozen=True)
-class RidgePrior:
-    """What is thought of the best log lr before any trial: normal, and drifting with log d.
-
-    Args:
-        centre: of the best log lr at the threshold.
-        spread: its standard deviation.
-        drift: mean change of the best log lr per unit of log d.
-        drift_spread: its standard deviation.
-        low: smallest log lr that may be used: the best is the best between the two.
-        high: largest.
-    """
-
-    centre: float = math.log(0.8)
-    spread: float = 1.3
-    drift: float = -0.15
-    drift_spread: float = 0.25
-    low: float = -math.inf
-    high: float = math.inf
 
 
 class Parameter(NamedTuple):
@@ -90,6 +71,7 @@ _PARAMETERS = (
     Parameter("lapse", math.log(0.01), 1.0, True),
     Parameter("cliff", 2.0, 1.0, False),  # v beyond which training collapses
     Parameter("misfit", math.log(0.06), 0.9, True),
+    Parameter("sharpness", -0.5, 1.4, True),  # above 1: of the peak of h, a cusp where it is large
 )
 _INDEX = {p.name: i for i, p in enumerate(_PARAMETERS)}
 _MEAN = np.array([p.mean for p in _PARAMETERS])
@@ -126,6 +108,7 @@ class Surfaces:
         self.lapse_at_best = np.minimum(part["lapse"], 0.95)
         self.cliff = part["cliff"]
         self.misfit = part["misfit"]
+        self.sharpness = 1 + part["sharpness"]
 
     def select(self, part: slice) -> Surfaces:
         """Return some of the surfaces."""
@@ -148,10 +131,15 @@ class Surfaces:
         return g + self.off_ridge(v)
 
     def off_ridge(self, v: np.ndarray) -> np.ndarray:
-        """Return h(v) ≤ 0: −rise·|v| far below the ridge, −fall·v far above it, h(0) = 0."""
-        total = self.rise + self.fall
-        slow, steep = np.clip(-self.rise * v, -60, 60), np.clip(self.fall * v, -60, 60)
-        return -np.log((self.fall * np.exp(slow) + self.rise * np.exp(steep)) / total)
+        """Return h(v) ≤ 0: −rise·|v| far below the ridge, −fall·v far above it, h(0) = 0.
+
+        Its peak is round over 1 / sharpness of log lr: how far it lies below where the flanks meet
+        is known only from trials near it.
+        """
+        total, u = self.rise + self.fall, self.sharpness * v
+        slow, steep = np.clip(-self.rise * u, -600, 600), np.clip(self.fall * u, -600, 600)
+        peak = np.log((self.fall * np.exp(slow) + self.rise * np.exp(steep)) / total)
+        return -peak / self.sharpness
 
     def scale(self, t: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Return the scale of the noise, (N, n)."""

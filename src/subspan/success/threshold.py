@@ -20,11 +20,12 @@ from subspan.success.design import ThresholdDesign
 from subspan.success.estimate import ThresholdEstimate, estimate_from_counts, with_records
 from subspan.success.joint_design import JointDesign
 from subspan.success.joint_threshold import NARROW, Runner, measure_jointly
-from subspan.success.records import experiment, may_need_none, refuse_missing_metric, trainings
+from subspan.success.records import experiment, may_need_none, refuse_missing_metric
 from subspan.success.response import LearningRate
 from subspan.success.rounds import announce
 from subspan.success.what_to_train import has_no_lr, plan_of
 from subspan.trials.asked import resumable
+from subspan.trials.cost import trainings
 from subspan.trials.failures import refuse_hopeless
 from subspan.trials.function import LoopSpec
 from subspan.trials.run import method_of

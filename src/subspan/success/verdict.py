@@ -240,10 +240,26 @@ class _Case:
         return int(dims[np.argmax(chance >= chance.max() - _NEAR_TOP)])
 
     def _interval(self) -> tuple[float, float, float, bool]:
-        tail = (1 - self.sure) / 2
+        """Return low, value and high of d*, and whether d* may lie below the range.
+
+        An end of the range that only the curves leave out is taken in: min_dim, unless trials
+        below the interval fail too often for 1 − δ, and max_dim where it is within the ratio,
+        unless trials up to the interval's end show 1 − δ. Otherwise "ok" would leave out a d* that
+        is the end of the range in nearly every case: those are the runs that come to it.
+        """
+        tail, span = (1 - self.sure) / 2, self.belief.span
         (low, high), value = self.belief.interval(tail), self.belief.quantile(0.5)
-        open_low = self.belief.below > tail and self.belief.span.min_dim > 1
-        return 1.0 if open_low else low, value, high, open_low
+        open_low = self.belief.below > tail and span.min_dim > 1
+        if open_low or math.isinf(high):
+            return 1.0 if open_low else low, value, high, open_low
+        if low > span.min_dim > 1:
+            won, n = self._pooled(span.min_dim, int(low) - 1)
+            if rate_evidence(won, n, self.wanted) > math.log(tail):
+                low = float(span.min_dim)
+        near = self.ratio is not None and high < span.max_dim <= low * self.ratio
+        if near and not self._shows(*self._pooled(int(value), int(high))):
+            high = float(span.max_dim)
+        return low, value, high, open_low
 
     def _open(self, seen: str, confirm: int | None = None) -> Verdict:
         low, value, high, _ = self._interval()

@@ -9,8 +9,8 @@ from subspan.goals import Goal
 from subspan.optimizers import find
 from subspan.spec import AUTO, TrainSpec
 from subspan.success.graded import Scale
-from subspan.success.lr_scale import LrScale
 from subspan.trials.function import FunctionTrainable, LoopSpec, lr_range
+from subspan.trials.lr_scale import LrScale
 from subspan.trials.runner import Subject
 
 Spec = TrainSpec | LoopSpec

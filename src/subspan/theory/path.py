@@ -130,7 +130,7 @@ def level_at_goal(
 
     def value(weights: torch.Tensor) -> float:
         (found,) = problem.measure_many(weights[None], goal.split, [goal.metric])
-        return found[goal.metric]
+        return found.get(goal.metric, math.nan)
 
     initial = value(start)
     if math.isnan(initial):

@@ -27,7 +27,7 @@ from subspan.streams import derive
 from subspan.training.batches import Batches
 from subspan.training.levenberg_marquardt import StrongResult
 from subspan.training.optimizers import Optimizer, learning_rate
-from subspan.training.outcome import CurvePoint, Outcome, TrainResult
+from subspan.training.outcome import CurvePoint, NotFinite, Outcome, TrainResult
 
 
 class AffineSubspace(Protocol):
@@ -108,6 +108,7 @@ class _Run:
         self._goal: Goal | None = None if spec.stop_at is None else parse_goal(spec.stop_at)
         self._subspaces = list(subspaces)
         self.results = [TrainResult() for _ in subspaces]
+        self._not_finite = [NotFinite() for _ in subspaces]
         self._alive = list(range(len(subspaces)))
         self._maps = [s.map for s in subspaces]
         self._offsets = torch.stack([s.offset for s in subspaces])
@@ -166,10 +167,10 @@ class _Run:
         weights = (self._offsets + self._stack.forward(self._theta))[rows]
         stopped, diverged = [], []
         thetas = self._theta.split([m.dim for m in self._maps])
-        points = _curve_points(self._problem, weights, step, self._goal)
-        for i, row, point in zip(trials, rows, points, strict=True):
-            # A loss may be finite at an infinite θ, behind a clamp or a ReLU that is dead.
-            if not (math.isfinite(point.train_loss) and bool(thetas[row].isfinite().all())):
+        measured = _measured(self._problem, weights, self._goal)
+        for i, row, values in zip(trials, rows, measured, strict=True):
+            point = _seen(self._not_finite[i], values, thetas[row], step)
+            if point is None:
                 diverged.append(i)
                 continue
             self.results[i].curve.append(point)
@@ -187,7 +188,8 @@ class _Run:
         thetas = dict(zip(self._alive, self._theta.split([m.dim for m in self._maps]), strict=True))
         for i in trials:
             self.results[i].theta = thetas[i].clone()
-            self.results[i].steps, self.results[i].outcome = step, outcome
+            self.results[i].steps, self.results[i].reason = step, self._not_finite[i].reason
+            self.results[i].outcome = self._not_finite[i].ends(outcome)
 
     def _charge(self) -> None:
         """Share the seconds since the last call among the trials under way."""
@@ -212,9 +214,9 @@ class _Run:
             self._stack = stack(self._maps)
 
 
-def _curve_points(
-    problem: AbstractProblem, weights: torch.Tensor, step: int, goal: Goal | None = None
-) -> list[CurvePoint]:
+def _measured(
+    problem: AbstractProblem, weights: torch.Tensor, goal: Goal | None
+) -> list[dict[str, float]]:
     """Evaluate weights (K, D) on every split: the problem's metrics, and what the goal reads."""
     names = list(problem.metrics)
     if goal is not None and goal.metric not in names:
@@ -224,7 +226,20 @@ def _curve_points(
         found = problem.measure_many(weights, split, names)
         for point, values in zip(points, found, strict=True):
             point |= {qualified(name, split): value for name, value in values.items()}
-    return [CurvePoint(step, point) for point in points]
+    return points
+
+
+def _seen(
+    not_finite: NotFinite, values: dict[str, float], theta: torch.Tensor, step: int
+) -> CurvePoint | None:
+    """Return an evaluation as a point of the curve; None where the trial diverged.
+
+    A loss may be finite at an infinite θ, behind a clamp or a ReLU that is dead.
+    """
+    largest = float(theta.abs().max()) if theta.numel() else 0.0
+    not_finite.note(values | {"the largest entry of θ": largest}, step)
+    point = CurvePoint(step, values)
+    return point if math.isfinite(point.train_loss) and math.isfinite(largest) else None
 
 
 def _meets(goal: Goal | None, point: CurvePoint) -> bool:
@@ -245,14 +260,16 @@ def evaluate_offsets(
     goal = None if spec.stop_at is None else parse_goal(spec.stop_at)
     results = []
     for subspace in subspaces:
-        (point,) = _curve_points(problem, subspace.offset[None], 0, goal)
-        fine = math.isfinite(point.train_loss)
+        (values,), theta = _measured(problem, subspace.offset[None], goal), torch.empty(0)
+        not_finite = NotFinite()
+        point = _seen(not_finite, values, theta, 0)
         results.append(
             TrainResult(
-                Outcome.FINISHED if fine else Outcome.DIVERGED,
-                [point] if fine else [],
+                not_finite.ends(Outcome.FINISHED if point else Outcome.DIVERGED),
+                [] if point is None else [point],
                 theta=subspace.offset.new_zeros(0),
                 wall_time=time.perf_counter() - clock,
+                reason=not_finite.reason,
             )
         )
         clock = time.perf_counter()
@@ -266,14 +283,16 @@ def _search(
     clock, result = time.perf_counter(), TrainResult()
     goal = None if spec.stop_at is None else parse_goal(spec.stop_at)
     every, total = spec.eval_every or 1, spec.total_steps(problem.train_size)
+    not_finite = NotFinite()
 
     def watch(step: int, theta: torch.Tensor) -> bool:
         weights = (subspace.offset + subspace.map(theta))[None]
-        (point,) = _curve_points(problem, weights, step, goal)
-        fine = math.isfinite(point.train_loss) and bool(theta.isfinite().all())
-        if fine:
-            result.curve.append(point)
-        return fine and _meets(goal, point)
+        (values,) = _measured(problem, weights, goal)
+        point = _seen(not_finite, values, theta, step)
+        if point is None:
+            return False
+        result.curve.append(point)
+        return _meets(goal, point)
 
     if evaluate and subspace.search_steps and watch(0, subspace.offset.new_zeros(subspace.map.dim)):
         result.outcome = Outcome.STOPPED
@@ -293,5 +312,6 @@ def _search(
             result.outcome = Outcome.STOPPED
         elif not (math.isfinite(found.loss) and bool(found.theta.isfinite().all())):
             result.outcome = Outcome.DIVERGED
+    result.outcome, result.reason = not_finite.ends(result.outcome), not_finite.reason
     result.wall_time = time.perf_counter() - clock
     return result

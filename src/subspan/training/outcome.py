@@ -17,7 +17,7 @@ class Outcome(enum.StrEnum):
 
     FINISHED = "finished"  # trained for all its steps
     STOPPED = "stopped"  # met `spec.stop_at` and ended early
-    DIVERGED = "diverged"  # loss or θ became non-finite; what was reached before still counts
+    DIVERGED = "diverged"  # a metric or θ ended non-finite; what was reached before still counts
     FAILED = "failed"  # an error ended it, the record's `reason`; it missed every goal not met yet
 
 
@@ -62,12 +62,41 @@ class CurvePoint:
         return self.value("accuracy", "test")
 
 
+class NotFinite:
+    """Which metrics of a trial were not finite: such a value is on no curve, but has its reason.
+
+    A metric whose last value is not finite ends its trial as diverged; one that came back, as a
+    precision does that was 0/0 at first, leaves the reason alone.
+
+    Attributes:
+        reason: the first that was seen, `"train:loss is nan at step 2"`; empty: none.
+    """
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self._now: set[str] = set()
+
+    def note(self, values: Mapping[str, float], step: int) -> None:
+        """Look at values by name, finite or not."""
+        for name, value in values.items():
+            if math.isfinite(value):
+                self._now.discard(name)
+                continue
+            self._now.add(name)
+            self.reason = self.reason or f"{name} is {value} at step {step}"
+
+    def ends(self, outcome: Outcome) -> Outcome:
+        """Return how a trial ended that else ended so. One cut short at its goal stays that."""
+        return Outcome.DIVERGED if self._now and outcome is Outcome.FINISHED else outcome
+
+
 @dataclass
 class TrainResult:
-    """What came of one trial: outcome, evaluations, steps taken, final θ (d,), share of seconds."""
+    """Of one trial: outcome, curve, steps taken, final θ (d,), share of seconds, reason."""
 
     outcome: Outcome = Outcome.FINISHED
     curve: list[CurvePoint] = field(default_factory=list)
     steps: int = 0
     theta: torch.Tensor = field(default_factory=lambda: torch.empty(0))
     wall_time: float = 0.0
+    reason: str = ""

@@ -16,7 +16,6 @@ import math
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from subspan import problems
+from subspan import problems, tracebacks
 from subspan.canonical import digest
 from subspan.errors import InputError, StoreError, invalid
 from subspan.goals import Goal, parse_goal
@@ -322,5 +321,5 @@ def _global(place: Mapping[str, str], from_file: Callable[[str], Any]) -> Any:
     except Exception as error:
         raise InputError(
             f"problem: expected {place['name']!r} in the module {place['module']!r}, which fails "
-            f"with\n{traceback.format_exc()}"
+            f"with\n{tracebacks.told(error)}"
         ) from error

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Iterable, Sequence
 
 import torch
 
+from subspan import tracebacks
 from subspan.errors import SubspanError, whole
 from subspan.training.outcome import CurvePoint, Outcome
 from subspan.trials.provenance import environment
 from subspan.trials.trial import Trial, TrialRecord
 
 MAX_FAILURES = 10
+ERRORS = (Exception, SystemExit)
+"""What ends a trial and not its sweep: `sys.exit` in a user's code too, but no Ctrl-C."""
+
 _LONGEST = 4000  # of a traceback's last letters: a record is small
 _LONGEST_REASON = 500
 
@@ -86,14 +89,14 @@ def failed_record(
         trial: which.
         ambient_dim: D.
         device: where it was trained.
-        reason: what happened; of an error, the traceback is kept too.
+        reason: what happened; of an error, the traceback from the user's first line is kept too.
         steps: how many were taken.
         curve: what was reached before.
         wall_time: seconds that it took.
     """
     provenance = {**environment(device), "threads": torch.get_num_threads()}
     if isinstance(reason, BaseException):
-        told = "".join(traceback.format_exception(reason))
+        told = tracebacks.told(reason)
         provenance["traceback"] = told if len(told) <= _LONGEST else f"…{told[-_LONGEST:]}"
     return TrialRecord(
         trial=trial,
@@ -113,4 +116,4 @@ def _reason(error: str | BaseException) -> str:
         return error
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return f"out of memory: {error}"
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {error}".removesuffix(": ")

@@ -17,13 +17,14 @@ from typing import Any, Literal, Self
 import torch
 
 from subspan import metrics
+from subspan.canonical import without_defaults
 from subspan.errors import invalid, real, whole
 from subspan.goals import Goal, name_of, parse_goal
 from subspan.printable import shown
-from subspan.spec import AUTO, refuse_auto
+from subspan.spec import AUTO, LATER_FIELDS, LrChoice, choice_of, refuse_auto
 from subspan.streams import derive, scoped_global_rngs
-from subspan.training.outcome import CurvePoint, Outcome
-from subspan.trials.failures import failed_record
+from subspan.training.outcome import CurvePoint, NotFinite, Outcome
+from subspan.trials.failures import ERRORS, failed_record
 from subspan.trials.provenance import environment
 from subspan.trials.trainable import Pair, Trainable
 from subspan.trials.trial import Trial, TrialRecord
@@ -36,15 +37,18 @@ class LoopSpec:
     """What is told to a function of how to train.
 
     Args:
-        lr: learning rate; None where it is the function's own affair; `"auto"` where `threshold`
-            is to search it. A trial has a number or None.
+        lr: learning rate; None where it is the function's own affair; `"auto"` where it is to be
+            chosen, in the range that the function declares. A trial has a number or None.
         stop_at: a goal, or its text, at which `report` answers True.
+        lr_choice: how `lr` was chosen, where it was.
     """
 
     lr: float | Literal["auto"] | None = None
     stop_at: Goal | str | None = None
+    lr_choice: LrChoice | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "lr_choice", choice_of(self.lr_choice))
         if self.lr is not None and self.lr != AUTO:
             object.__setattr__(self, "lr", real("lr", self.lr, low=0.0, strict=True))
         if self.stop_at is not None:
@@ -67,7 +71,10 @@ class LoopSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as plain JSON data, the form that is hashed and stored."""
-        return {"lr": self.lr, "stop_at": None if self.stop_at is None else str(self.stop_at)}
+        chosen = None if self.lr_choice is None else dataclasses.asdict(self.lr_choice)
+        stop = None if self.stop_at is None else str(self.stop_at)
+        fields = {"lr": self.lr, "stop_at": stop, "lr_choice": chosen}
+        return without_defaults(fields, LATER_FIELDS)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> LoopSpec:
@@ -92,7 +99,7 @@ class RunningTrial:
         self._points: dict[int, dict[str, float]] = {}
         self._last = 0
         self._stopped = False
-        self._bad = ""
+        self._not_finite = NotFinite()
 
     def report(
         self,
@@ -118,19 +125,16 @@ class RunningTrial:
         at = self._last + 1 if step is None else whole("step", step, low=self._last)
         met = self._note({**(metrics or {}), **named}, at)
         self._stopped = self._stopped or met
-        return met or bool(self._bad)
+        return met or bool(self._not_finite.reason)
 
     def _note(self, values: Mapping[str, Any], step: int) -> bool:
-        found = {}
-        for text, value in values.items():
-            name = metrics.qualified(*metrics.parse(text))
-            found[name] = _number(text, value)
-            if not math.isfinite(found[name]) and not self._bad:
-                self._bad = f"{name} is {found[name]} at step {step}"
+        found = {metrics.qualified(*metrics.parse(k)): _number(k, v) for k, v in values.items()}
+        self._not_finite.note(found, step)
         self._points.setdefault(step, {}).update(found)
         self._last = step
         goal = self._goal
-        return goal is not None and goal.met_by(found.get(name_of(goal), math.nan))
+        value = math.nan if goal is None else found.get(name_of(goal), math.nan)
+        return goal is not None and math.isfinite(value) and goal.met_by(value)
 
     def _result(self, returned: Any) -> tuple[Outcome, str]:
         """Note what the function returned, and say how the trial ended."""
@@ -143,9 +147,8 @@ class RunningTrial:
                     remedy='Write return {"val:accuracy": accuracy}.',
                 )
             self._note(returned, self._last or min(self.dim, 1))  # step 0: nothing was trained
-        if self._bad:
-            return Outcome.DIVERGED, self._bad
-        return (Outcome.STOPPED if self._stopped else Outcome.FINISHED), ""
+        outcome = Outcome.STOPPED if self._stopped else Outcome.FINISHED
+        return self._not_finite.ends(outcome), self._not_finite.reason
 
     @property
     def _curve(self) -> tuple[CurvePoint, ...]:
@@ -226,7 +229,7 @@ class FunctionTrainable(Trainable):
         try:
             with scoped_global_rngs(running.seed):
                 outcome, reason = running._result(self.function(running))
-        except Exception as error:
+        except ERRORS as error:
             return failed_record(
                 trial,
                 self.max_dim,
@@ -263,8 +266,8 @@ def trainable(
     answers True; it may return metrics by name as well. PyTorch's, NumPy's and Python's global
     generators are seeded from the trial while it runs, and put back after.
 
-    An exception, an out-of-memory among them, is the outcome `failed`, a metric that is not finite
-    the outcome `diverged`, each with its reason in the record.
+    An exception, an out-of-memory and `sys.exit` among them, is the outcome `failed`, a metric that
+    is not finite, and was not again, the outcome `diverged`, each with its reason in the record.
 
     Args:
         name: trials are known by it.

@@ -137,7 +137,11 @@ def told(claim: Claim) -> str:
 
 
 def _this_process() -> dict[str, Any]:
-    pid = os.getpid()
+    return _known_process(os.getpid())
+
+
+@functools.lru_cache(1)
+def _known_process(pid: int) -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
         "machine": _machine(),

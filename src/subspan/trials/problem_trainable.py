@@ -16,7 +16,7 @@ from subspan.problems.module import Problem
 from subspan.spec import TrainSpec
 from subspan.subspaces.base import Draw, Method, Subspace
 from subspan.training.ensemble import TrainResult, evaluate_offsets, train
-from subspan.trials.failures import failed_record
+from subspan.trials.failures import ERRORS, failed_record
 from subspan.trials.provenance import environment
 from subspan.trials.trainable import Pair, Trainable
 from subspan.trials.trial import Trial, TrialRecord
@@ -84,7 +84,7 @@ class ProblemTrainable(Trainable):
             return self._train(pairs, spec, seed)
         except InputError:
             raise
-        except Exception as error:
+        except ERRORS as error:
             if len(pairs) == 1:
                 trial, seconds = self.trial(pairs[0], spec, seed), time.perf_counter() - clock
                 return [failed_record(trial, self.max_dim, self.device, error, wall_time=seconds)]
@@ -150,6 +150,7 @@ def _record(
         search_steps=subspace.search_steps,
         search_bits=subspace.search_bits,
         provenance={**provenance, "subspace": checksum},
+        reason=result.reason,
     )
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from subspan.errors import invalid, whole
+from subspan.goals import Goal
 from subspan.spec import TrainSpec
 from subspan.subspaces.base import Method
 from subspan.subspaces.registry import parse_method
 from subspan.trials.asked import resumable
 from subspan.trials.function import FunctionTrainable, LoopSpec
+from subspan.trials.pilots import specs_at
 from subspan.trials.runner import MAX_FAILURES, Progress, Subject, TrialRunner, check_problem
 from subspan.trials.stores.base import RecordStore
 from subspan.trials.trial import TrialRecord
@@ -29,6 +31,7 @@ def run(
     seed: int = 0,
     store: RecordStore | str | Path | None = None,
     *,
+    goal: Goal | str | None = None,
     workers: int | None = None,
     progress: Progress | bool | None = None,
     executor: Any = None,
@@ -45,9 +48,14 @@ def run(
         method: how to choose subspaces, or its text, e.g. `"burn-in:64"`; None for a function.
         dims: training dimensions, each in 0 … D; at 0 nothing is trained.
         repeats: trials at each dimension.
-        spec: how to train; None takes `problem.default_spec`.
+        spec: how to train; None takes `problem.default_spec`. At `lr="auto"` each dim has the
+            learning rate that serves `goal` best: about ten pilot trials, of a seed of their own
+            and in the store as what they are, choose it before the others are trained. How, stands
+            in each record's `trial.spec["lr_choice"]`.
         seed: any integer; all randomness derives from it.
         store: a path, a database's URL, a `Store`, or None for memory.
+        goal: what the learning rate is to serve; None: the goal that `spec` stops at, or the
+            training loss at the end. Without meaning where `spec` has a number.
         workers: processes, one thread each; None takes one per core. On a GPU, none are used.
         progress: called with (done, planned, message); True for a bar, in a notebook too.
         executor: where trials run: `"inline"`, `"processes"`, or anything with
@@ -85,7 +93,8 @@ def run(
         max_failures=max_failures,
         trial_timeout=trial_timeout,
     ) as runner:
-        return runner.run(way, plan, spec=spec or problem.default_spec, seed=seed)
+        specs = specs_at(runner, way, wanted, spec or problem.default_spec, seed=seed, goal=goal)
+        return runner.run_each(way, [(pair, specs[pair[0]]) for pair in plan], seed=seed)
 
 
 def check_count(plans: int, repeats: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -38,6 +39,7 @@ Subject = AbstractProblem | FunctionTrainable
 """What is trained: a problem, with a method, or a user's own function."""
 
 _TICK = 1.0  # seconds between looks at the clock and at what others have done
+_TOGETHER = 0.05  # seconds within which records are stored as one: a disk takes milliseconds for it
 
 
 class TrialRunner:
@@ -206,8 +208,10 @@ class TrialRunner:
         share = self._share(place, waiting, executor)
         dispatch = Dispatch(trainable, share, executor, seed, partial(self._deadline, place))
         here = isinstance(executor, Inline) and self._on_cpu
+        made: list[TrialRecord] = []
+        due = 0.0  # when they are to be stored
         try:
-            while waiting or dispatch.busy or rota.elsewhere:
+            while waiting or dispatch.busy or rota.elsewhere or made:
                 while waiting and not dispatch.full:
                     pairs, spec = waiting.popleft()
                     mine, found = rota.take((pair, spec) for pair in pairs)
@@ -216,10 +220,17 @@ class TrialRunner:
                     if found:
                         yield found
                 if dispatch.busy:
+                    patience = max(0.0, due - time.monotonic()) if made else _TICK
                     with one_thread() if here else contextlib.nullcontext():
-                        made = dispatch.wait(_TICK)
-                    if made:
-                        yield self._stored(made)
+                        made += dispatch.wait(patience)
+                if made and (
+                    time.monotonic() >= due
+                    or not (waiting or dispatch.busy)
+                    or any(record.outcome is Outcome.FAILED for record in made)
+                ):
+                    stored, made = made, []
+                    yield self._stored(stored)
+                    due = time.monotonic() + _TOGETHER
                 if rota.elsewhere:
                     mine, found = rota.look(wait=not (dispatch.busy or waiting))
                     if mine:
@@ -227,12 +238,15 @@ class TrialRunner:
                     if found:
                         yield found
         except BaseException:
+            if made:
+                self._stored(made)
             self._end()  # other workers are still at work that nobody waits for
             raise
 
     def _deadline(self, place: int, spec: Spec) -> Deadline:
         """Return the deadline of a trainable's trials; the learning rate does not change it."""
-        how = canonical_json({k: v for k, v in spec.to_json().items() if k != "lr"})
+        chosen = ("lr", "lr_choice")
+        how = canonical_json({k: v for k, v in spec.to_json().items() if k not in chosen})
         return self._deadlines.setdefault((place, how), Deadline(self._timeout))
 
     def _share(

@@ -1,5 +1,6 @@
 """Stores of earlier schemas open, migrate and answer as before; a cut leaves them as they were."""
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -134,3 +135,38 @@ def test_a_damaged_record_does_not_stop_the_migration_of_others(old):
         assert len(store.get([k for (k,) in others])) == len(others)
         with pytest.raises(ss.StoreError, match="one that is damaged"):
             store.get([key])
+
+
+@pytest.mark.parametrize("schema", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [("resume", "Nothing to go on with"), ("report", ""), ("trials", "random")],
+)
+def test_a_command_that_writes_no_trials_leaves_an_old_store_as_it_is(
+    schema, command, said, tmp_path, cli
+):
+    path = tmp_path / "old.db"
+    path.write_bytes((ASSETS / f"schema-{schema}.db").read_bytes())
+    more = f"--out {tmp_path}/page.html" if command == "report" else ""
+    code, out, error = cli(f"{command} {path} {more}")
+    assert (code, error if code else "") == (0, "")
+    assert said in out
+    assert path.read_bytes() == (ASSETS / f"schema-{schema}.db").read_bytes()
+
+
+def test_resume_migrates_a_store_that_it_goes_on_with(tmp_path, cli):
+    path = tmp_path / "old.db"
+    path.write_bytes((ASSETS / "schema-3.db").read_bytes())
+    with sqlite3.connect(path) as db:
+        (before,) = db.execute("SELECT count(*) FROM trials").fetchone()
+        argv = ["surface", "quadratic", "--dims", "3", "--repeats", "1", "--goals", "loss<=0.3"]
+        note = {"argv": [*argv, "--store", str(path)], "folder": str(tmp_path), "done": False}
+        row = ("command:1", "command:", 0.0, json.dumps(note))
+        db.execute("INSERT INTO claims (key, owner, until, data) VALUES (?, ?, ?, ?)", row)
+    db.close()
+    code, _, error = cli(f"resume {path}")
+    assert code == 0, error
+    assert "going on with subspan surface quadratic" in error
+    assert version(path) == SCHEMA_VERSION
+    with Store(path, readonly=True) as store:
+        assert len(store) == before + 1

@@ -11,22 +11,25 @@ from subspan.maps.gaussian import DENSE_BYTES
 from subspan.maps.sliced.base import SlicedMap
 from subspan.maps.sliced.rows import RowSlices, SparseSlices
 from subspan.maps.sliced.tabulated import make_tabulated
+from subspan.maps.sliced.zero import ZeroSlices
 from subspan.maps.sparse import SparseMap
 
 
 def make_sliced(name: str, dim: int, ambient_dim: int, seed: int, **options: Any) -> SlicedMap:
-    """Make the map `subspan.maps.make(name, …)` for use slice by slice, on the CPU.
+    """Make the map `subspan.maps.make(name, …)` for use slice by slice, on the CPU; d may be 0.
 
     Raises:
         InputError: the name is unknown, a dimension out of range, or the map too large to keep.
     """
     if name not in maps.names():
         raise unknown("map", name, maps.names())
-    check_dims(dim, ambient_dim)
+    check_dims(dim, ambient_dim, least=0)
     known = maps.options_of(name)
     for option in options:
         if option not in known:
             raise invalid("options", expected=f"of {name!r}: {known or 'none'}", got=repr(option))
+    if dim == 0:
+        return ZeroSlices(name, ambient_dim)
     if name in ("partition", "hadamard"):
         return make_tabulated(name, dim, ambient_dim, seed)
     entries = 4 * (options.get("nnz") or 0) if name == "sparse" else ambient_dim

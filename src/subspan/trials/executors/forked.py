@@ -17,7 +17,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 import types
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -27,11 +26,13 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from subspan import tracebacks
 from subspan.errors import InputError
 from subspan.trials.executors import shipping
 from subspan.trials.executors.base import Executor, Shared, WorkerDied, WorkerError
 
 _ATTEMPTS = 3
+_SECONDS_TO_END = 1.0
 _SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if os.name == "posix" else [])]
 _PR_SET_PDEATHSIG = 1
 Start = Literal["fork", "spawn"]
@@ -178,6 +179,7 @@ class Workers(Executor):
         try:
             kind, answer = worker.connection.recv()
         except (EOFError, OSError):
+            worker.process.join(_SECONDS_TO_END)  # else its exit code is that of our own kill
             worker.stop()
             self._workers.remove(worker)
             if work.attempt >= _ATTEMPTS:
@@ -255,8 +257,8 @@ def _serve(connection: Connection, parent: int) -> None:
         if kind == "receive":
             try:
                 shipping.receive(what, arguments)
-            except Exception:
-                broken = traceback.format_exc()
+            except Exception as error:
+                broken = tracebacks.told(error)
             continue
         try:
             if broken:
@@ -264,6 +266,6 @@ def _serve(connection: Connection, parent: int) -> None:
             answer: tuple[str, Any] = ("result", what(*arguments))
         except InputError as error:
             answer = ("refused", str(error))
-        except Exception:
-            answer = ("error", traceback.format_exc())
+        except (Exception, SystemExit) as error:
+            answer = ("error", tracebacks.told(error))
         connection.send(answer)

@@ -154,6 +154,8 @@ class Futures(Executor):
             result = inner.result()
         except BrokenExecutor as error:
             future.set_exception(_broken(error))
+        except SystemExit as error:  # raised here it would end this process
+            future.set_exception(WorkerError(f"workers: a trial ended its process ({error!r})."))
         except Exception as error:
             died = type(error).__name__ in _KILLERS
             future.set_exception(WorkerDied(f"workers: {error}") if died else error)

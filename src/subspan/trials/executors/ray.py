@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-import traceback
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
+from subspan import tracebacks
 from subspan.errors import InputError, invalid, real
 from subspan.trials.executors import shipping
 from subspan.trials.executors.base import Executor, Shared, WorkerDied, WorkerError, one_thread
@@ -193,7 +193,7 @@ def _call(parcels: dict[str, list[Any]], call: bytes) -> Iterator[tuple[str, Any
             answer = shipping.pack(function(*arguments))
     except InputError as error:
         yield "refused", str(error)
-    except Exception:
-        yield "error", traceback.format_exc()
+    except (Exception, SystemExit) as error:
+        yield "error", tracebacks.told(error)
     else:
         yield "result", answer

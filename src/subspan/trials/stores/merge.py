@@ -47,7 +47,8 @@ def merge(target: RecordStore, source: RecordStore) -> Merged:
 
 
 def _result(record: TrialRecord) -> dict[str, Any]:
-    """What two runs of one trial have in common: not the seconds, nor where it was."""
+    """What two runs of one trial have in common: not the seconds, where it was, or its words."""
     data = record_to_json(record)
     del data["wall_time"], data["provenance"]
+    data.pop("reason", None)  # earlier releases gave a trial that diverged none
     return data

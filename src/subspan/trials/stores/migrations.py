@@ -30,6 +30,7 @@ from subspan.trials.stores.rows import record_digest
 from subspan.trials.trial import columns_of
 
 SCHEMA_VERSION = 4
+CLAIMS_SINCE = 3
 DIGESTS_SINCE = 4
 
 _TEXT = Text().with_variant(Text(collation="C"), "postgresql")  # one order everywhere

@@ -44,6 +44,7 @@ from subspan.trials.stores.base import TRIAL, Claim, RecordStore
 from subspan.trials.stores.complaints import reason
 from subspan.trials.stores.migrations import (
     CLAIMS,
+    CLAIMS_SINCE,
     DIGESTS_SINCE,
     SCHEMA_VERSION,
     TRIALS,
@@ -80,8 +81,7 @@ class Store(RecordStore):
         self.path = None if place is None or url is not None else Path(place)
         self.shared = place is not None
         self._readonly, self._begin, self._inode, self._new = readonly, "BEGIN", 0, False
-        self._digests = True
-        self._lock = threading.RLock()
+        self._version, self._lock = SCHEMA_VERSION, threading.RLock()
         with self._clear_errors("open"):
             self._db = connect_server(url) if url is not None else self._file()
             self._sqlite = self._db.dialect.name == "sqlite"
@@ -144,9 +144,7 @@ class Store(RecordStore):
                 asked = asked.where(column == value)
         if limit is not None or offset:
             asked = asked.limit(-1 if limit is None and self._sqlite else limit).offset(offset)
-        with self._clear_errors("read"), self._db.begin():
-            rows = self._db.execute(asked).all()
-        return (self._record(row) for row in rows)
+        return map(self._record, self._all(asked))
 
     def lease(
         self, keys: Sequence[str], owner: str, seconds: float, data: dict[str, Any]
@@ -193,21 +191,24 @@ class Store(RecordStore):
 
     def claims(self, prefix: str) -> list[Claim]:
         """Return the claims whose key begins so, in order of key; those that ran out too."""
+        if self._version < CLAIMS_SINCE:
+            return []
         asked = select(CLAIMS).where(CLAIMS.c.key.startswith(prefix, autoescape=True))
-        with self._clear_errors("read"), self._db.begin():
-            rows = self._db.execute(asked.order_by(CLAIMS.c.key)).all()
-        return [Claim(key, owner, until, self._data(data)) for key, owner, until, data in rows]
+        found = self._all(asked.order_by(CLAIMS.c.key))
+        return [Claim(key, owner, until, self._data(data)) for key, owner, until, data in found]
 
     def damaged(self) -> Iterator[tuple[str, str]]:
         """Read every record; yield key and reason of each that is not what was stored."""
-        with self._clear_errors("read"), self._db.begin():
-            rows = self._db.execute(select(*self._row_columns).order_by(TRIALS.c.key)).all()
-        for row in rows:
+        for row in self._all(select(*self._row_columns).order_by(TRIALS.c.key)):
             try:
                 if self._record(row).key != row.key:
                     yield row.key, "its identity is that of another trial"
             except StoreError as error:
                 yield row.key, str(error.__cause__)
+
+    def _all(self, asked: Any) -> Sequence[Any]:
+        with self._clear_errors("read"), self._db.begin():
+            return self._db.execute(asked).all()
 
     def compact(self) -> None:
         """Drop leases that ran out long ago, and give back the room of what is no more."""
@@ -233,8 +234,8 @@ class Store(RecordStore):
 
     @property
     def _row_columns(self) -> list[Any]:
-        """What is read of a record. Older schemas, which are read as they are, have no digest."""
-        names = ["key", "outcome", "record", *(["digest"] if self._digests else [])]
+        """What is read of a record."""
+        names = ["key", "outcome", "record", *["digest"] * (self._version >= DIGESTS_SINCE)]
         return [TRIALS.c[name] for name in names]
 
     def _data(self, text: str) -> dict[str, Any]:
@@ -253,7 +254,7 @@ class Store(RecordStore):
             StoreError: it cannot be read, or is not what was stored under its key.
         """
         try:
-            return record_of(row, verified=self._digests)
+            return record_of(row, verified=self._version >= DIGESTS_SINCE)
         except Exception as error:  # JSON that nobody here wrote can break any line of the reader
             raise StoreError(
                 f"store: expected records of trials in {self._place}, got one that is damaged, "
@@ -327,7 +328,7 @@ class Store(RecordStore):
             self._check_file()
             version = self._pragma("user_version")
         if self._readonly:
-            self._digests = version >= DIGESTS_SINCE
+            self._version = version
             return
         raw = self._db.connection.driver_connection
         assert raw is not None
@@ -380,8 +381,9 @@ class Store(RecordStore):
             return
         version = int(self._db.execute(select(VERSIONS.c.version)).scalar_one())
         self._refuse_newer(version)
-        self._digests = version >= DIGESTS_SINCE or not self._readonly
-        if version < SCHEMA_VERSION and not self._readonly:
+        if self._readonly:
+            self._version = version
+        elif version < SCHEMA_VERSION:
             migrate(self._db, version)
             self._db.execute(VERSIONS.update().values(version=SCHEMA_VERSION))
 

@@ -11,9 +11,29 @@ from dataclasses import dataclass
 from subspan.errors import invalid
 from subspan.optimizers import find
 from subspan.problems.base import AbstractProblem
-from subspan.success.surface_model import RidgePrior
 
 _NARROW = 1e-6
+
+
+@dataclass(frozen=True)
+class RidgePrior:
+    """What is thought of the best log lr before any trial: normal, and drifting with log d.
+
+    Args:
+        centre: of the best log lr at the threshold.
+        spread: its standard deviation.
+        drift: mean change of the best log lr per unit of log d.
+        drift_spread: its standard deviation.
+        low: smallest log lr that may be used: the best is the best between the two.
+        high: largest.
+    """
+
+    centre: float = math.log(0.8)
+    spread: float = 1.3
+    drift: float = -0.15
+    drift_spread: float = 0.25
+    low: float = -math.inf
+    high: float = math.inf
 
 
 @dataclass(frozen=True)
