@@ -8,13 +8,14 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 INPUTS := pyproject.toml constraints.txt
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test test-kernels faults slow bench bench-check audit lint format docs clean
+.PHONY: help demo test test-kernels faults slow bench bench-check audit distribution lint format docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     install, measure the threshold dimension of a real network, draw it"
 	@echo "make test     install with the test tools, run the test suite"
 	@echo "make faults   what goes wrong, and what comes of it: tests, then the table"
+	@echo "make distribution  wheel and sdist, built, installed and used elsewhere"
 	@echo "make slow     the long tests only"
 	@echo "make test-kernels  the suite under the kernels of other processors"
 	@echo "make bench    speed and memory, as ratios within one run"
@@ -55,6 +56,10 @@ test-kernels: $(VENV)/.dev
 
 faults: $(VENV)/.dev
 	$(TEST_ENV) $(BIN)/python -m pytest -q -m fault
+
+# Wheel and sdist, installed where nothing of the checkout is seen.
+distribution: $(VENV)/.dev
+	$(TEST_ENV) $(BIN)/python -m pytest -q -m slow tests/test_distribution.py
 
 slow: $(VENV)/.dev
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) -m slow

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +41,34 @@ def test_the_public_names_are_those_that_are_listed() -> None:
         "If that is meant: python tests/test_public_api.py rewrites tests/public_api.txt."
     )
     assert listed == sorted(listed)
+
+
+def referred() -> list[object]:
+    """What `::: subspan.…` of docs/api.md names, members of modules named whole included."""
+    page = (HERE.parent / "docs" / "api.md").read_text(encoding="utf-8")
+    found: list[object] = []
+    for path in re.findall(r"^::: (subspan[\w.]*)$", page, re.M):
+        thing = _at(path)
+        found.append(thing)
+        if inspect.ismodule(thing):
+            found += [value for name, value in vars(thing).items() if not name.startswith("_")]
+    return found
+
+
+def _at(path: str) -> object:
+    """The module or the member that a dotted path names."""
+    try:
+        return importlib.import_module(path)
+    except ModuleNotFoundError:
+        parent, _, name = path.rpartition(".")
+        return getattr(_at(parent), name)
+
+
+def test_the_reference_has_every_public_name() -> None:
+    known = {id(thing) for thing in referred()}
+    modules = {name for name in public() if inspect.ismodule(_at(f"subspan.{name}"))}
+    missing = [n for n in public() if n not in modules and id(_at(f"subspan.{n}")) not in known]
+    assert missing == [], "each wants a line `::: subspan.NAME` in docs/api.md"
 
 
 @pytest.mark.slow

@@ -4,14 +4,10 @@ The public names stand in `__init__.pyi`. They are imported on first use, so tha
 and `subspan --help` do not wait for PyTorch.
 """
 
-import importlib.metadata
-
 import lazy_loader
+
+from subspan.version import VERSION
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __all__ += ["__version__"]
-
-try:
-    __version__ = importlib.metadata.version("subspan")
-except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
-    __version__ = "0+unknown"
+__version__ = VERSION

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from subspan.errors import InputError, invalid, unknown
 from subspan.printable import shown
 
+__all__ = ["METRICS", "Metric", "find", "known", "parse", "qualified", "register"]
+
 if TYPE_CHECKING:
     import torch
 

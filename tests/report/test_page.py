@@ -209,6 +209,18 @@ def test_a_large_store_is_aggregated(monkeypatch: pytest.MonkeyPatch) -> None:
     assert counted["levels"][0]["totals"] == [80] * 5  # every trial counts
 
 
+def test_results_beyond_the_first_few_are_folded_and_none_is_lost() -> None:
+    def made(n: int) -> str:
+        lines = tuple(f"line {i} <b>" for i in range(n))
+        return pages._headline(lines)
+
+    assert "details" not in made(7)  # one alone is not folded
+    folded = made(9)
+    assert folded.count("<li>") == 9
+    assert folded.index("line 5 &lt;b&gt;") < folded.index("<summary>3 more</summary>")
+    assert folded.index("<summary>") < folded.index("line 6 &lt;b&gt;")
+
+
 def test_an_empty_store_makes_a_page(tmp_path: Path) -> None:
     with ss.Store(tmp_path / "none.db"):
         pass

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import os
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +31,7 @@ from subspan.canonical import canonical_json
 from subspan.errors import InputError, invalid, unknown
 from subspan.maps.sliced.base import SlicedMap
 from subspan.maps.sliced.make import make_sliced
+from subspan.version import VERSION
 
 ThetaDtype = Literal["float32", "bfloat16", "int8"]
 
@@ -71,7 +71,7 @@ def save(handle: Handle, path: str | os.PathLike[str], *, dtype: ThetaDtype | No
         "rest": handle.rest,
         "base": handle.base_digest(),
         "kept": handle.kept_digest(),
-        "version": library_version(),
+        "version": VERSION,
     }
     container.write(Path(path), header, names, tensors)
 
@@ -163,14 +163,6 @@ def changed_buffers(handle: Handle) -> dict[str, torch.Tensor]:
     }
 
 
-def library_version() -> str:
-    """Return the version of this library."""
-    try:
-        return metadata.version("subspan")
-    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
-        return "0+unknown"
-
-
 def _longest_list(module: nn.Module) -> int:
     """Return how long a list of this module's tensors can be, with room to name a difference."""
     own = candidate_weights(module) + [w for h in handles(module) for w in h.weights]
@@ -260,7 +252,7 @@ def _check_map(header: dict[str, Any], checksum: str) -> None:
     if checksum != header["checksum"]:
         raise InputError(
             f"path: expected a map with checksum {header['checksum']}, got {checksum} from "
-            f"subspan {library_version()}; the file was written by {header['version']}. "
+            f"subspan {VERSION}; the file was written by {header['version']}. "
             "Load it with that version and merge it."
         )
 

@@ -105,7 +105,7 @@ def cell(value: object) -> str:
 def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
     """Show progress on standard error, and turn Ctrl-C into `Interrupted`.
 
-    On a terminal it is a bar; in a log file, a line every half minute.
+    On a terminal it is a view of rounds, estimate and cost; in a log file, a line each half minute.
 
     Args:
         store: where records go; None if they are kept in memory alone.
@@ -115,56 +115,34 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
         A callable for the library's `progress`: `progress(done, total, message)`, where total may
         be None (not known).
     """
-    from rich import progress as bars
     from rich.console import Console
 
-    from subspan.trials.progress import Notice
+    from subspan.cli.live import Live
+    from subspan.trials.progress import Count, Notice, Round
 
     console = Console(stderr=True)
+    view = Live(console, what) if console.is_terminal else None
     said = time.monotonic()
-    display = bars.Progress(
-        bars.SpinnerColumn(),
-        bars.TextColumn("{task.description}", markup=False),
-        bars.BarColumn(),
-        bars.TextColumn("{task.fields[count]}", markup=False),
-        bars.TimeElapsedColumn(),
-        console=console,
-        redirect_stdout=False,
-        redirect_stderr=False,
-        disable=not console.is_terminal,
-    )
-    earlier, latest = 0, 0  # trials of finished rounds, and of the round that runs
-    planned: int | None = None
+    count = Count()
 
     def update(now: int, total: int | None, message: str) -> None:
-        nonlocal earlier, latest, planned, said
-        if now < latest or latest == planned:  # the library counts each round of trials anew
-            earlier += latest
-        latest, planned = now, total
+        nonlocal said
+        count(now, total)
         signals.check()
         if isinstance(message, Notice):
             console.print(f"subspan: {message}", markup=False, highlight=False)
-            return
-        of = "" if total is None else f"/{earlier + total}"
-        if not console.is_terminal:
-            if time.monotonic() - said > _SECONDS_BETWEEN_LINES:
-                said = time.monotonic()
-                complain(f"{earlier + now}{of} {what}, {message}")
-            return
-        display.update(
-            task,
-            completed=earlier + now,
-            total=None if total is None else earlier + total,
-            description=printable(message),
-            count=f"{earlier + now}{of} {what}",
-        )
+        elif view is not None:
+            view(now, total, message)
+        elif not isinstance(message, Round) and time.monotonic() - said > _SECONDS_BETWEEN_LINES:
+            said = time.monotonic()
+            of = "" if count.total is None else f"/{count.total}"
+            complain(f"{count.done}{of} {what}, {message}")
 
     try:
-        with signals.foremost(), _noted(store), display:
-            task = display.add_task("starting", total=None, count="")
+        with signals.foremost(), _noted(store), view or contextlib.nullcontext():
             yield update
     except KeyboardInterrupt:
-        raise Interrupted(_interruption(earlier + latest, store, what)) from None
+        raise Interrupted(_interruption(count.done, store, what)) from None
 
 
 @contextlib.contextmanager

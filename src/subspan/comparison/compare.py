@@ -48,7 +48,7 @@ def compare(
     matched: bool = False,
     confidence: float = 0.95,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     executor: Any = None,
     max_failures: int = MAX_FAILURES,
     trial_timeout: float | None = None,
@@ -86,7 +86,8 @@ def compare(
             paid. Needs a spec that trains for all its steps.
         confidence: of intervals and verdicts.
         workers: processes, as for `run`.
-        progress: called with (done, planned, message), method by method, the null first.
+        progress: called with (done, planned, message), method by method, the null first; True for
+            a bar.
         executor: where trials run, as for `run`.
         max_failures: how many trials may fail before all stops.
         trial_timeout: seconds after which a trial counts as hung, as for `run`.

@@ -6,7 +6,7 @@ import contextlib
 import html
 import shlex
 from collections.abc import Sequence
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from subspan.success.noted import noted
 from subspan.trials import asked
 from subspan.trials.stores.base import RecordStore
 from subspan.trials.stores.registry import open_store
+from subspan.version import VERSION
 
+_TOLD = 6  # results in words that are not folded
 _SCRIPTS = ("frame.js", "figures.js", "tables.js", "start.js")
 
 
@@ -94,8 +96,8 @@ def render(data: PageData, *, title: str, library: str) -> str:
     """
     parts = {
         "title": html.escape(title),
-        "headline": "\n".join(f"<li>{html.escape(printable(line))}</li>" for line in data.headline),
-        "version": html.escape(_version()),
+        "headline": _headline(data.headline),
+        "version": html.escape(VERSION),
         "style": _asset("page.css"),
         "data": data.to_json(),
         "library": library.replace("</script", "<\\/script"),
@@ -106,6 +108,22 @@ def render(data: PageData, *, title: str, library: str) -> str:
     return pieces[0] + "".join(
         parts[name] + rest for name, _, rest in (piece.partition("}}") for piece in pieces[1:])
     )
+
+
+def _headline(lines: Sequence[str]) -> str:
+    """Return the results in words, those beyond the first few folded, so that a picture is near."""
+    first, others = lines[:_TOLD], lines[_TOLD:]
+    if len(others) == 1:
+        first, others = lines, ()
+
+    def listed(some: Sequence[str]) -> str:
+        items = "\n".join(f"<li>{html.escape(printable(line))}</li>" for line in some)
+        return f"<ul>\n{items}\n</ul>"
+
+    if not others:
+        return listed(first)
+    more = f"<details><summary>{len(others)} more</summary>\n{listed(others)}\n</details>"
+    return f"{listed(first)}\n{more}"
 
 
 def noted_commands(store: RecordStore) -> list[list[str]]:
@@ -162,13 +180,6 @@ def plotly() -> str:
         ) from None
     text: Any = offline.get_plotlyjs()
     return str(text)
-
-
-def _version() -> str:
-    try:
-        return metadata.version("subspan")
-    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
-        return "0+unknown"
 
 
 def _asset(name: str) -> str:

@@ -124,7 +124,7 @@ def diagnose(
     stronger: TrainSpec | LoopSpec | FunctionTrainable | None = None,
     store: RecordStore | str | Path | None = None,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     executor: Any = None,
     **options: Any,
 ) -> Diagnosis:

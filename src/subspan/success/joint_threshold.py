@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from subspan.estimate import Estimate
@@ -16,6 +17,7 @@ from subspan.success.joint_design import JointDesign, TrialOutcome
 from subspan.success.joint_estimate import JointEstimate
 from subspan.success.records import experiment, refuse_missing_metric
 from subspan.success.response import LearningRate, Response
+from subspan.success.rounds import announce
 from subspan.training.outcome import Outcome
 from subspan.trials.cost import trainings
 from subspan.trials.failures import refuse_hopeless
@@ -81,8 +83,12 @@ def measure_jointly(
     def at(lr: float) -> Any:
         return enough.replace(lr=lr) if enough.lr == AUTO else enough
 
+    rounds = 0
     while not design.done:
         asked = design.ask(min(width, design.max_trials - design.trials))
+        rounds += 1
+        spent = partial(trainings, problem, spec, records)
+        announce(trials, design, rounds, spent, [(a.dim, a.lr) for a in asked])
         plan = [((a.dim, len(records) + i), at(a.lr)) for i, a in enumerate(asked)]
         done = trials.run_each(way, plan, seed=seed)
         refuse_hopeless(done)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from subspan.success.joint_design import JointDesign
 from subspan.success.joint_threshold import NARROW, Runner, measure_jointly
 from subspan.success.records import experiment, may_need_none, refuse_missing_metric
 from subspan.success.response import LearningRate
+from subspan.success.rounds import announce
 from subspan.success.what_to_train import has_no_lr, plan_of
 from subspan.trials.asked import resumable
 from subspan.trials.cost import trainings
@@ -58,7 +60,7 @@ def threshold(
     design: Design | None = None,
     lr_range: tuple[float, float] | None = None,
     check_budget: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     runner: Runner | None = None,
     executor: Any = None,
     max_failures: int = MAX_FAILURES,
@@ -102,7 +104,8 @@ def threshold(
             problem and the optimiser, or that a function declares.
         check_budget: measure again with twice the steps, and say whether d* moves by more than its
             interval.
-        progress: called with (done, planned, message), once a round and trial.
+        progress: called with (done, planned, message), once a round and trial; True for a bar, in
+            a notebook too.
         runner: an open `TrialRunner` of the same problem, to share its store and workers
             (`store`, `workers` and `progress` are then its own); one is made if None.
         executor: where trials run, as for `run`.
@@ -189,9 +192,13 @@ def _count(
     chosen = spec.replace(stop_at=goal)
     records: list[TrialRecord] = []
     design.cost = lambda dim, success: prices[success]
+    rounds = 0
     while not design.done:
         prices = _prices(records, goal)
         dims = design.ask(min(width, design.max_trials - design.trials))
+        rounds += 1
+        spent = partial(trainings, problem, chosen, records)
+        announce(trials, design, rounds, spent, [(dim, None) for dim in dims])
         plan = [(dim, len(records) + i) for i, dim in enumerate(dims)]
         done = trials.run(way, plan, spec=chosen, seed=seed)
         refuse_hopeless(done)

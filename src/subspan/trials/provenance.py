@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from subspan.version import VERSION
+
 
 @functools.cache
 def environment(device: torch.device) -> dict[str, Any]:
@@ -28,7 +30,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 def _version() -> str:
     """Return the version and, run from a checkout, the commit: `0.1.0 (1a2b3c4, changed)`."""
-    version, folder = metadata.version("subspan"), Path(__file__).resolve().parents[3]
+    version, folder = VERSION, Path(__file__).resolve().parents[3]
     if not (folder / ".git").exists():
         return version
     try:

@@ -33,7 +33,7 @@ def run(
     *,
     goal: Goal | str | None = None,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     executor: Any = None,
     max_failures: int = MAX_FAILURES,
     trial_timeout: float | None = None,
@@ -57,7 +57,7 @@ def run(
         goal: what the learning rate is to serve; None: the goal that `spec` stops at, or the
             training loss at the end. Without meaning where `spec` has a number.
         workers: processes, one thread each; None takes one per core. On a GPU, none are used.
-        progress: called with (done, planned, message).
+        progress: called with (done, planned, message); True for a bar, in a notebook too.
         executor: where trials run: `"inline"`, `"processes"`, or anything with
             `submit(function, *arguments) -> Future`, such as Dask's `client.get_executor()`; None:
             processes on a CPU, this one on a GPU.

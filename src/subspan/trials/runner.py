@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -26,7 +26,7 @@ from subspan.trials.failures import MAX_FAILURES, Failures, TrialsFailed
 from subspan.trials.function import FunctionTrainable
 from subspan.trials.leases import Leases
 from subspan.trials.problem_trainable import ProblemTrainable, ensemble_size
-from subspan.trials.progress import Notice, Progress
+from subspan.trials.progress import Ended, Known, Notice, Progress, Round, shown
 from subspan.trials.provenance import environment
 from subspan.trials.rota import Rota
 from subspan.trials.stores.base import RecordStore
@@ -55,7 +55,7 @@ class TrialRunner:
         problem: what to train.
         store: a store, a path, a URL, or None for memory.
         workers: number of processes; None takes one per core. 1 runs in this process.
-        progress: called as trials are done.
+        progress: called as trials are done; True for a bar, in a notebook too.
         executor: `"inline"`, `"processes"`, `"forked"`, `"spawned"`, an `Executor`, or anything
             with `submit(function, *arguments) -> Future`; None chooses between the first two.
         max_failures: how many trials may fail before the sweep stops.
@@ -73,7 +73,7 @@ class TrialRunner:
         *,
         store: RecordStore | str | Path | None = None,
         workers: int | None = None,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
         executor: Any = None,
         max_failures: int = MAX_FAILURES,
         trial_timeout: float | None = None,
@@ -81,7 +81,7 @@ class TrialRunner:
         check_problem(problem)
         if workers is not None and (not isinstance(workers, int) or workers < 1):
             raise invalid("workers", expected="an integer, 1 or more", got=repr(workers))
-        self.problem, self._progress = problem, progress or (lambda *event: None)
+        self.problem = problem
         self._on_cpu = problem.device.type == "cpu"
         self._timeout = Deadline(trial_timeout).seconds
         self._executor: Executor = make_executor(
@@ -91,6 +91,8 @@ class TrialRunner:
         self._deadlines: dict[tuple[int, str], Deadline] = {}  # by trainable and spec
         environment(problem.device)  # found once, before workers are forked
         self._stack = contextlib.ExitStack()
+        self._listens = bool(progress)
+        self._progress = self._stack.enter_context(shown(progress))
         self.store = self._stack.enter_context(open_store(store))
         self._leases = Leases(self.store)
         self._trainables: list[Trainable] = []
@@ -164,6 +166,12 @@ class TrialRunner:
                 self._progress(len(records), len(planned), _told(record))
             self._failures.count(answer)
         return [records[key] for key in keys]
+
+    def announce(self, known: Callable[[], Known]) -> None:
+        """Tell who listens, if anybody does, that a round begins and what is known by then."""
+        if self._listens:
+            what = known()
+            self._progress(0, len(what.asked), Round(what))
 
     def close(self) -> None:
         """End the workers and close the store if it was opened here."""
@@ -281,15 +289,16 @@ def _split(
     ]
 
 
-def _told(record: TrialRecord) -> str:
+def _told(record: TrialRecord) -> Ended:
     """Say in a few words what came of a trial."""
-    start = f"d={record.dim} {record.outcome}"
     if record.reason:
-        return f"{start}: {record.reason}"
-    if "train:loss" in record.metrics or not record.metrics:
-        return f"{start}: loss {record.best_train_loss:.4g}"
-    name = record.metrics[0]
-    return f"{start}: {name} {record.final(*parse(name)):.4g}"
+        said = record.reason
+    elif "train:loss" in record.metrics or not record.metrics:
+        said = f"loss {record.best_train_loss:.4g}"
+    else:
+        name = record.metrics[0]
+        said = f"{name} {record.final(*parse(name)):.4g}"
+    return Ended(f"d={record.dim} {record.outcome}: {said}", record.dim)
 
 
 def check_problem(problem: object) -> None:

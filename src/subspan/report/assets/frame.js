@@ -135,6 +135,7 @@ prefersDark.addEventListener("change", () => wear(theme()));
 
 // On paper: dark on white, and every figure.
 function forPaper() {
+  for (const folded of document.querySelectorAll("#headline details")) folded.open = true;
   wear("light");
   drawAll();
 }
