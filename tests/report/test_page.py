@@ -171,7 +171,7 @@ def test_the_commands_on_the_page_make_its_figures(
         'data = ss.report.thresholds_data(stored, ["loss<=0.5", "loss<=0.1"])\n'
         "ss.report.draw_thresholds(data)\nss.report.draw_burn_in(data)",
         "response": f'own = [s for s in stored if s.family == "{digits["family"]}"]\n'
-        'ss.report.draw_response(ss.report.response_data(own, "loss<=0.1"))',
+        'ss.report.draw_lr_grid(ss.report.lr_grid_data(own, "loss<=0.1"))',
         "null": "table = ss.report.comparisons(stored)[0].table\n"
         "ss.report.draw_compare_figure(ss.report.compare_figure_data(table))",
         "learning": "records = [r for r in stored[0].records if r.curve][:2]\n"

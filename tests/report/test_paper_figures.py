@@ -47,8 +47,8 @@ FIGURES: dict[str, tuple[Draw, Callable[[], Any]]] = {
     "thresholds": (report.draw_thresholds, lambda: report.thresholds_data(OWN, GOALS)),
     "burn-in": (report.draw_burn_in, lambda: report.thresholds_data(OWN, GOALS)),
     "response": (
-        report.draw_response,
-        lambda: report.response_data([s for s in OWN if s.family == RANDOM.family], GOALS[1]),
+        report.draw_lr_grid,
+        lambda: report.lr_grid_data([s for s in OWN if s.family == RANDOM.family], GOALS[1]),
     ),
     "null": (
         report.draw_compare_figure,
@@ -138,7 +138,7 @@ def test_thresholds_are_those_of_each_experiment() -> None:
 
 def test_the_response_is_medians_and_counts() -> None:
     family = [s for s in OWN if s.family == RANDOM.family]
-    data = report.response_data(family, "loss<=0.1")
+    data = report.lr_grid_data(family, "loss<=0.1")
     assert data.lrs.tolist() == [0.01, 0.05, 0.2]
     for row, lr in enumerate(data.lrs):
         own = next(s for s in family if s.lr == lr)
@@ -148,9 +148,9 @@ def test_the_response_is_medians_and_counts() -> None:
             assert data.wins[row, column] == sum(v <= 0.1 for v in best)
             assert data.totals[row, column] == len(best)
     with pytest.raises(InputError, match="two learning rates"):
-        report.response_data([RANDOM], "loss<=0.1")
+        report.lr_grid_data([RANDOM], "loss<=0.1")
     with pytest.raises(InputError, match="one family"):
-        report.response_data(OWN, "loss<=0.1")
+        report.lr_grid_data(OWN, "loss<=0.1")
 
 
 def test_learning_curves_are_what_was_reported() -> None:

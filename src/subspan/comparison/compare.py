@@ -86,8 +86,7 @@ def compare(
             paid. Needs a spec that trains for all its steps.
         confidence: of intervals and verdicts.
         workers: processes, as for `run`.
-        progress: called with (done, planned, message), method by method, the null first; True for
-            a bar.
+        progress: as for `run`, method by method, the null first.
         executor: where trials run, as for `run`.
         max_failures: how many trials may fail before all stops.
         trial_timeout: seconds after which a trial counts as hung, as for `run`.

@@ -6,11 +6,11 @@ from subspan.report.comparison import draw_compare_figure as draw_compare_figure
 from subspan.report.figure import save_figure as save_figure
 from subspan.report.learning_curves import draw_learning_curves as draw_learning_curves
 from subspan.report.learning_curves import learning_curves_data as learning_curves_data
+from subspan.report.lr_grid import draw_lr_grid as draw_lr_grid
+from subspan.report.lr_grid import lr_grid_data as lr_grid_data
 from subspan.report.page import write_page as write_page
 from subspan.report.phase_diagram import draw_phase_diagram as draw_phase_diagram
 from subspan.report.phase_diagram import phase_diagram_data as phase_diagram_data
-from subspan.report.response import draw_response as draw_response
-from subspan.report.response import response_data as response_data
 from subspan.report.response_surface import draw_response_surface as draw_response_surface
 from subspan.report.response_surface import response_surface_data as response_surface_data
 from subspan.report.spectroscopy import draw_spectroscopy as draw_spectroscopy

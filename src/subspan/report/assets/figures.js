@@ -252,8 +252,8 @@ function response() {
     words: `Heat map of the median ${m.name} over d and ${lrs.length} learning rates.`,
     columns: ["d", "learning rate", `median ${m.name}`, "met the goal", "trials"], rows,
     again: `import subspan as ss\n\nstored = ss.report.experiments(${JSON.stringify(DATA.store)})\n` +
-      `data = ss.report.response_data([s for s in stored if s.family == "${experiment().family}"], ${JSON.stringify(m.goals[chosenState.level])})\n` +
-      'ss.report.save_figure(ss.report.draw_response(data), "response")',
+      `data = ss.report.lr_grid_data([s for s in stored if s.family == "${experiment().family}"], ${JSON.stringify(m.goals[chosenState.level])})\n` +
+      'ss.report.save_figure(ss.report.draw_lr_grid(data), "lr-grid")',
   };
 }
 

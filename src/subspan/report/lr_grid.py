@@ -1,4 +1,4 @@
-"""Figure: the response surface, how good training gets over d and learning rate."""
+"""Figure: a stored grid over d and learning rate, how good training gets in each cell."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ResponseData:
+class LrGridData:
     """What the figure shows; n dims and m learning rates, ascending.
 
     Args:
@@ -44,7 +44,7 @@ class ResponseData:
     ambient_dim: int
 
 
-def response_data(stored: Sequence[StoredExperiment], goal: Goal | str) -> ResponseData:
+def lr_grid_data(stored: Sequence[StoredExperiment], goal: Goal | str) -> LrGridData:
     """Return medians and counts of experiments that differ in the learning rate alone.
 
     Args:
@@ -75,13 +75,13 @@ def response_data(stored: Sequence[StoredExperiment], goal: Goal | str) -> Respo
             if dim:
                 wins[row, place[int(dim)]], totals[row, place[int(dim)]] = won, total
     shared = own[0].experiment
-    return ResponseData(
+    return LrGridData(
         np.array(dims), np.array(lrs), median, wins, totals, wanted, shared.ambient_dim
     )
 
 
-def draw_response(
-    data: ResponseData,
+def draw_lr_grid(
+    data: LrGridData,
     *,
     ax: Axes | None = None,
     style: base.Style = "screen",
