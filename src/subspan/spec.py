@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
@@ -74,8 +75,17 @@ def refuse_auto(lr: object) -> None:
 
 
 def choice_of(choice: LrChoice | dict[str, Any] | None) -> LrChoice | None:
-    """Return how a learning rate was chosen, from an object or its JSON form."""
-    return LrChoice(**choice) if isinstance(choice, dict) else choice
+    """Return how a learning rate was chosen, from an object or its JSON form.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if choice is None or isinstance(choice, LrChoice):
+        return choice
+    if isinstance(choice, dict) and choice.keys() <= {f.name for f in dataclasses.fields(LrChoice)}:
+        with contextlib.suppress(TypeError):  # one is missing
+            return LrChoice(**choice)
+    raise invalid("lr_choice", expected="an LrChoice, or its fields by name", got=shown(choice))
 
 
 def shared(spec: Mapping[str, Any]) -> dict[str, Any]:
