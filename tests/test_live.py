@@ -3,6 +3,7 @@
 import contextlib
 import io
 import math
+import pickle
 import sys
 import types
 
@@ -170,3 +171,11 @@ def test_in_a_notebook_the_bar_is_the_notebooks(monkeypatch):
     ss.run(problem, "random", [4], 2, ss.TrainSpec(steps=2), workers=1, progress=True)
     pages = [what._repr_mimebundle_([], [])["text/html"] for what in shown if what is not output]
     assert any("2/2" in page for page in pages)
+
+
+@pytest.mark.parametrize("message", [Round(LATER), Ended("d=8 finished", 8)])
+def test_messages_cross_processes(message):
+    """As where a driver says what it hears by a queue."""
+    again = pickle.loads(pickle.dumps(message))
+    assert type(again) is type(message)
+    assert (again, vars(again)) == (message, vars(message))

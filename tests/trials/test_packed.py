@@ -10,6 +10,7 @@ import struct
 import numpy as np
 import pytest
 
+import subspan as ss
 from subspan.goals import LossBelow
 from subspan.testing.store_conformance import example_record
 from subspan.training.outcome import CurvePoint
@@ -117,3 +118,12 @@ def test_a_familys_keys_are_those_of_its_trials(method):
         trial = family.trial(dim, repeat)
         alone = Trial(problem, method, dim, spec, -3, repeat)
         assert (trial, trial.key) == (alone, alone.key)
+
+
+def test_a_record_without_a_norm_is_equal_when_it_is_read_again(tmp_path):
+    @ss.trainable(name="one", max_dim=5)
+    def one(trial):
+        return {"loss": 1.0}
+
+    first = ss.run(one, dims=[2], repeats=2, store=tmp_path / "runs.db", workers=1)
+    assert ss.run(one, dims=[2], repeats=2, store=tmp_path / "runs.db", workers=1) == first

@@ -223,7 +223,10 @@ def _same(one: TrainSpec | LoopSpec, other: TrainSpec | LoopSpec) -> bool:
 
 def _below(one: ThresholdEstimate, other: ThresholdEstimate) -> bool:
     """Whether the whole interval of one lies below the other's."""
-    return one.high is not None and other.low is not None and one.high < other.low
+    if one.high is None or other.low is None:
+        return False
+    beyond = other.status in ("above range", "never reaches")  # d* is above low, which is max_dim
+    return one.high < other.low + beyond
 
 
 def _needs(estimate: ThresholdEstimate) -> str:

@@ -30,6 +30,9 @@ class Ended(str):
         new.dim = dim
         return new
 
+    def __reduce__(self) -> tuple[type[Self], tuple[str, int]]:
+        return type(self), (str(self), self.dim)
+
 
 @dataclass(frozen=True)
 class Known:
@@ -71,6 +74,9 @@ class Round(str):
         new = super().__new__(cls, f"round {known.number}: d={dims}")
         new.known = known
         return new
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Known]]:
+        return type(self), (self.known,)
 
 
 @contextlib.contextmanager

@@ -144,8 +144,10 @@ class Reader:
                 **kin.record,
                 "trial": trial,
                 "outcome": _OUTCOMES[outcome],
-                "theta_norm": norm,
-                "wall_time": seconds,
+                "theta_norm": norm
+                if norm == norm
+                else math.nan,  # one NaN, so that records are equal
+                "wall_time": seconds if seconds == seconds else math.nan,
             },
             kin.provenance,
             packed[_NUMBERS.size : rest],
