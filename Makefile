@@ -50,9 +50,9 @@ demo: $(VENV)/.package
 test: $(VENV)/.dev
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS)
 
-# KERNELS="--only ATEN": the settings with this in their name.
+# KERNELS="--only ATEN": the settings with this in their name. Faults depend on no kernel.
 test-kernels: $(VENV)/.dev
-	$(TEST_ENV) $(BIN)/python tests/kernels.py $(KERNELS) -- -n $(WORKERS) -q
+	$(TEST_ENV) $(BIN)/python tests/kernels.py $(KERNELS) -- -n $(WORKERS) -q -m "not slow and not fault"
 
 faults: $(VENV)/.dev
 	$(TEST_ENV) $(BIN)/python -m pytest -q -m fault
