@@ -30,6 +30,7 @@ from subspan.report.page import render, write_page
 from subspan.report.page_data import PageData, page_data
 from subspan.report.stored import experiments
 from subspan.report.words import d_star, goal_in_words
+from subspan.trials.stores.sql import Store
 
 
 @pytest.fixture(scope="module")
@@ -290,3 +291,10 @@ def test_what_was_not_measured_by_a_joint_design_is_not_noted(tmp_path: Path) ->
     page = write_page(store, tmp_path / "report.html")
     assert {one["found"] for one in page.data["problems"][0]["experiments"]} == {None}
     assert "best learning rate" not in page.headline[0]
+
+
+def test_a_note_that_nobody_here_wrote_is_one_clear_error(tmp_path: Path) -> None:
+    with Store(tmp_path / "runs.db") as store:
+        store.claim("estimate:1", "estimate:", 0.0, {"goal": "loss<=0.1"})
+    with pytest.raises(StoreError, match="one that is damaged"):
+        write_page(tmp_path / "runs.db", tmp_path / "report.html")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from subspan.canonical import digest
+from subspan.errors import InputError, StoreError
 from subspan.estimate import Estimate
 from subspan.goals import Goal, parse_goal
 from subspan.success.estimate import ThresholdEstimate
@@ -50,9 +51,19 @@ def note(store: RecordStore, estimate: ThresholdEstimate) -> None:
 
 
 def noted(store: RecordStore) -> Iterator[NotedEstimate]:
-    """Iterate over the estimates that a store notes."""
+    """Iterate over the estimates that a store notes.
+
+    Raises:
+        StoreError: one is not what was noted.
+    """
     for claim in store.claims(_PREFIX):
-        yield NotedEstimate(_estimate(claim.data), parse_goal(claim.data["stop_at"]))
+        try:
+            yield NotedEstimate(_estimate(claim.data), parse_goal(claim.data["stop_at"]))
+        except (InputError, KeyError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"store: expected notes of estimates, got one that is damaged ({claim.key}). Give "
+                "the call of `threshold` again, which notes it anew."
+            ) from error
 
 
 def _estimate(data: dict[str, Any]) -> ThresholdEstimate:

@@ -219,7 +219,7 @@ def _left(record: TrialRecord, aim: Goal | None) -> float:
     if aim is None:
         value = record.final_train_loss if record.outcome is Outcome.FINISHED else math.nan
         return value if math.isfinite(value) else math.inf
-    value = best_for(aim, (p.value(aim.metric, aim.split) for p in record.curve))
+    value = best_for(aim, record.values(aim.metric, aim.split))
     if not math.isfinite(value):
         return math.inf
     known = metrics.find(aim.metric)
@@ -244,7 +244,7 @@ def _refuse_silent(records: Sequence[TrialRecord], aim: Goal | None) -> None:
     """
     told = [r for r in records if r.outcome not in (Outcome.DIVERGED, Outcome.FAILED)]
     name, split = ("loss", "train") if aim is None else (aim.metric, aim.split)
-    if told and all(math.isnan(p.value(name, split)) for r in told for p in r.curve):
+    if told and all(math.isnan(v) for r in told for v in r.values(name, split)):
         seen = sorted({metric for record in told for metric in record.metrics})
         raise invalid(
             "goal",

@@ -56,9 +56,7 @@ def row_of(record: TrialRecord) -> tuple[dict[str, Any], dict[str, str]]:
         kind, own = _OWN, bytes.fromhex(provenance.pop("subspace"))
     values = (trial.problem, trial.spec, provenance, form)
     texts = {name: canonical_json(v) for name, v in zip(TEXTS, values, strict=True)}
-    norm, seconds = (
-        v if math.isfinite(v) else math.nan for v in (record.theta_norm, record.wall_time)
-    )
+    norm, seconds = _or_nan(record.theta_norm), _or_nan(record.wall_time)
     row = {
         "key": record.key,
         "problem": str(trial.problem.get("name", "")),
@@ -74,6 +72,7 @@ def row_of(record: TrialRecord) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _or_nan(value: float) -> float:
+    """Return a number that is finite, or the one NaN that all share: equal records are equal."""
     return value if math.isfinite(value) else math.nan
 
 
@@ -144,10 +143,8 @@ class Reader:
                 **kin.record,
                 "trial": trial,
                 "outcome": _OUTCOMES[outcome],
-                "theta_norm": norm
-                if norm == norm
-                else math.nan,  # one NaN, so that records are equal
-                "wall_time": seconds if seconds == seconds else math.nan,
+                "theta_norm": _or_nan(norm),
+                "wall_time": _or_nan(seconds),
             },
             kin.provenance,
             packed[_NUMBERS.size : rest],
