@@ -30,7 +30,7 @@ from subspan.errors import InputError, StoreError
 from subspan.printable import label, printable, shown
 from subspan.subspaces import parse_method
 from subspan.subspaces.saved_file import checksum_of, read_file, read_head
-from subspan.trials.stores.rows import SAID, record_digest, row_digest, row_of, text_digest
+from subspan.trials.stores.rows import SAID, record_digest, row_digest, row_of, stored_digest
 from subspan.trials.stores.sql import Store
 from subspan.trials.trial import TrialRecord, record_from_json, record_to_json
 
@@ -399,12 +399,12 @@ def packed_record(case: tuple[list[tuple[list[int], Json]], Json]) -> None:
     texts = changed({name: json.loads(text) for name, text in ROW_TEXTS.items()}, steps)
     written_texts = [written(text) for text in texts.values()]
     row = ROW | {"record": damaged(ROW["record"], *bytes_steps)}
-    digests = [text_digest(text) for text in written_texts]
+    digests = [stored_digest(text) for text in written_texts]
     digest = row_digest([row[name] for name in SAID], "\n".join(digests))
     none_there = (-1, -2, -3, -4)  # numbers that a store gives to no text
     with Store() as store:
         for number, text in zip(none_there, written_texts, strict=True):
-            store._reader.learn(number, text, text_digest(text))
+            store._reader.learn(number, text, stored_digest(text))
         try:
             record = store._record((*(row[name] for name in SAID), digest, *none_there))
         except StoreError:

@@ -67,7 +67,7 @@ def row_of(record: TrialRecord) -> tuple[dict[str, Any], dict[str, str]]:
         "outcome": record.outcome.value,
         "record": _NUMBERS.pack(kind, norm, seconds) + own + numbers,
     }
-    digests = "\n".join(text_digest(text) for text in texts.values())
+    digests = "\n".join(stored_digest(text) for text in texts.values())
     return row | {"digest": row_digest([row[name] for name in SAID], digests)}, texts
 
 
@@ -103,7 +103,7 @@ class Reader:
 
     def learn(self, number: int, text: str, digest: str) -> None:
         """Take note of a text, unless it is nothing that was stored."""
-        if text_digest(text) != digest:
+        if stored_digest(text) != digest:
             return
         try:
             data = notes_of(text)
@@ -201,7 +201,7 @@ def record_of_text(
 
 def record_digest(key: str, outcome: str, record: str) -> str:
     """Return 32 hex digits of what a row up to schema 4 says: key, outcome and text."""
-    return text_digest("\n".join((key, outcome, record)))
+    return stored_digest("\n".join((key, outcome, record)))
 
 
 def row_digest(said: Sequence[Any], texts: str) -> str:
@@ -211,8 +211,8 @@ def row_digest(said: Sequence[Any], texts: str) -> str:
     return hashlib.blake2b(words.encode() + packed, digest_size=16).hexdigest()
 
 
-def text_digest(text: str) -> str:
-    """Return 32 hex digits of a text."""
+def stored_digest(text: str) -> str:
+    """Return 32 hex digits of a text, BLAKE2b as of records since schema 4; keys have SHA-256."""
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

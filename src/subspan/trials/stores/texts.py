@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from subspan.trials.stores.rows import text_digest
+from subspan.trials.stores.rows import stored_digest
 from subspan.trials.stores.tables import WORDS
 
 AT_ONCE = 2000  # values in one question: SQLite takes some ten thousands
@@ -15,7 +15,7 @@ AT_ONCE = 2000  # values in one question: SQLite takes some ten thousands
 
 def numbers_of(db: Connection, texts: Collection[str]) -> dict[str, int]:
     """Return the numbers of texts; those that are new are entered, in the transaction there is."""
-    by_digest = {text_digest(text): text for text in texts}
+    by_digest = {stored_digest(text): text for text in texts}
     if not by_digest:
         return {}
     dialect = sqlite if db.dialect.name == "sqlite" else postgresql
