@@ -129,7 +129,9 @@ def test_names_stay_names(open_page: Open) -> None:
     page.evaluate("drawAll()")
     assert page.evaluate("window.evil") is None
     assert page.locator("main img").count() == 0
-    assert page_store.EVIL in page.locator("#headline").text_content()
+    for folded in page.locator("#headline summary").all():
+        folded.click()
+    assert page_store.EVIL in page.locator("#headline").inner_text()
     assert "validation reward ≥ 20" in page.locator("#told").inner_text()
 
 
