@@ -1,5 +1,6 @@
 """A trial that fails is a record of that, whatever it fails by; the others go on."""
 
+import faulthandler
 import math
 import os
 import signal
@@ -229,3 +230,25 @@ def test_failures_of_which_nobody_knows_who_asked_are_told_so(cli, tmp_path):
     code, _, err = cli(f"retry {tmp_path}/runs.db")
     assert code == 2
     assert "The same call runs them again" in err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked")
+def test_a_handler_that_a_library_left_here_does_not_keep_a_worker_from_dying():
+    """As where one is asked to print a trace: handlers may call each other and never end."""
+
+    @ss.trainable(name="faults", max_dim=9)
+    def faults(trial):
+        signal.raise_signal(signal.SIGSEGV)
+        return {"loss": 1.0}
+
+    enabled = faulthandler.is_enabled()
+    faulthandler.disable()
+    before = signal.signal(signal.SIGSEGV, signal.SIG_IGN)
+    try:
+        records = ss.run(faults, dims=[1], repeats=3, executor="forked", workers=2)
+    finally:
+        signal.signal(signal.SIGSEGV, before)
+        if enabled:
+            faulthandler.enable()
+    assert [str(record.outcome) for record in records] == ["failed"] * 3
+    assert all("SIGSEGV" in record.reason for record in records)

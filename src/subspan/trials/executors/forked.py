@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -34,6 +35,7 @@ from subspan.trials.executors.base import Executor, Shared, WorkerDied, WorkerEr
 _ATTEMPTS = 3
 _SECONDS_TO_END = 1.0
 _SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if os.name == "posix" else [])]
+_FATAL = [getattr(signal, f"SIG{n}") for n in ("ABRT", "SEGV", "FPE", "ILL")]  # everywhere
 _PR_SET_PDEATHSIG = 1
 Start = Literal["fork", "spawn"]
 
@@ -236,11 +238,26 @@ def _without_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
+def _die_of_what_is_fatal() -> None:
+    """End at a fault, whatever handlers the parent's libraries left: two may call each other.
+
+    Python's own, which prints where it was, stands if it stood.
+    """
+    prints = faulthandler.is_enabled()
+    faulthandler.disable()
+    for number in _FATAL:
+        signal.signal(number, signal.SIG_DFL)
+    if prints:
+        with contextlib.suppress(Exception):  # no standard error to print on
+            faulthandler.enable()
+
+
 def _serve(connection: Connection, parent: int) -> None:
     """Answer until the connection closes. Runs in the worker."""
     for number in _SIGNALS:  # they are the parent's to handle
         signal.signal(number, signal.SIG_IGN)
     signal.set_wakeup_fd(-1)
+    _die_of_what_is_fatal()
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     if sys.platform == "linux":
