@@ -132,7 +132,7 @@ def test_what_users_name_is_escaped(written: tuple[PageData, str]) -> None:
     assert page_store.EVIL in json.dumps(page.data, ensure_ascii=False).replace('\\"', '"')
     assert page_store.EVIL not in text
     tags = Tags(text).found
-    assert [name for name, _ in tags].count("script") == 3
+    assert [name for name, _ in tags].count("script") == 4
     assert not [tag for tag in tags if tag[0] == "img" or "onerror" in tag[1]]
 
 

@@ -64,7 +64,7 @@ def open_page(browser: Any, address: str) -> Iterator[Open]:
         page.on("pageerror", lambda error: said.append(f"error: {error}"))
         page.on("request", lambda r: said.append(r.url) if r.url.startswith("http") else None)
         page.goto(address)
-        page.wait_for_selector("#phase .heatmaplayer image")
+        page.wait_for_selector("html[data-ready]")
         return page
 
     yield opened

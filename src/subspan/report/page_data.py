@@ -46,13 +46,14 @@ class PageData:
     headline: tuple[str, ...]
     data: dict[str, Any]
 
-    def to_json(self) -> str:
-        """Return the data as JSON that can stand inside a `<script>` element."""
-        text = json.dumps(self.data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        escapes = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028"}
-        for character, escape in {**escapes, "\u2029": "\\u2029"}.items():
-            text = text.replace(character, escape)
-        return text
+
+def script_json(data: Any) -> str:
+    """Return plain data as JSON that can stand inside a `<script>` element."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    escapes = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028"}
+    for character, escape in {**escapes, "\u2029": "\\u2029"}.items():
+        text = text.replace(character, escape)
+    return text
 
 
 def page_data(

@@ -1,7 +1,7 @@
 // The page's frame: data, elements, theme, and figures that are drawn when they come into sight.
 
-const DATA = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
+const DATA = JSON.parse($("data").textContent);
 
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
@@ -119,26 +119,3 @@ function simpleTable(columns, rows) {
     element("td", { class: numeric[i] ? "number" : "" }, typeof value === "string" ? value : number(value)))));
   return element("table", {}, element("thead", {}, head), element("tbody", {}, ...body));
 }
-
-// --- theme ---------------------------------------------------------------------------------------
-
-function wear(theme) {
-  document.documentElement.dataset.theme = theme;
-  $("theme").setAttribute("aria-pressed", String(theme === "dark"));
-  refresh();
-}
-
-const prefersDark = matchMedia("(prefers-color-scheme: dark)");
-let chosen = null;
-const theme = () => chosen ?? (prefersDark.matches ? "dark" : "light");
-prefersDark.addEventListener("change", () => wear(theme()));
-
-// On paper: dark on white, and every figure.
-function forPaper() {
-  for (const folded of document.querySelectorAll("#headline details")) folded.open = true;
-  wear("light");
-  drawAll();
-}
-addEventListener("beforeprint", forPaper);
-addEventListener("afterprint", () => wear(theme()));
-matchMedia("print").addEventListener("change", (event) => (event.matches ? forPaper() : wear(theme())));
