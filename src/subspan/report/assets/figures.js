@@ -18,7 +18,7 @@ function stored(one = experiment()) {
 // --- axes ----------------------------------------------------------------------------------------
 
 function niceTicks(low, high) {
-  const steps = high / low < 300 ? [1, 2, 5] : [1];
+  const steps = high / low < (innerWidth < 640 ? 30 : 300) ? [1, 2, 5] : [1];
   const ticks = [];
   for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) {
     for (const step of steps) ticks.push(step * 10 ** power);
@@ -29,7 +29,7 @@ function niceTicks(low, high) {
 function logAxis(values, title) {
   const low = Math.min(...values) / 1.25, high = Math.max(...values) * 1.25;
   const ticks = niceTicks(low, high);
-  return { title: { text: title }, range: [Math.log10(low), Math.log10(high)], tickvals: ticks.map(Math.log10), ticktext: ticks.map((t) => number(t)) };
+  return { title: { text: title }, range: [Math.log10(low), Math.log10(high)], tickvals: ticks.map(Math.log10), ticktext: ticks.map((t) => number(t)), tickangle: 0 };
 }
 
 const dimAxis = (values, title = "training dimension d") => logAxis(values, title);
@@ -101,7 +101,7 @@ function phase() {
   const y = c.levels.map((_, i) => place(m.levels[i]));
   const heat = {
     type: "heatmap", x: edges(c.dims.map(Math.log10), 0.1), y: edges(y, 0.05), z, hoverinfo: "text", text: words, texttemplate: "",
-    colorscale: "Cividis", zmin: 0, zmax: 1, hoverongaps: false, colorbar: { title: { text: "success<br>rate" }, thickness: 12, len: 0.9 },
+    colorscale: "Cividis", zmin: 0, zmax: 1, hoverongaps: false, colorbar: colourBar("success<br>rate"),
   };
   const rows = c.levels.flatMap((l, row) => c.dims.map((d, i) => [m.goals[row], d, l.wins[i], l.totals[i], l.low[i], l.high[i]])).filter((r) => r[3]);
   const chosenLevel = place(m.levels[chosenState.level]);
@@ -246,7 +246,7 @@ function response() {
     traces: [{
       type: "heatmap", x: edges(dims.map(Math.log10), 0.1), y: edges(lrs.map(Math.log10), 0.1), z, text: words, texttemplate: "", hoverinfo: "text", hoverongaps: false,
       colorscale: "Cividis", reversescale: !m.higher,
-      colorbar: { title: { text: `median<br>${plain(m.name)}` }, thickness: 12, ...(log ? { tickvals: ticks.map(Math.log10), ticktext: ticks.map((t) => number(t)) } : {}) },
+      colorbar: colourBar(`median<br>${plain(m.name)}`, log ? { tickvals: ticks.map(Math.log10), ticktext: ticks.map((t) => number(t)) } : {}),
     }],
     layout: { xaxis: dimAxis(dims), yaxis: logAxis(lrs, "learning rate") },
     words: `Heat map of the median ${m.name} over d and ${lrs.length} learning rates.`,

@@ -52,6 +52,13 @@ function layout(more) {
   return made;
 }
 
+// Beside the figure, or above it where the screen is narrow.
+function colourBar(title, more = {}) {
+  const narrow = { orientation: "h", y: 1.02, yanchor: "bottom", len: 1, thickness: 10, title: { text: title.replace("<br>", " "), side: "top" } };
+  const wide = { title: { text: title }, thickness: 12, len: 0.9 };
+  return { ...(innerWidth < 640 ? narrow : wide), ...more };
+}
+
 // --- figures -------------------------------------------------------------------------------------
 
 const figures = new Map();
