@@ -1,7 +1,7 @@
 """The start page's phase diagram: the report's scripts and colours, plotly, and a store's numbers.
 
-`docs/images/mnist-conv2.json` holds what a report shows of one problem; `experiments/page/start_page.py`
-made it from a store, and says by which commands.
+`docs/images/mnist-conv2.json` holds what a report shows of one problem; made from a store by
+`experiments/page/start_page.py`, which says by which commands.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The numbers of the phase diagram on the site's start page, from a store: `docs/images/mnist-conv2.json`.
+"""The numbers of the phase diagram on the site's start page: `docs/images/mnist-conv2.json`.
 
 The store is that of `screenshot.py`; of it the two sweeps of mnist-conv2 are enough, ten minutes
 of one core:
