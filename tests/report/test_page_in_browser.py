@@ -1,4 +1,4 @@
-"""The page in headless Chromium: what a reader does with mouse, keyboard, screen reader, printer."""
+"""The page in headless Chromium: what readers do with mouse, keyboard, screen reader, printer."""
 
 from __future__ import annotations
 
