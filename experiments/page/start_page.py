@@ -1,7 +1,6 @@
 """The numbers of the phase diagram on the site's start page: `docs/images/mnist-conv2.json`.
 
-The store is that of `screenshot.py`; of it the two sweeps of mnist-conv2 are enough, ten minutes
-of one core:
+The store is that of `screenshot.py`; of it the two sweeps of mnist-conv2 are enough:
 
     G=accuracy>=0.3,accuracy>=0.4,accuracy>=0.5,accuracy>=0.6,accuracy>=0.7,accuracy>=0.8,
       accuracy>=0.85,accuracy>=0.9,accuracy>=0.95 (on one line, quoted)

@@ -277,6 +277,8 @@ def test_what_was_found_at_the_best_learning_rate_is_told_as_it_was(tmp_path: Pa
     assert f"{estimate.trials} trials, {estimate.trainings:.1f} trainings" in line
     (problem,) = page.data["problems"]
     assert {one["found"] for one in problem["experiments"]} == {line}
+    chosen = {"d": estimate.value, "lr": estimate.lr, "words": d_star(estimate)}
+    assert all(one["best"] == chosen for one in problem["experiments"])
     assert sum(one["trials"] for one in problem["experiments"]) == estimate.trials
 
 

@@ -250,6 +250,7 @@ class _Problem:
             "training": one.training,
             "lr": one.lr,
             "found": self._found(i) if i in self.found else None,
+            "best": _best_lr(self.found[i]) if i in self.found else None,
             "null": _is_null(one),
             "burnIn": 0 if _is_null(one) else steps,
             "seeds": list(e.seeds),
@@ -303,6 +304,13 @@ def _threshold(estimate: ThresholdEstimate) -> dict[str, Any]:
         "remark": estimate.remark,
         "compression": estimate.compression,
     }
+
+
+def _best_lr(found: ThresholdEstimate) -> dict[str, Any] | None:
+    """Return d* and the learning rate that a search over both chose; None where it has none."""
+    if not found.value or found.lr is None:
+        return None
+    return {"d": found.value, "lr": found.lr, "words": d_star(found)}
 
 
 def _fit(estimate: ThresholdEstimate, dims: np.ndarray) -> list[list[float | None]]:
