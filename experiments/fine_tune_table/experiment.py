@@ -27,20 +27,20 @@ SCALES = {
     "cpu": {"train": 512, "val": 192, "test": 400, "length": 14, "steps": 32, "seeds": 10},
     "full": {"train": 4096, "val": 872, "test": 2693, "length": 64, "steps": 500, "seeds": 12},
 }
-HEAD = 770  # numbers of the head: 2 × 384 and 2
+_FACTORS = 4 * 2 * (384 + 384)  # numbers of LoRA at rank 4 on query and value
 # The range in which each method's learning rate is searched, all of six doublings; of those in a
 # subspace of unit columns, in units of √(D / d).
 RATES = {
     "subspace": (2.5e-4, 1.6e-2),
     "lora-subspace": (5e-4, 3.2e-2),
-    "tinylora": (4e-3, 2.56e-1),
-    "unilora": (4e-3, 2.56e-1),
-    "lora": (5e-4, 3.2e-2),
     "head": (2e-3, 1.28e-1),
-    "vera": (2e-3, 1.28e-1),
-    "waveft": (1e-2, 6.4e-1),
+    "lora": (5e-4, 3.2e-2),
+    "tinylora": (4e-3, 2.56e-1),
     "bitfit": (1e-3, 6.4e-2),
+    "vera": (2e-3, 1.28e-1),
+    "unilora": (4e-3, 2.56e-1),
     "ia3": (2e-3, 1.28e-1),
+    "waveft": (1e-2, 6.4e-1),
     "lora-xs": (1e-3, 6.4e-2),
     "fourierft": (1e-2, 6.4e-1),
 }
@@ -154,18 +154,17 @@ def _cell(lab: Lab, name: str, wanted: int, spec: ss.LoopSpec) -> None:
         if dim < wanted / 4 or (name == "head" and wanted != 1000):
             return  # counted at the number before
     total = sum(p.numel() for p in make(0).parameters())
-    if name == "lora-subspace":
-        total = 4 * 2 * (384 + 384)
+    room = _FACTORS if name == "lora-subspace" else total
     function = ss.adapters.tuning_trainable(
         method,
         make,
         rows["train"],
         {"val": rows["val"], "test": rows["test"]},
-        max_dim=total,
+        max_dim=max(room, dim),
         steps=lab["steps"],
         batch_size=16,
         lr=RATES[name],
-        lr_unit=(lambda d: math.sqrt(total / d)) if "subspace" in name else None,
+        lr_unit=(lambda d: math.sqrt(room / d)) if "subspace" in name else None,
     )
     own = ss.LoopSpec() if not wanted else spec
     lab.run(function, dims=[dim], repeats=lab["seeds"], spec=own)
