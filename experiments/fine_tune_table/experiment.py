@@ -23,10 +23,6 @@ from subspan.reproduction import Lab, Step, Trials
 
 NULL = "subspace"
 WANTED = (30, 100, 300, 1000, 3000, 10_000)
-SCALES = {
-    "cpu": {"train": 512, "val": 192, "test": 400, "length": 14, "steps": 32, "seeds": 10},
-    "full": {"train": 4096, "val": 872, "test": 2693, "length": 64, "steps": 500, "seeds": 12},
-}
 _FACTORS = 4 * 2 * (384 + 384)  # numbers of LoRA at rank 4 on query and value
 # The range in which each method's learning rate is searched, all of six doublings; of those in a
 # subspace of unit columns, in units of √(D / d).
@@ -44,6 +40,28 @@ RATES = {
     "lora-xs": (1e-3, 6.4e-2),
     "fourierft": (1e-2, 6.4e-1),
 }
+# What a CPU had time for; the full scale has every method at every count.
+CPU = {NULL: WANTED, "lora-subspace": WANTED, "head": (1000,), "lora": (3000,)}
+SCALES = {
+    "cpu": {
+        "train": 512,
+        "val": 192,
+        "test": 400,
+        "length": 14,
+        "steps": 32,
+        "seeds": 10,
+        "cells": CPU,
+    },
+    "full": {
+        "train": 4096,
+        "val": 872,
+        "test": 2693,
+        "length": 64,
+        "steps": 500,
+        "seeds": 12,
+        "cells": {name: WANTED for name in RATES},
+    },
+}
 CONFIDENCE = 0.95
 METRIC = "accuracy"
 
@@ -51,8 +69,8 @@ METRIC = "accuracy"
 def steps(lab: Lab) -> Iterator[Step]:
     """The null first, then method by method; each a part that can be resumed."""
     spec = ss.LoopSpec(lr="auto", stop_at="val:loss<=0")  # never met: it says what serves
-    for name in RATES:
-        for wanted in (0, *WANTED) if name == NULL else WANTED:
+    for name, counts in lab["cells"].items():
+        for wanted in (0, *counts) if name == NULL else counts:
             yield Step(f"{name} at {wanted}", lambda n=name, w=wanted: _cell(lab, n, w, spec))
 
 
@@ -126,7 +144,7 @@ def _accuracies(trials: Trials) -> dict[tuple[str, int], dict[int, float]]:
                 continue  # a pilot
             value = record.final(METRIC, "test")
             if not math.isnan(value):
-                found.setdefault((experiment.problem, record.dim), {})[record.repeat] = value
+                found.setdefault((experiment.problem, record.dim), {})[record.trial.repeat] = value
     order = list(RATES)
     return dict(sorted(found.items(), key=lambda item: (order.index(item[0][0]), item[0][1])))
 
