@@ -113,8 +113,10 @@ class TrainSpec:
             `"lbfgs"` (limited-memory BFGS, 1,000 iterations unless said otherwise) and
             `"levenberg_marquardt"` (networks; 60 steps; made for d up to a few hundred), both
             second-order searches on the full training set, which end early where nothing is left
-            to gain: `batch_size` is then None and `lr` without meaning; or `"exact"` (analytic
-            problems: the minimum over the subspace by least squares, no optimiser in between).
+            to gain: `batch_size` is then None and `lr` without meaning; `"spsa"` and `"cma"`
+            (`pip install "subspan[es]"`), which see losses alone, on the full training set; or
+            `"exact"` (analytic problems: the minimum over the subspace by least squares, no
+            optimiser in between).
         lr: learning rate at step 0; or `"auto"`: the best one, which `threshold` searches, as it
             does by default, and `run` and `compare` choose by pilot trials. A trial always has a
             number.
