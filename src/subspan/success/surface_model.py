@@ -7,9 +7,10 @@ an accuracy), how far its best metric lies above the level is
 
 with g increasing and g(0) = 0; h ≤ 0 what a learning rate off the best costs, with a slope of its
 own on either side, since training decays slowly below the best learning rate and collapses above
-it; and the ridge μ(t) = μ₀ + μ₁ t. The noise is Student's t with a scale that changes with t and v,
-and some trials lapse: they end anywhere below. d* is the smallest d at which P(z ≥ 0) ≥ 1 − δ at
-the lr that makes this probability largest.
+it, and a peak between them that is anything from round to a cusp; and the ridge μ(t) = μ₀ + μ₁ t.
+The noise is Student's t with a scale that changes with t and v, and some trials lapse: they end
+anywhere below. d* is the smallest d at which P(z ≥ 0) ≥ 1 − δ at the lr that makes this probability
+largest.
 
 The posterior depends on the observations alone, not on their order, and on no global state. What
 the surface gets wrong far from the level is part of the noise there: an observation counts the
