@@ -49,7 +49,8 @@ def main() -> None:
     for seed in range(options.seeds):
         found = ss.threshold(
             problem,
-            goal=goal,
+            "random",
+            goal,
             spec=spec,
             ratio=options.ratio,
             seed=seed,

@@ -79,6 +79,18 @@ def test_the_peak_over_the_flanks_is_known_only_as_far_as_its_sharpness(drawn: S
     assert np.quantile(drawn.sharpness, 0.95) > 3
 
 
+def test_more_populations_go_on_from_those_that_are_there() -> None:
+    rows = [Observation(math.log(300.0), -0.5, 0.2), Observation(math.log(150.0), -0.2, -0.6)]
+    told = rows, Range(1, 5000, 0.1), RidgePrior()
+    one = sample(*told, particles=64)
+    at_once, after = (
+        sample(*told, particles=64, populations=3),
+        sample(*told, particles=64, populations=3, begun=one),
+    )
+    assert (at_once.log_threshold == after.log_threshold).all()
+    assert len(after.log_threshold) == 3 * 64
+
+
 def test_success_is_students_distribution_and_the_threshold_solves_it(drawn: Surfaces) -> None:
     t, v = np.array([0.7]), np.array([-0.2])
     direct = student.cdf(drawn.mean(t, v) / drawn.scale(t, v), df=5) * (1 - drawn.lapse(v))
