@@ -182,8 +182,9 @@ class ThresholdStudy:
             metrics: the best of each, by name, `"[split:]metric"`, the goal's among them. One that
                 is not finite counts as a trial that diverged.
             steps: what the trial took.
-            stopped: whether it was cut short and might have got better; where the learning rate is
-                searched, a trial may be once the goal's metric is as good as `enough`.
+            stopped: whether it was cut short and might have got better. Where the learning rate is
+                searched, a trial may be once the goal's metric is as good as `enough`; elsewhere
+                once the goal is met, and one that was cut short before counts as a miss.
 
         Raises:
             InputError: the trial was not asked by this study, or was told otherwise before; the
