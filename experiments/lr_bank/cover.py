@@ -69,6 +69,7 @@ def _measured(kind: str, seed: int, ratio: float) -> dict[str, Any]:
         "value": e.value,
         "high": e.high,
         "status": e.status,
+        "trials": e.trials,
         "cost": e.trainings,
         "held": e.high is None if math.isinf(truth) else inside,
     }
