@@ -3,8 +3,8 @@
 Images of noise in the shape of MNIST and CIFAR-10 with labels drawn at random: what is timed does
 not depend on what is learnt. One thread, one trial, `hadamard`, d = 1,000. Aims: ResNet20 at most
 1.1 of plain, and evaluation at most a tenth of training as `threshold` has it by default, here with
-goals that are never met, on the loss and on test accuracy, in a process that keeps what it frees, as
-workers do (`trials/executors/freed_memory.py`). What it costs to evaluate both splits after each
+goals that are never met, on the loss and on test accuracy, in a process that keeps what it frees,
+as workers do (`trials/executors/freed_memory.py`). What it costs to evaluate both splits after each
 epoch, as `TrainSpec()` has it, stands beside it, in a process that does not.
 
     python benchmarks/bench.py --only trial
