@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 INPUTS := pyproject.toml constraints.txt
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test test-kernels faults slow bench bench-check audit distribution lint format docs clean
+.PHONY: help demo test test-kernels faults slow bench bench-check experiments experiments-check audit distribution lint format docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,8 @@ help:
 	@echo "make test-kernels  the suite under the kernels of other processors"
 	@echo "make bench    speed and memory, as ratios within one run"
 	@echo "make bench-check   the same, and which aims are missed"
+	@echo "make experiments  train each again (hours; DATA=folder), against what is expected"
+	@echo "make experiments-check  the committed trials against what is expected, without training"
 	@echo "make audit    known vulnerabilities of the pinned versions (needs the network)"
 	@echo "make lint     ruff, mypy and import-linter"
 	@echo "make format   let ruff rewrite the code"
@@ -67,6 +69,13 @@ slow: $(VENV)/.dev
 # One table, as bench/bench.json too; `bench-check` says which aims it misses.
 bench bench-check: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench.py --out bench/bench.json $(if $(filter bench-check,$@),--check)
+
+experiments: $(VENV)/.dev
+	for name in $(notdir $(patsubst %/experiment.py,%,$(wildcard experiments/*/experiment.py))); do \
+	    $(TEST_ENV) $(BIN)/subspan experiment $$name $(if $(DATA),--data-dir $(DATA)) || exit 1; done
+
+experiments-check: $(VENV)/.dev
+	$(BIN)/subspan experiment --check
 
 # An environment of its own: what audits the lock is no part of it.
 audit: $(VENV)/.made

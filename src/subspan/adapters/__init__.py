@@ -4,5 +4,21 @@ from subspan.adapters.attach import attach
 from subspan.adapters.files import load, save
 from subspan.adapters.handle import Handle, handles
 from subspan.adapters.pretrained import fine_tuning
+from subspan.adapters.tuning_counts import Setting, trained_numbers
+from subspan.adapters.tuning_loop import tuning_trainable
+from subspan.adapters.tuning_methods import TuningMethod, tuning_method, tuning_names
 
-__all__ = ["Handle", "attach", "fine_tuning", "handles", "load", "save"]
+__all__ = [
+    "Handle",
+    "Setting",
+    "TuningMethod",
+    "attach",
+    "fine_tuning",
+    "handles",
+    "load",
+    "save",
+    "trained_numbers",
+    "tuning_method",
+    "tuning_names",
+    "tuning_trainable",
+]

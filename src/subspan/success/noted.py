@@ -20,7 +20,7 @@ from subspan.success.records import Experiment
 from subspan.success.response import LearningRate
 from subspan.trials.stores.base import RecordStore
 
-_PREFIX = "estimate:"
+ESTIMATE = "estimate:"  # before a note of one
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ def note(store: RecordStore, estimate: ThresholdEstimate) -> None:
         return
     data = estimate.to_json()
     asked = [data[name] for name in ("goal", "delta", "confidence", "min_dim", "max_dim")]
-    key = f"{_PREFIX}{digest([data['experiment'], *asked])}"
+    key = f"{ESTIMATE}{digest([data['experiment'], *asked])}"
     stop_at = estimate.records[0].trial.spec["stop_at"]
-    store.claim(key, _PREFIX, 0.0, {**data, "stop_at": stop_at})
+    store.claim(key, ESTIMATE, 0.0, {**data, "stop_at": stop_at})
 
 
 def noted(store: RecordStore) -> Iterator[NotedEstimate]:
@@ -56,7 +56,7 @@ def noted(store: RecordStore) -> Iterator[NotedEstimate]:
     Raises:
         StoreError: one is not what was noted.
     """
-    for claim in store.claims(_PREFIX):
+    for claim in store.claims(ESTIMATE):
         try:
             yield NotedEstimate(_estimate(claim.data), parse_goal(claim.data["stop_at"]))
         except (InputError, KeyError, TypeError, ValueError) as error:
