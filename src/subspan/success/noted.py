@@ -29,11 +29,11 @@ class NotedEstimate:
 
     Args:
         estimate: without trials and surface.
-        stop_at: well above the goal.
+        stop_at: well above the goal; None where whoever trained saw to that.
     """
 
     estimate: ThresholdEstimate
-    stop_at: Goal
+    stop_at: Goal | None
 
 
 def note(store: RecordStore, estimate: ThresholdEstimate) -> None:
@@ -58,7 +58,9 @@ def noted(store: RecordStore) -> Iterator[NotedEstimate]:
     """
     for claim in store.claims(ESTIMATE):
         try:
-            yield NotedEstimate(_estimate(claim.data), parse_goal(claim.data["stop_at"]))
+            stop = claim.data["stop_at"]
+            stop_at = None if stop is None else parse_goal(stop)
+            yield NotedEstimate(_estimate(claim.data), stop_at)
         except (InputError, KeyError, TypeError, ValueError) as error:
             raise StoreError(
                 f"store: expected notes of estimates, got one that is damaged ({claim.key}). Give "

@@ -331,9 +331,21 @@ def seed_of(seed: int, repeat: int) -> int:
 
 
 def record_of_metrics(
-    trial: Trial, values: Mapping[str, Any], *, steps: int, ambient_dim: int
+    trial: Trial,
+    values: Mapping[str, Any],
+    *,
+    steps: int,
+    ambient_dim: int,
+    stopped: bool = False,
 ) -> TrialRecord:
     """Return the record of a trial that was trained elsewhere, from its metrics alone.
+
+    Args:
+        trial: which it was.
+        values: the best of each metric, by name.
+        steps: what it took.
+        ambient_dim: the largest d.
+        stopped: whether it was cut short.
 
     Raises:
         InputError: a name or a value is none.
@@ -343,7 +355,7 @@ def record_of_metrics(
     return TrialRecord(
         trial=trial,
         ambient_dim=ambient_dim,
-        outcome=Outcome.DIVERGED if bad else Outcome.FINISHED,
+        outcome=Outcome.DIVERGED if bad else Outcome.STOPPED if stopped else Outcome.FINISHED,
         steps=steps,
         curve=(CurvePoint(max(steps, min(trial.dim, 1)), named),),
         theta_norm=math.nan,
