@@ -41,7 +41,8 @@ RATES = {
     "fourierft": (1e-2, 6.4e-1),
 }
 # What a CPU had time for; the full scale has every method at every count.
-CPU = {NULL: WANTED, "lora-subspace": WANTED, "head": (1000,), "lora": (3000,)}
+CPU = {NULL: WANTED, "lora-subspace": WANTED, "head": (1000,), "lora": (3000, 10_000)}
+CPU["tinylora"] = (30, 100, 300)
 SCALES = {
     "cpu": {
         "train": 512,
