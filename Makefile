@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 INPUTS := pyproject.toml constraints.txt
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test test-kernels faults slow bench bench-check experiments experiments-check audit distribution lint format docs clean
+.PHONY: help demo test test-kernels faults slow bench bench-check experiments experiments-check audit distribution site lint format docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test     install with the test tools, run the test suite"
 	@echo "make faults   what goes wrong, and what comes of it: tests, then the table"
 	@echo "make distribution  wheel and sdist, built, installed and used elsewhere"
+	@echo "make site     the documentation site in a browser"
 	@echo "make slow     the long tests only"
 	@echo "make test-kernels  the suite under the kernels of other processors"
 	@echo "make bench    speed and memory, as ratios within one run"
@@ -62,6 +63,10 @@ faults: $(VENV)/.dev
 # Wheel and sdist, installed where nothing of the checkout is seen.
 distribution: $(VENV)/.dev
 	$(TEST_ENV) $(BIN)/python -m pytest -q -m slow tests/test_distribution.py
+
+# The documentation site, built and opened in the system's Chromium; skipped where there is none.
+site: $(VENV)/.dev $(VENV)/.docs
+	$(BIN)/python -m pytest -q -m slow tests/report/test_site.py
 
 slow: $(VENV)/.dev
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) -m slow

@@ -4,32 +4,37 @@ Quick: the corpus, and some cases of each property. A million cases, in one comm
 
     python -m pytest -m slow tests/fuzz
 
-`SUBSPAN_FUZZ_CASES` is another number for it. What fails is shrunk and printed; put it into the
-corpus, a file of JSON for each property.
+Cases come in lots of a thousand, and a lot's number is its seed. `SUBSPAN_FUZZ_CASES` is another
+number of cases, `SUBSPAN_FUZZ_LOG` a file that is told each lot that held, with its seconds, and
+that says which need not be tried again. What fails is shrunk and printed; put it into the corpus, a
+file of JSON for each property.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from properties import PROPERTIES, read_record, strict
 
 CORPUS = Path(__file__).parent / "corpus"
 MILLION = int(os.environ.get("SUBSPAN_FUZZ_CASES", "1000000"))
+LOG = os.environ.get("SUBSPAN_FUZZ_LOG")
+LOT = 1000
 
 
-def tried(name: str, cases: int) -> int:
-    """Try a property on so many cases; return how many there were."""
+def tried(name: str, cases: int, lot: int = 0) -> int:
+    """Try a property on so many cases, the same for a lot's number; return how many there were."""
     count = 0
 
+    @seed(lot)
     @settings(
         max_examples=cases,
-        derandomize=True,  # the same cases at every run of a version
         database=None,
         deadline=None,
         phases=[Phase.generate, Phase.shrink],
@@ -80,12 +85,25 @@ def test_some_cases(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_a_million_cases(name: str) -> None:
-    wanted = round(MILLION * PROPERTIES[name].share)
-    print(f"{name}: {tried(name, wanted):,} cases")
+    wanted, log = round(MILLION * PROPERTIES[name].share), Path(LOG or os.devnull)
+    known = set(log.read_text(encoding="utf-8").splitlines()) if log.exists() else set()
+    held = {tuple(line.split()[:3]) for line in known}
+    for lot, cases in enumerate(lots(wanted), 1):
+        if (name, str(lot), str(cases)) in held:
+            continue
+        clock = time.process_time()
+        made = tried(name, cases, lot)
+        assert made >= cases
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"{name} {lot} {cases} {made} {time.process_time() - clock:.1f}\n")
+
+
+def lots(cases: int) -> list[int]:
+    return [min(LOT, cases - i) for i in range(0, cases, LOT)]
 
 
 def test_the_shares_make_a_million() -> None:
-    assert sum(p.share for p in PROPERTIES.values()) == pytest.approx(1)
+    assert sum(sum(lots(round(10**6 * p.share))) for p in PROPERTIES.values()) == 10**6
 
 
 def test_a_property_that_does_not_hold_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

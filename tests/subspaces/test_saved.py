@@ -98,6 +98,9 @@ def test_a_subspace_of_another_network_is_refused(digits, tmp_path) -> None:
 
 
 def test_files_that_are_no_saved_subspace(digits, tmp_path) -> None:
+    for name in ("9" * 5000, "a/" * 5000):  # too long for any file
+        with pytest.raises(InputError, match="no file at"):
+            SavedSubspace(name)
     with pytest.raises(InputError, match="no file at"):
         SavedSubspace(tmp_path / "none")
     (tmp_path / "text").write_text("hello, this is not a safetensors file at all")

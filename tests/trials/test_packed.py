@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import subspan as ss
-from subspan.goals import LossBelow
+from subspan.goals import LossBelow, MetricGoal
 from subspan.testing.store_conformance import example_record
 from subspan.training.outcome import CurvePoint
+from subspan.trials.columns import bests_for
 from subspan.trials.packed import Layout, PackedCurve, pack
 from subspan.trials.stores.sql import Store
 from subspan.trials.trial import Family, Trial, record_to_json
@@ -53,6 +54,29 @@ def test_every_bit_comes_back(name):
     for metric in (*packed.metrics, "none"):
         plain = [p.metrics.get(metric, math.nan) for p in curve]
         assert list(map(repr, packed.values(metric))) == list(map(repr, plain))
+
+
+def of_training(curve):
+    return tuple(CurvePoint(p.step, {f"train:{n}": v for n, v in p.metrics.items()}) for p in curve)
+
+
+@pytest.mark.parametrize(
+    "goal", [MetricGoal("a", 0.5, higher=True), MetricGoal("b", 0.1, higher=False)]
+)
+def test_the_bests_of_many_records_are_those_of_each(goal):
+    told = [
+        dataclasses.replace(example_record(dim=dim), curve=of_training(points(name)))
+        for dim, name in enumerate([*CURVES, "gaps"])
+    ]
+    with Store() as store:
+        store.add_all(told)
+        records = [*store.records(), *told]  # packed and plain
+    plain = []
+    for record in records:
+        seen = [point.metrics.get(f"train:{goal.metric}", math.nan) for point in record.curve]
+        seen = [value for value in seen if not math.isnan(value)]
+        plain.append((max(seen) if goal.higher else min(seen)) if seen else math.nan)
+    assert list(map(repr, bests_for(goal, records))) == list(map(repr, plain))
 
 
 @pytest.mark.parametrize(("name", "size"), [("32 bits", 200), ("64 bits", 72), ("fractions", 1200)])

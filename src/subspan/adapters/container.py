@@ -91,8 +91,8 @@ def read(path: Path, longest_list: int, largest: int) -> Content:
     Raises:
         InputError: it is not a file of this kind, damaged, or of a later format.
     """
-    if not path.is_file():
-        raise invalid("path", expected="a file", got=repr(str(path)))
+    if not os.path.isfile(path):  # which knows no name that is too long either
+        raise invalid("path", expected="a file", got=repr(cut(str(path))))
     try:
         with safetensors.safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get(_KEY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from subspan import tracebacks
 from subspan.cli import signals
 from subspan.errors import invalid
+from subspan.printable import cut
 
 if TYPE_CHECKING:
     from subspan.trials.runner import Subject
@@ -52,8 +54,8 @@ def load_from_file(text: str, files: dict[str, ModuleType] | None = None) -> Sub
     from subspan.trials.runner import Subject
 
     path, _, name = text.rpartition(":")
-    if not Path(path).is_file():
-        raise invalid("problem", expected=f"a file at {path}", got="none")
+    if not os.path.isfile(path):  # which knows no name that is too long either
+        raise invalid("problem", expected=f"a file at {cut(path)}", got="none")
     files = {} if files is None else files
     if path not in files:
         files[path] = _run(Path(path))

@@ -92,8 +92,10 @@ def read_head(path: str | Path) -> Head:
     Raises:
         InputError: it is no file that `save_subspace` wrote, or is damaged.
     """
-    if not as_path(path).is_file():
-        raise invalid("path", expected="a file that save_subspace wrote", got=f"no file at {path}")
+    if not os.path.isfile(as_path(path)):  # which knows no name that is too long either
+        raise invalid(
+            "path", expected="a file that save_subspace wrote", got=f"no file at {cut(str(path))}"
+        )
     try:
         with safe_open(str(path), framework="pt") as file:
             meta = dict(file.metadata() or {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from subspan.errors import invalid
 from subspan.goals import Goal
 from subspan.spec import shared
 from subspan.training.outcome import Outcome
+from subspan.trials.columns import bests_for
 from subspan.trials.trial import TrialRecord
 
 
@@ -55,13 +56,15 @@ def experiment(trials: Sequence[TrialRecord], *, lr: Any = None) -> Experiment:
     if not trials:
         raise invalid("trials", expected="at least one record", got="none")
     fields: dict[str, dict[str, dict[str, Any]]] = {"problem": {}, "method": {}, "spec": {}}
-    met: set[tuple[str, int]] = set()  # records of a store share what they have in common
+    met: set[tuple[int, int, int]] = set()  # records of a store share what they have in common
     for record in trials:
+        trial = record.trial
+        same = id(trial.problem), id(trial.method), id(trial.spec)
+        if same in met:
+            continue
+        met.add(same)
         for name, seen in fields.items():
-            value = getattr(record.trial, name)
-            if (name, id(value)) in met:
-                continue
-            met.add((name, id(value)))
+            value = getattr(trial, name)
             if name == "spec":
                 value = shared(value) | ({} if lr is None else {"lr": lr})
             seen.setdefault(canonical_json(value), value)
@@ -78,16 +81,24 @@ def experiment(trials: Sequence[TrialRecord], *, lr: Any = None) -> Experiment:
     return Experiment(problem, method, spec, trials[0].ambient_dim, seeds)
 
 
-def tally(trials: Iterable[TrialRecord], goal: Goal) -> list[Tally]:
+def tally(
+    trials: Sequence[TrialRecord], goal: Goal, bests: Sequence[float] | None = None
+) -> list[Tally]:
     """Count successes, failures and undetermined draws per dim, in order of dim.
 
     Two records of one draw (same dim, seed and repeat, stopped at different goals) are the same
     training seen for a longer or shorter time, and count once.
+
+    Args:
+        trials: records.
+        goal: what counts as success.
+        bests: what `bests_for` says of them, where that is known.
     """
     seen: dict[tuple[int, int, int], bool | None] = {}
-    for record in trials:
-        draw = (record.dim, record.trial.seed, record.trial.repeat)
-        met = record.meets(goal)
+    bests = bests_for(goal, trials) if bests is None else bests
+    for record, best in zip(trials, bests, strict=True):
+        trial, met = record.trial, record.meets_at(goal, best)
+        draw = (trial.dim, trial.seed, trial.repeat)
         seen[draw] = met if seen.get(draw) is None else seen[draw] or bool(met)
     rows: dict[int, list[int]] = {}
     for (dim, _, _), met in seen.items():
@@ -102,16 +113,25 @@ def may_need_none(counts: Sequence[tuple[int, int, int]], delta: float) -> bool:
     return dim == 1 and successes >= (1 - delta) * total
 
 
-def refuse_missing_metric(records: Sequence[TrialRecord], goal: Goal) -> None:
+def refuse_missing_metric(
+    records: Sequence[TrialRecord], goal: Goal, bests: Sequence[float] | None = None
+) -> None:
     """A metric that a trial does not report is not a failure to reach the goal.
+
+    Args:
+        records: of trials.
+        goal: what is asked of them.
+        bests: what `bests_for` says of them, where that is known.
 
     Raises:
         InputError: a trial that neither failed nor diverged has none.
     """
-    told = [r for r in records if r.outcome not in (Outcome.DIVERGED, Outcome.FAILED)]
-    silent = [r for r in told if all(map(math.isnan, r.values(goal.metric, goal.split)))]
+    bests = bests_for(goal, records) if bests is None else bests
+    ended = (Outcome.DIVERGED, Outcome.FAILED)
+    told = [best for r, best in zip(records, bests, strict=True) if r.outcome not in ended]
+    silent = sum(map(math.isnan, told))
     if silent:
-        some = "" if len(silent) == len(told) else f" in {len(silent)} of {len(told)} trials"
+        some = "" if silent == len(told) else f" in {silent} of {len(told)} trials"
         seen = sorted({name for record in records for name in record.metrics})
         raise invalid(
             "goal",

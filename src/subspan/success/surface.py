@@ -13,6 +13,7 @@ from subspan.goals import Goal, parse_goal
 from subspan.intervals import binomial_interval
 from subspan.success.posterior import Count
 from subspan.success.records import Experiment, experiment, refuse_missing_metric, tally
+from subspan.trials.columns import bests_for
 from subspan.trials.endings import Endings
 from subspan.trials.pilots import ChosenLr, chosen_lrs, lrs_to_json
 from subspan.trials.trial import TrialRecord
@@ -190,8 +191,9 @@ def success_surface(
     shared = experiment(trials)
     cells = []
     for goal in dict.fromkeys(wanted):
-        refuse_missing_metric(trials, goal)
-        for dim, won, lost, open_ in tally(trials, goal):
+        bests = bests_for(goal, trials)
+        refuse_missing_metric(trials, goal, bests)
+        for dim, won, lost, open_ in tally(trials, goal, bests):
             low, high = binomial_interval([won, won + open_], won + lost + open_, confidence)
             told = won + lost
             probability = won / told if told and not open_ else None

@@ -58,6 +58,8 @@ def _check_identity(
     told = json.loads(canonical_json([t.to_json() for t in trials]))
     law(told == [t.to_json() for t in trials], "an identity is plain JSON data")
     keys = [t.key for t in trials]
+    works = [(pair, spec) for pair in pairs]
+    law(trainable.keys(works, seed) == keys, "keys are those of the trials")
     law(len(set(keys)) == len(pairs), "other dims and repeats are other trials")
     law(keys == [twin.trial(p, spec, seed).key for p in pairs], "equal trials have equal keys")
     law(trainable.trial(pairs[0], spec, seed + 1).key not in keys, "another seed, another trial")

@@ -24,6 +24,7 @@ _MOST = 2**63
 _RATIO = 2**16 - 1  # the largest denominator: a count of 16 bits
 _DENOMINATORS = 8  # that are tried before fractions are given up
 _CODES = {"f": ("f", 4), "d": ("d", 8)}  # of binary32 and binary64, little-endian
+_COUNTS = "H", 2
 _SWAP = sys.byteorder == "big"
 
 
@@ -60,7 +61,7 @@ class Layout:
             if not isinstance(kind, str) and not 1 <= _whole(kind) <= _RATIO:
                 raise ValueError(f"{name[:LONGEST]}: expected a number of rows")
             self.columns[name] = Column(self.size, kind)
-            self.size += self.points * (_CODES[kind][1] if isinstance(kind, str) else 2)
+            self.size += self.points * _coded(kind)[1]
         self.size = self.size or self.points  # as many bytes: a number of points is paid for
 
     @property
@@ -70,44 +71,42 @@ class Layout:
         return list(itertools.accumulate(itertools.chain.from_iterable(each)))
 
 
+def _coded(kind: str | int) -> tuple[str, int]:
+    """Return the code of a kind of numbers, as of `array`, and their bytes."""
+    return _CODES[kind] if isinstance(kind, str) else _COUNTS
+
+
 class PackedCurve:
     """A curve that stays packed.
 
     Args:
         layout: how the columns lie.
         data: their bytes.
+        first: where in `data` they begin.
 
     Raises:
         ValueError: there are not as many bytes as the layout needs.
     """
 
-    __slots__ = ("_data", "layout")
+    __slots__ = ("_data", "_first", "layout")
 
-    def __init__(self, layout: Layout, data: bytes) -> None:
-        if len(data) != layout.size:
-            raise ValueError(f"curve: expected {layout.size} bytes, got {len(data)}")
-        self.layout, self._data = layout, data
-
-    def __reduce__(self) -> Any:
-        return PackedCurve, (self.layout, self._data)
+    def __init__(self, layout: Layout, data: bytes, first: int = 0) -> None:
+        if len(data) - first != layout.size:
+            raise ValueError(f"curve: expected {layout.size} bytes, got {len(data) - first}")
+        self.layout, self._data, self._first = layout, data, first
 
     def values(self, name: str) -> Sequence[float]:
         """Return a metric at each point, NaN where there is none."""
         found = self.layout.columns.get(name)
         if found is None:
             return [math.nan] * self.layout.points
-        start, kind = found
-        if isinstance(kind, int):
-            counts = self._numbers("H", start, 2)
-            return [count / kind for count in counts]
-        return self._numbers(*(_CODES[kind][0], start, _CODES[kind][1]))
-
-    def _numbers(self, code: str, start: int, width: int) -> array[Any]:
+        code, width = _coded(found.kind)
+        start = self._first + found.start
         numbers = array(code)
         numbers.frombytes(self._data[start : start + width * self.layout.points])
         if _SWAP:
             numbers.byteswap()
-        return numbers
+        return [count / found.kind for count in numbers] if isinstance(found.kind, int) else numbers
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -129,6 +128,27 @@ class PackedCurve:
             CurvePoint(step, dict(zip(names, row, strict=True)))
             for step, row in zip(self.layout.steps, rows, strict=True)
         )
+
+
+def table(layout: Layout, curves: Sequence[bytes], first: int, name: str) -> np.ndarray:
+    """Return a metric of packed curves, (curves, points), NaN where there is none.
+
+    Args:
+        layout: of all of them.
+        curves: their bytes.
+        first: where they begin in these.
+        name: of the metric.
+    """
+    shape = len(curves), layout.points
+    column = layout.columns.get(name)
+    if column is None:
+        return np.full(shape, math.nan)
+    code, width = _coded(column.kind)
+    start, end = first + column.start, first + column.start + width * layout.points
+    data = b"".join([curve[start:end] for curve in curves])
+    numbers = np.frombuffer(data, "<u2" if code == "H" else f"<f{width}").astype(float)
+    numbers = numbers.reshape(shape)
+    return numbers / column.kind if isinstance(column.kind, int) else numbers
 
 
 def pack(curve: Sequence[CurvePoint]) -> tuple[dict[str, Any], bytes]:

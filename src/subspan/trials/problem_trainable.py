@@ -18,7 +18,7 @@ from subspan.subspaces.base import Draw, Method, Subspace
 from subspan.training.ensemble import TrainResult, evaluate_offsets, train
 from subspan.trials.failures import ERRORS, failed_record
 from subspan.trials.provenance import environment
-from subspan.trials.trainable import Pair, Trainable
+from subspan.trials.trainable import Pair, Trainable, Work
 from subspan.trials.trial import Family, Trial, TrialRecord
 
 _LARGEST_ENSEMBLE = 32
@@ -56,16 +56,29 @@ class ProblemTrainable(Trainable):
             InputError: the dimension is not 0 … D, the learning rate no number, or the spec is one
                 for a function.
         """
-        if not isinstance(spec, TrainSpec):
-            raise invalid("spec", expected="a TrainSpec, for a problem", got=type(spec).__name__)
-        dim, repeat = pair
-        _ = spec.number_lr
-        check_dims(dim, self.problem.ambient_dim, least=0)
+        check_dims(pair[0], self.problem.ambient_dim, least=0)
+        return self._family_of(spec, seed).trial(*pair)
+
+    def keys(self, works: Sequence[Work], seed: int) -> list[str]:
+        """Return the keys of trials; no more is made of each, as there may be 100,000."""
+        last: object = None
+        for (dim, _), _ in works:
+            if dim is not last:  # a grid has the repeats of a dim one after another
+                check_dims(dim, self.problem.ambient_dim, least=0)
+                last = dim
+        family_of = self._family_of
+        return [family_of(spec, seed).key(*pair) for pair, spec in works]
+
+    def _family_of(self, spec: TrainSpec, seed: int) -> Family:
         last = self._family
         if last is None or last[0] is not spec or last[1] != seed:  # specs do not change
+            if not isinstance(spec, TrainSpec):
+                expected = "a TrainSpec, for a problem"
+                raise invalid("spec", expected=expected, got=type(spec).__name__)
+            _ = spec.number_lr
             family = Family(self.problem.identity, self.method.config(), spec.to_json(), seed)
             self._family = last = spec, seed, family
-        return last[2].trial(dim, repeat)
+        return last[2]
 
     def split(self, pairs: Sequence[Pair], workers: int) -> list[list[Pair]]:
         """Split by dim; by repeat where a search serves all its dims."""

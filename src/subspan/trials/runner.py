@@ -144,16 +144,17 @@ class TrialRunner:
             raise invalid("seed", expected="an integer of at most 63 bits", got=seed)
         place = self._place(method)
         trainable = self._trainables[place]
-        with uncollected():
-            keys = [trainable.trial(pair, spec, seed).key for pair, spec in plan]
         for (_, repeat), _ in plan:
             if not isinstance(repeat, int) or repeat < 0:
                 raise invalid("repeat", expected="an integer, 0 or more", got=repr(repeat))
-        planned = dict(zip(keys, plan, strict=True))
-        found = self.store.get(list(planned))
-        failed = {k: r for k, r in found.items() if r.outcome is Outcome.FAILED}
-        records = {k: r for k, r in found.items() if k not in failed}
-        missing = {key: work for key, work in planned.items() if key not in records}
+        with uncollected():
+            keys = trainable.keys(plan, seed)
+            planned = dict(zip(keys, plan, strict=True))
+            records = self.store.get(list(planned))
+            failed = {k: r for k, r in records.items() if r.outcome is Outcome.FAILED}
+            for key in failed:
+                del records[key]
+            missing = {key: work for key, work in planned.items() if key not in records}
         if records:
             self._progress(len(records), len(planned), "found in the store")
         if missing:

@@ -61,6 +61,10 @@ class Trainable(abc.ABC):
     def trial(self, pair: Pair, spec: Any, seed: int) -> Trial:
         """Return the identity of a trial."""
 
+    def keys(self, works: Sequence[Work], seed: int) -> list[str]:
+        """Return the keys of trials, those of `trial`."""
+        return [self.trial(pair, spec, seed).key for pair, spec in works]
+
     @abc.abstractmethod
     def split(self, pairs: Sequence[Pair], workers: int) -> list[list[Pair]]:
         """Split trials into pieces of work for so many workers."""

@@ -17,7 +17,7 @@ from subspan.maps import changes_of_bits
 from subspan.metrics import find, known, parse, qualified
 from subspan.training.outcome import CurvePoint, Outcome
 from subspan.trials.checks import check_curve, check_record
-from subspan.trials.packed import PackedCurve
+from subspan.trials.packed import Layout, PackedCurve
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,24 @@ class Family:
     ) -> None:
         self.problem, self.method, self.spec, self.seed = problem, method, spec, seed
         self._before = f'"method":{canonical_json(method)},"problem":{canonical_json(problem)},'
-        self._after = f'"seed":{canonical_json(seed)},"spec":{canonical_json(spec)}'
+        self._after = f'"seed":{canonical_json(seed)},"spec":{canonical_json(spec)}}}'
+        self._bits: dict[int, str] = {}  # by dim
 
     def trial(self, dim: int, repeat: int) -> Trial:
         """Return one of them, its key with it."""
         trial = Trial(self.problem, self.method, dim, self.spec, self.seed, repeat)
-        if type(dim) is type(repeat) is int:  # else the key is not what this would make of it
-            changes = changes_of_bits(self.method.get("map"), dim)
-            bits = f'"map_bits":{changes},' if changes else ""
-            text = f'{{"dim":{dim},{bits}{self._before}"repeat":{repeat},{self._after}}}'
-            trial.__dict__["key"] = text_digest(text)
+        trial.__dict__["key"] = self.key(dim, repeat)
         return trial
+
+    def key(self, dim: int, repeat: int) -> str:
+        """Return the key of one of them."""
+        if not type(dim) is type(repeat) is int:  # their text is not what stands below
+            return Trial(self.problem, self.method, dim, self.spec, self.seed, repeat).key
+        bits = self._bits.get(dim)
+        if bits is None:
+            changes = changes_of_bits(self.method.get("map"), dim)
+            bits = self._bits[dim] = f'"map_bits":{changes},' if changes else ""
+        return text_digest(f'{{"dim":{dim},{bits}{self._before}"repeat":{repeat},{self._after}')
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,8 @@ class TrialRecord:
     the subspace: full-space training steps, and bits to store it beyond a seed. `reason` says
     why a trial failed or diverged, where more is known than its outcome.
 
-    Curve and provenance of one that was read from a store are made whenever they are asked for.
+    One that was read from a store is made of what is stored field by field, when it is asked for;
+    its curve and provenance whenever they are.
     """
 
     trial: Trial
@@ -129,32 +137,18 @@ class TrialRecord:
 
     def __getattr__(self, name: str) -> Any:
         fields = self.__dict__
-        if name == "curve" and "_packed" in fields:
-            return fields["_packed"].points()
-        if name == "provenance" and "_where" in fields:
-            shared, own = fields["_where"]
-            return dict(sorted((shared | {"subspace": own.hex()}).items())) if own else shared
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        if "_stored" not in fields or name.startswith("__"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        value = fields["_kin"].field(name, fields["_stored"])
+        if name not in ("curve", "provenance"):  # which take much more room than they are stored in
+            fields[name] = value
+        return value
 
-    @classmethod
-    def of_packed(
-        cls,
-        curve: PackedCurve,
-        fields: dict[str, Any],
-        provenance: dict[str, Any],
-        subspace: bytes,
-    ) -> TrialRecord:
-        """Return a record that stays packed.
-
-        Args:
-            curve: packed.
-            fields: all others by name.
-            provenance: what many records have in common.
-            subspace: the checksum of the record's own subspace; empty where there is none.
-        """
-        record = object.__new__(cls)
-        record.__dict__.update(fields, _packed=curve, _where=(provenance, subspace))
-        return record
+    @property
+    def stored(self) -> tuple[Layout, bytes, int] | None:
+        """How the curve lies in bytes, these, and where in them it begins; None if in none."""
+        fields = self.__dict__
+        return fields["_kin"].curve(fields["_stored"][-1]) if "_stored" in fields else None
 
     @property
     def key(self) -> str:
@@ -209,16 +203,16 @@ class TrialRecord:
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of the metrics on the curve, `"split:metric"`, in order of first sight."""
-        packed: PackedCurve | None = self.__dict__.get("_packed")
-        if packed is not None:
-            return packed.metrics
+        stored = self.stored
+        if stored is not None:
+            return PackedCurve(*stored).metrics
         return tuple(dict.fromkeys(name for point in self.curve for name in point.metrics))
 
     def values(self, metric: str, split: str = "train") -> Sequence[float]:
         """Return a metric at each evaluation, NaN where it was not evaluated or not finite."""
-        packed: PackedCurve | None = self.__dict__.get("_packed")
-        if packed is not None:
-            return packed.values(qualified(metric, split))
+        stored = self.stored
+        if stored is not None:
+            return PackedCurve(*stored).values(qualified(metric, split))
         return [point.value(metric, split) for point in self.curve]
 
     def final(self, metric: str, split: str = "train") -> float:
@@ -260,7 +254,11 @@ class TrialRecord:
             True or False; None where the record cannot say, because the trial stopped early at
             another goal before this one was met. One that failed missed what it did not reach.
         """
-        if goal.met_by(best_for(goal, self.values(goal.metric, goal.split))):
+        return self.meets_at(goal, best_for(goal, self.values(goal.metric, goal.split)))
+
+    def meets_at(self, goal: Goal, best: float) -> bool | None:
+        """As `meets`, of the best value that the trial had, or NaN."""
+        if goal.met_by(best):
             return True
         return None if self.outcome is Outcome.STOPPED else False
 

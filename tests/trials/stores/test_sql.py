@@ -10,6 +10,7 @@ import pytest
 from subspan.errors import StoreError
 from subspan.testing import check_store
 from subspan.testing.store_conformance import example_record
+from subspan.trials.stores import sql
 from subspan.trials.stores.sql import SCHEMA_VERSION, Store
 
 OLD = Path(__file__).parent / "assets" / "schema-1.db"
@@ -75,9 +76,31 @@ def test_missing_folder_and_missing_file(tmp_path):
         Store(tmp_path / "no.db", readonly=True)
     with pytest.raises(StoreError, match="expected a file, got the folder"):
         Store(tmp_path)
+    for name in ("9" * 5000, "9" * 250):  # of which SQLite's log beside it would be too long
+        with pytest.raises(StoreError, match="File name too long"):
+            Store(tmp_path / name)
     (tmp_path / "empty.db").touch()
     with pytest.raises(StoreError, match="got an empty file"):
         Store(tmp_path / "empty.db", readonly=True)
+
+
+def test_records_are_found_in_one_walk_as_they_are_one_by_one(tmp_path, monkeypatch):
+    path, records = tmp_path / "runs.db", [example_record(dim=dim) for dim in range(20)]
+    monkeypatch.setattr(sql, "AT_ONCE", 3)
+    with Store(path) as store:
+        store.add_all(records)
+        wanted = [record.key for record in records[4:]]
+        assert store.get([*wanted, "none"]) == {record.key: record for record in records[4:]}
+        assert store.get(wanted[:2]) == {record.key: record for record in records[4:6]}
+    db = sqlite3.connect(path)
+    with db:
+        db.execute("UPDATE trials SET outcome = 'stopped' WHERE dim = 2")
+    db.close()
+    with Store(path) as store:
+        assert len(store.get(wanted)) == 16  # it is none of these
+        with pytest.raises(StoreError, match=f"damaged, {records[2].key}"):
+            store.get([record.key for record in records])
+        assert len(store) == 20  # and can be used further
 
 
 @pytest.mark.fault("corrupt pages", "one clear error")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
 from pathlib import Path
 
 from subspan.errors import StoreError
 from subspan.printable import shown
 
+LONGEST_ENDING = ".before-migration"  # of what a store has beside it
 _KINDS = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
@@ -29,6 +31,8 @@ def check_place(path: Path) -> None:
             "nowhere or elsewhere. Name a file, or leave the store out to keep trials in memory."
         )
     try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            Path(f"{path}{LONGEST_ENDING}").stat()  # what lies beside it has a name too
         kind = stat.S_IFMT(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return

@@ -7,12 +7,13 @@ begins with "{", is read as it was.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
 import struct
 from collections.abc import Sequence
+from dataclasses import MISSING, fields
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from subspan.canonical import canonical_json, check_depth, strict_json
@@ -27,7 +28,10 @@ _NUMBERS = struct.Struct("<Bdd")  # how the bytes go on, the norm of θ, the sec
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 _PLAIN, _OWN = 1, 2  # with the curve; with the subspace's checksum, then the curve
 _LENGTH = 16  # of the checksum, in bytes
+_FIRST = {_PLAIN: _NUMBERS.size, _OWN: _NUMBERS.size + _LENGTH}  # where a curve begins
+_DEFAULTS = {f.name: f.default for f in fields(TrialRecord) if f.default is not MISSING}
 _CHECKSUM = re.compile("[0-9a-f]{32}")
+_Stored = tuple[str, int, int, int, bytes]  # key, dim, repeat, seed, the column's bytes
 
 
 class Text(NamedTuple):
@@ -79,15 +83,60 @@ def _or_nan(value: float) -> float:
 SAID = ("key", "method", "dim", "repeat", "seed", "outcome", "record")  # what a digest is taken of
 
 
-class _Kin(NamedTuple):
-    """What records of the same method and texts have in common."""
+class _Kin:
+    """What records of the same method and texts have in common, and how the rest is read.
 
-    digests: str
-    trial: dict[str, Any]
-    record: dict[str, Any]
-    provenance: dict[str, Any]
-    layout: Layout
-    ambient_dim: int
+    Args:
+        digests: of their texts, on lines.
+        trial: what their identities share.
+        record: the fields that they share.
+        provenance: what they share of it.
+        layout: of their curves.
+    """
+
+    def __init__(
+        self,
+        digests: str,
+        trial: dict[str, Any],
+        record: dict[str, Any],
+        provenance: dict[str, Any],
+        layout: Layout,
+    ) -> None:
+        self.digests, self._trial, self._provenance = digests, trial, provenance
+        self._layout, self._record, self.ambient_dim = layout, record, record["ambient_dim"]
+        self.sizes = {kind: first + layout.size for kind, first in _FIRST.items()}
+        # A class has the defaults of its fields; of 100,000 small dicts much is won.
+        unlike = {n: record[n] for n, default in _DEFAULTS.items() if record[n] != default}
+        self.fields = {"outcome": None, "_kin": self, "_stored": None, **unlike}
+
+    def curve(self, packed: bytes) -> tuple[Layout, bytes, int]:
+        """Return what a `PackedCurve` of a record's bytes is made of."""
+        return self._layout, packed, _FIRST[packed[0]]
+
+    def field(self, name: str, stored: _Stored) -> Any:
+        """Return a record's field of what is stored.
+
+        Raises:
+            AttributeError: it has no other of that name.
+        """
+        key, dim, repeat, seed, packed = stored
+        if name in self._record:
+            return self._record[name]
+        if name == "trial":
+            trial = object.__new__(Trial)
+            trial.__dict__.update(self._trial, dim=dim, seed=seed, repeat=repeat, key=key)
+            return trial
+        if name == "curve":
+            return PackedCurve(*self.curve(packed)).points()
+        if name == "provenance":
+            own = packed[_NUMBERS.size : _FIRST[packed[0]]].hex()
+            whole = self._provenance | ({"subspace": own} if own else {})
+            return dict(sorted(whole.items()))
+        _, *numbers = _NUMBERS.unpack_from(packed)
+        try:
+            return _or_nan(numbers[("theta_norm", "wall_time").index(name)])
+        except ValueError:
+            raise AttributeError(f"'TrialRecord' object has no attribute {name!r}") from None
 
 
 class Reader:
@@ -119,36 +168,27 @@ class Reader:
             ValueError: it is not what was stored under its key.
             Exception: of any kind, where the text is nothing that was written here.
         """
-        key, method, dim, repeat, seed, outcome, packed, digest, *numbers = row
+        key, method, dim, repeat, seed, outcome, packed, digest, subject, spec, where, form = row
         if packed[:1] == b"{":
             return record_of_text(key, outcome, packed, digest)
-        shared = (method, *numbers)
-        kin = self._kin.get(shared)
+        kin = self._kin.get((method, subject, spec, where, form))
         if kin is None:
-            kin = self._kin[shared] = self._found(method, numbers)
-        if digest != row_digest(row, kin.digests):
+            kin = self._found(method, (subject, spec, where, form))
+            self._kin[method, subject, spec, where, form] = kin
+        words = f"{key}\n{method}\n{dim}\n{repeat}\n{seed}\n{outcome}\n{kin.digests}\n"
+        if digest != blake2b(words.encode() + packed, digest_size=16).hexdigest():
             raise ValueError(_EDITED)
         whole = type(dim) is type(repeat) is type(seed) is int
         if not (whole and 0 <= dim <= kin.ambient_dim and repeat >= 0):
             raise ValueError("dim, repeat, seed: expected counts")
-        kind, norm, seconds = _NUMBERS.unpack_from(packed)
-        if kind not in (_PLAIN, _OWN):
-            raise ValueError(f"a record of kind {kind}")
-        rest = _NUMBERS.size + (_LENGTH if kind == _OWN else 0)
-        trial = object.__new__(Trial)
-        trial.__dict__.update(kin.trial, dim=dim, seed=seed, repeat=repeat, key=key)
-        return TrialRecord.of_packed(
-            PackedCurve(kin.layout, packed[rest:]),
-            {
-                **kin.record,
-                "trial": trial,
-                "outcome": _OUTCOMES[outcome],
-                "theta_norm": _or_nan(norm),
-                "wall_time": _or_nan(seconds),
-            },
-            kin.provenance,
-            packed[_NUMBERS.size : rest],
-        )
+        if len(packed) != kin.sizes[packed[0]]:
+            raise ValueError(f"expected {kin.sizes[packed[0]]} bytes, got {len(packed)}")
+        fields = kin.fields.copy()
+        fields["outcome"] = _OUTCOMES[outcome]
+        fields["_stored"] = key, dim, repeat, seed, packed
+        record = object.__new__(TrialRecord)
+        object.__setattr__(record, "__dict__", fields)
+        return record
 
     def _found(self, method: str, numbers: Sequence[int]) -> _Kin:
         """Look up what texts say.
@@ -175,7 +215,7 @@ class Reader:
             )
         )
         digests = "\n".join(text.digest for text in texts)
-        return _Kin(digests, trial, record, provenance, texts[-1].layout, form["ambient_dim"])
+        return _Kin(digests, trial, record, provenance, texts[-1].layout)
 
 
 _EDITED = "it is not what was stored: edited, or under another's key"
@@ -208,12 +248,12 @@ def row_digest(said: Sequence[Any], texts: str) -> str:
     """Return 32 hex digits of what a row says, its `SAID`, and of the digests of its texts."""
     key, method, dim, repeat, seed, outcome, packed = said[: len(SAID)]
     words = f"{key}\n{method}\n{dim}\n{repeat}\n{seed}\n{outcome}\n{texts}\n"
-    return hashlib.blake2b(words.encode() + packed, digest_size=16).hexdigest()
+    return blake2b(words.encode() + packed, digest_size=16).hexdigest()
 
 
 def stored_digest(text: str) -> str:
     """Return 32 hex digits of a text, BLAKE2b as of records since schema 4; keys have SHA-256."""
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def notes_of(text: str) -> dict[str, Any]:

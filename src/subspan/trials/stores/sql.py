@@ -16,7 +16,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -127,27 +127,48 @@ class Store(RecordStore):
     def get(self, keys: Sequence[str]) -> dict[str, TrialRecord]:
         """Return the records that are there, by key."""
         found: dict[str, TrialRecord] = {}
+        if self._sqlite and len(keys) > AT_ONCE and len(keys) > len(self) // 4:
+            return self._scanned(set(keys))
         with uncollected():
             for i in range(0, len(keys), AT_ONCE):
-                for row in self._rows(keys[i : i + AT_ONCE]):
-                    found[row[0]] = self._record(row)
+                found |= self._by_key(self._rows(keys[i : i + AT_ONCE]))
+        return found
+
+    def _scanned(self, keys: Set[str]) -> dict[str, TrialRecord]:
+        """Return records by key from one walk through the file, where most of it is asked for."""
+        found: dict[str, TrialRecord] = {}
+        with uncollected(), self._clear_errors("read"), self._db.begin():
+            cursor = self._db.execute(self._asking).cursor
+            while rows := cursor.fetchmany(AT_ONCE):
+                self._learn_texts(rows)
+                found.update(self._by_key([row for row in rows if row[0] in keys]))
         return found
 
     def _rows(self, keys: Sequence[str]) -> Sequence[Any]:
         """Return the rows of keys; what their texts say is known afterwards."""
-        table = TRIALS if self._version >= BYTES_SINCE else OLD_TRIALS
-        columns: list[Any] = [table.c[name] for name in self._row_columns]
-        if self._version >= BYTES_SINCE:  # what somebody else wrote there may be text
-            columns = [cast(c, c.type) if c.name == "record" else c for c in columns]
-        asked = select(*columns)
+        asked = self._asking.where(self._asking.selected_columns.key.in_(list(keys)))
         with self._clear_errors("read"), self._db.begin():
-            rows = self._db.execute(asked.where(table.c.key.in_(list(keys)))).all()
-            if self._version >= BYTES_SINCE:
-                first = len(SAID) + 1
-                seen = {number for row in rows for number in row[first:]}
-                for text in texts_of(self._db, seen - self._reader.texts.keys() - {None}):
-                    self._reader.learn(*text)
+            rows = self._db.execute(asked).cursor.fetchall()  # as they are: nothing is converted
+            self._learn_texts(rows)
         return rows
+
+    @functools.cached_property
+    def _asking(self) -> Any:
+        """The question for rows. Older schemas are read as they are; to 3, without a digest."""
+        if self._version < BYTES_SINCE:
+            digest = ["digest"] * (self._version >= DIGESTS_SINCE)
+            return select(*(OLD_TRIALS.c[name] for name in ("key", "outcome", "record", *digest)))
+        columns: list[Any] = [TRIALS.c[name] for name in (*SAID, "digest", *TEXTS)]
+        at = SAID.index("record")  # what somebody else wrote there may be text
+        columns[at] = cast(columns[at], columns[at].type).label("record")
+        return select(*columns)
+
+    def _learn_texts(self, rows: Sequence[Any]) -> None:
+        if self._version >= BYTES_SINCE:
+            first = len(SAID) + 1
+            seen = {number for numbers in {row[first:] for row in rows} for number in numbers}
+            for text in texts_of(self._db, seen - self._reader.texts.keys() - {None}):
+                self._reader.learn(*text)
 
     def records(self, problem: str | None = None) -> Iterator[TrialRecord]:
         """Iterate over all records (of a problem's name), by problem, method, dim and repeat."""
@@ -177,9 +198,8 @@ class Store(RecordStore):
         for i in range(0, len(keys), AT_ONCE):
             part = keys[i : i + AT_ONCE]
             with uncollected():
-                rows = {row[0]: row for row in self._rows(part)}
-                records = [self._record(rows[key]) for key in part if key in rows]
-            yield from records
+                records = self._by_key(self._rows(part))
+            yield from [records[key] for key in part if key in records]
 
     def lease(
         self, keys: Sequence[str], owner: str, seconds: float, data: dict[str, Any]
@@ -270,13 +290,6 @@ class Store(RecordStore):
         self._db.close()
         self._db.engine.dispose()
 
-    @property
-    def _row_columns(self) -> list[str]:
-        """What is read of a record. Older schemas are read as they are; to 3, without a digest."""
-        if self._version >= BYTES_SINCE:
-            return [*SAID, "digest", *TEXTS]
-        return ["key", "outcome", "record", *(["digest"] * (self._version >= DIGESTS_SINCE))]
-
     def _data(self, text: str) -> dict[str, Any]:
         try:
             return notes_of(text)
@@ -285,6 +298,13 @@ class Store(RecordStore):
                 f"store: expected claims in {self._place}, got one that is damaged. Restore the "
                 "file, or run again into another."
             ) from error
+
+    def _by_key(self, rows: Sequence[Any]) -> dict[str, TrialRecord]:
+        if self._version >= BYTES_SINCE:  # thousands: not a call more for each
+            with contextlib.suppress(Exception):
+                records = map(self._reader.record, rows)
+                return {row[0]: record for row, record in zip(rows, records, strict=True)}
+        return {row[0]: self._record(row) for row in rows}  # which says what is damaged
 
     def _record(self, row: Any) -> TrialRecord:
         """Build the record of a row.
@@ -297,7 +317,8 @@ class Store(RecordStore):
                 return self._reader.record(row)
             if self._version >= DIGESTS_SINCE:
                 return record_of_text(*row)
-            return record_of_text(row.key, row.outcome, row.record, None, verified=False)
+            key, outcome, record = row
+            return record_of_text(key, outcome, record, None, verified=False)
         except Exception as error:  # JSON that nobody here wrote can break any line of the reader
             raise StoreError(
                 f"store: expected records of trials in {self._place}, got one that is damaged, "

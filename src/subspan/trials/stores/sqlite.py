@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from subspan.errors import StoreError
-from subspan.trials.stores.place import check_place
+from subspan.trials.stores.place import LONGEST_ENDING, check_place
 
 BUSY_SECONDS = 30.0  # that one process waits for another to have written
 _LOG_MAGIC, _LOG_HEADER = 0x377F0682, 32
@@ -56,7 +56,7 @@ def patiently(action: Callable[[], Any]) -> None:
 
 def copy(db: sqlite3.Connection, path: Path) -> Path:
     """Copy the file, with the log that belongs to it, to a place beside it; return the place."""
-    place = path.with_name(f"{path.name}.before-migration")
+    place = path.with_name(path.name + LONGEST_ENDING)
     place.unlink(missing_ok=True)
     with contextlib.closing(sqlite3.connect(place)) as target:
         db.backup(target)
