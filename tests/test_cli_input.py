@@ -272,3 +272,14 @@ def test_errors_of_workers_are_printed_as_python_prints_them(
     err = capsys.readouterr().err
     assert err.splitlines()[:2] == ["error: workers: a trial failed.", "Traceback:"]
     assert err.splitlines()[2] == r'  File "x\x1b[0m.py", line 1'
+
+
+def test_how_often_to_evaluate_is_a_number_or_a_word():
+    from subspan.cli.options import Study
+
+    for text, wanted in (("auto", "auto"), ("epoch", None), ("7", 7)):
+        assert Study(eval_every=text).load("digits-mlp")[1].eval_every == wanted
+    with pytest.raises(
+        InputError, match="--eval-every: expected a number of steps, epoch, or auto"
+    ):
+        Study(eval_every="often").load("digits-mlp")

@@ -282,11 +282,7 @@ class Study:
             full = self.batch_size == "full"
             changes["batch_size"] = None if full else integer("batch-size", self.batch_size)
         if self.eval_every is not None:
-            words = {"epoch": None, AUTO: AUTO}
-            given_every = self.eval_every
-            changes["eval_every"] = (
-                words[given_every] if given_every in words else integer("eval-every", given_every)
-            )
+            changes["eval_every"] = _evaluations(self.eval_every)
         if "epochs" in changes and "steps" in changes:
             raise invalid(
                 "--epochs, --steps", expected="one of the two", got="both", remedy="Drop one."
@@ -358,6 +354,21 @@ def number(option: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise invalid(f"--{option}", expected="a number", got=repr(text)) from None
+
+
+def _evaluations(text: str) -> int | str | None:
+    """Parse `--eval-every`."""
+    from subspan.spec import AUTO
+
+    if text == AUTO:
+        return AUTO
+    if text == "epoch":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        expected = "a number of steps, epoch, or auto"
+        raise invalid("--eval-every", expected=expected, got=repr(text)) from None
 
 
 def integers(option: str, text: str) -> list[int]:
