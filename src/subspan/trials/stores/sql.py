@@ -467,6 +467,6 @@ class Store(RecordStore):
         try:
             with self._lock:
                 yield
-        except (SQLAlchemyError, sqlite3.DatabaseError) as error:
+        except (SQLAlchemyError, sqlite3.DatabaseError, UnicodeDecodeError) as error:
             cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
             raise StoreError(f"store: could not {action} {self._place}: {reason(cause)}") from error
