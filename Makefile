@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 INPUTS := pyproject.toml constraints.txt
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo test test-kernels faults slow bench bench-check audit distribution lint format docs clean
+.PHONY: help demo test test-kernels faults slow bench bench-check experiments experiments-check audit distribution site lint format docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,10 +16,13 @@ help:
 	@echo "make test     install with the test tools, run the test suite"
 	@echo "make faults   what goes wrong, and what comes of it: tests, then the table"
 	@echo "make distribution  wheel and sdist, built, installed and used elsewhere"
+	@echo "make site     the documentation site in a browser"
 	@echo "make slow     the long tests only"
 	@echo "make test-kernels  the suite under the kernels of other processors"
 	@echo "make bench    speed and memory, as ratios within one run"
 	@echo "make bench-check   the same, and which aims are missed"
+	@echo "make experiments  train each again (hours; DATA=folder), against what is expected"
+	@echo "make experiments-check  the committed trials against what is expected, without training"
 	@echo "make audit    known vulnerabilities of the pinned versions (needs the network)"
 	@echo "make lint     ruff, mypy and import-linter"
 	@echo "make format   let ruff rewrite the code"
@@ -61,12 +64,23 @@ faults: $(VENV)/.dev
 distribution: $(VENV)/.dev
 	$(TEST_ENV) $(BIN)/python -m pytest -q -m slow tests/test_distribution.py
 
+# The documentation site, built and opened in the system's Chromium; skipped where there is none.
+site: $(VENV)/.dev $(VENV)/.docs
+	$(BIN)/python -m pytest -q -m slow tests/report/test_site.py
+
 slow: $(VENV)/.dev
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) -m slow
 
 # One table, as bench/bench.json too; `bench-check` says which aims it misses.
 bench bench-check: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench.py --out bench/bench.json $(if $(filter bench-check,$@),--check)
+
+experiments: $(VENV)/.dev
+	for name in $(notdir $(patsubst %/experiment.py,%,$(wildcard experiments/*/experiment.py))); do \
+	    $(TEST_ENV) $(BIN)/subspan experiment $$name $(if $(DATA),--data-dir $(DATA)) || exit 1; done
+
+experiments-check: $(VENV)/.dev
+	$(BIN)/subspan experiment --check
 
 # An environment of its own: what audits the lock is no part of it.
 audit: $(VENV)/.made

@@ -79,6 +79,15 @@ def test_a_marked_block_is_left_out_and_others_are_not() -> None:
     assert run("page.md", text) == 1
 
 
+def test_the_concepts_show_each_drawing_and_name_the_script() -> None:
+    text = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
+    drawings = {path.name for path in (ROOT / "docs" / "images" / "concepts").glob("*.svg")}
+    assert set(re.findall(r"^!\[[^\]]+\]\(images/concepts/(.*?)\)$", text, re.M)) == drawings
+    assert "experiments/concepts/draw.py" in text
+    script = (ROOT / "experiments" / "concepts" / "draw.py").read_text(encoding="utf-8")
+    assert all(f'"{name.removesuffix(".svg")}"' in script for name in drawings)
+
+
 def test_links_inside_the_repository_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):

@@ -15,12 +15,14 @@ _CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.S)
 _DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.S)
 _INLINE = re.compile(r"\\\((.+?)\\\)", re.S)
 
+_FORMULA = '<div class="formula" tabindex="0">{}</div>'  # which scrolls where the screen is narrow
+
 
 def typeset(markdown: str) -> str:
     """Return a page's Markdown with its formulas as MathML; code stays as it is."""
     parts = _CODE.split(markdown)
     for i in range(0, len(parts), 2):
-        text = _DISPLAY.sub(lambda m: _mathml(m[1], "block"), parts[i])
+        text = _DISPLAY.sub(lambda m: _FORMULA.format(_mathml(m[1], "block")), parts[i])
         parts[i] = _INLINE.sub(lambda m: _mathml(m[1], "inline"), text)
     return "".join(parts)
 

@@ -6,6 +6,8 @@ store beside the bank, so the same command goes on where it was cut off.
 
     nice python experiments/lr_bank/run.py digits-mlp --out /tmp/banks
     nice python experiments/lr_bank/run.py mnist-mlp --out /tmp/banks --data-dir data/mnist
+    nice python experiments/lr_bank/run.py cifar10-lenet --dims 512 1024 --places 3 4 5 6 \
+        --out /tmp/banks --data-dir data/cifar10
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -102,9 +104,14 @@ def main() -> None:
     parser.add_argument("name", choices=list(BANKS))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data-dir")
+    parser.add_argument("--dims", type=int, nargs="+", help="some of them, not all")
+    parser.add_argument("--places", type=int, nargs="+", help="of the grid of rho, from 0; not all")
     options = parser.parse_args()
     torch.set_num_threads(1)
     bank = BANKS[options.name]
+    bank = replace(bank, dims=tuple(options.dims or bank.dims))
+    places = options.places or range(len(RHOS))
+    rhos = [RHOS[place] for place in places]
     problem = bank.load(options.data_dir)
     spec = bank.spec or problem.default_spec
     norm = float(problem.init(0).norm())
@@ -115,20 +122,22 @@ def main() -> None:
         for first in range(0, bank.repeats, bank.together):
             repeats = range(first, first + bank.together)
             for dim in bank.dims:
-                for k, rho in enumerate(RHOS):
+                for k, rho in enumerate(rhos):
                     chosen = spec.replace(lr=rho * norm / math.sqrt(dim))
                     plan = [(dim, repeat) for repeat in repeats]
                     records = runner.run(parse_method("random"), plan, spec=chosen, seed=0)
                     for repeat, record in zip(repeats, records, strict=True):
                         points = [(p.train_loss, p.train_accuracy) for p in record.curve]
                         curves[dim, k, repeat] = points
-            _write(options.out / f"{options.name}.npz", bank, problem, norm, curves, repeats.stop)
+            path = options.out / f"{options.name}.npz"
+            _write(path, bank, rhos, problem, norm, curves, repeats.stop)
             print(f"{options.name}: {repeats.stop} of {bank.repeats} repeats", flush=True)
 
 
 def _write(
     path: Path,
     bank: Bank,
+    rhos: list[float],
     problem: ss.Problem,
     norm: float,
     curves: dict[tuple[int, int, int], list[tuple[float, float]]],
@@ -139,10 +148,10 @@ def _write(
     Best values to date are what goals read, and compress well.
     """
     points = max(len(curve) for curve in curves.values())
-    shape = (len(bank.dims), len(RHOS), repeats, points)
+    shape = (len(bank.dims), len(rhos), repeats, points)
     loss, accuracy = np.full(shape, np.nan), np.full(shape, np.nan)
     for i, dim in enumerate(bank.dims):
-        for k in range(len(RHOS)):
+        for k in range(len(rhos)):
             for r in range(repeats):
                 curve = np.array(curves[dim, k, r]).reshape(-1, 2)
                 loss[i, k, r, : len(curve)] = np.minimum.accumulate(curve[:, 0])
@@ -151,7 +160,7 @@ def _write(
     np.savez_compressed(
         temporary,
         dims=np.array(bank.dims),
-        rhos=np.array(RHOS),
+        rhos=np.array(rhos),
         ambient_dim=problem.ambient_dim,
         norm=norm,
         loss=loss.astype(np.float32),

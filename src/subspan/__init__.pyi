@@ -39,6 +39,7 @@ from .subspaces import parse_method as parse_method
 from .subspaces import principal_angles as principal_angles
 from .subspaces import save_subspace as save_subspace
 from .success.diagnosis import diagnose as diagnose
+from .success.noisy import noisy_threshold as noisy_threshold
 from .success.study import ThresholdStudy as ThresholdStudy
 from .success.surface import success_surface as success_surface
 from .success.threshold import threshold as threshold

@@ -141,6 +141,17 @@ def best_for(goal: Goal, values: Iterable[float]) -> float:
     return (max(known) if goal.higher else min(known)) if known else math.nan
 
 
+def left(goal: Goal, value: float) -> float:
+    """Return how much a value of the goal's metric leaves to gain: smaller is better.
+
+    Counted from the best that the metric can be, where it has one; a loss counts from 0.
+    """
+    known = metrics.find(goal.metric)
+    if goal.higher:
+        return known.most - value if known and math.isfinite(known.most) else -value
+    return value - known.least if known and math.isfinite(known.least) else value
+
+
 def _text(goal: Goal, sign: str) -> str:
     prefix = "" if goal.split == "train" else f"{goal.split}:"
     return f"{prefix}{goal.metric}{sign}{_exact(goal.level)}"

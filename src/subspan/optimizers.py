@@ -64,9 +64,9 @@ def find(name: object) -> OptimizerFacts:
     return OPTIMIZERS[name]
 
 
-def _search(make: str, steps: int) -> OptimizerFacts:
+def _search(make: str, steps: int, *, ends_early: bool = True) -> OptimizerFacts:
     return OptimizerFacts(
-        make, "search", full_batch=True, ends_early=True, has_lr=False, steps=steps
+        make, "search", full_batch=True, ends_early=ends_early, has_lr=False, steps=steps
     )
 
 
@@ -80,6 +80,9 @@ OPTIMIZERS: dict[str, OptimizerFacts] = {
     # stall, or nearly.
     "lbfgs": _search(f"{_SUBSPAN}.lbfgs:minimize_by_lbfgs", 1000),
     "levenberg_marquardt": _search(f"{_SUBSPAN}.levenberg_marquardt:minimize_in_subspace", 60),
+    # The searches without gradients: they take all their steps.
+    "spsa": _search(f"{_SUBSPAN}.black_box:minimize_by_spsa", 1000, ends_early=False),
+    "cma": _search(f"{_SUBSPAN}.black_box:minimize_by_cma", 300, ends_early=False),
     "exact": OptimizerFacts(
         f"{_SUBSPAN}.exact:solve_exactly", "solve", ends_early=True, has_lr=False, exact=True
     ),

@@ -113,8 +113,10 @@ class TrainSpec:
             `"lbfgs"` (limited-memory BFGS, 1,000 iterations unless said otherwise) and
             `"levenberg_marquardt"` (networks; 60 steps; made for d up to a few hundred), both
             second-order searches on the full training set, which end early where nothing is left
-            to gain: `batch_size` is then None and `lr` without meaning; or `"exact"` (analytic
-            problems: the minimum over the subspace by least squares, no optimiser in between).
+            to gain: `batch_size` is then None and `lr` without meaning; `"spsa"` and `"cma"`
+            (`pip install "subspan[es]"`), which see losses alone, on the full training set; or
+            `"exact"` (analytic problems: the minimum over the subspace by least squares, no
+            optimiser in between).
         lr: learning rate at step 0; or `"auto"`: the best one, which `threshold` searches, as it
             does by default, and `run` and `compare` choose by pilot trials. A trial always has a
             number.
@@ -127,6 +129,12 @@ class TrainSpec:
         schedule: `"constant"`, `"cosine"` or `"linear"` (both decay to 0 at the last step).
         eval_every: steps between evaluations on the full train and test sets; None: once an
             epoch. The last step is always evaluated, step 0 only where a search trained the offset.
+            `"auto"`, as `threshold` has it by default: for a tenth of what training costs. Without
+            a goal that is every few epochs. With one a trial is glanced at once an epoch, at a few
+            rows or at the losses of its last steps, and evaluated on the goal's split where the
+            goal seems met, on the others only where it ends; one that seems to meet it again and
+            again and does not, as often as a tenth pays for (`subspan.training.looks`). A record's
+            curve has what was evaluated.
         stop_at: a goal (or its text) at which a trial ends early; None trains to the end.
         dtype: `"float32"` or `"float64"`.
         lr_choice: how `lr` was chosen, where it was; changes nothing in training.
@@ -144,7 +152,7 @@ class TrainSpec:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-7
     schedule: Literal["constant", "cosine", "linear"] = "constant"
-    eval_every: int | None = None
+    eval_every: int | Literal["auto"] | None = None
     stop_at: Goal | str | None = None
     dtype: Literal["float32", "float64"] = "float32"
     lr_choice: LrChoice | None = None
@@ -180,12 +188,13 @@ class TrainSpec:
         self._number("eps", f"a number in [0, {_LARGEST:g}]", lambda v: 0 <= v <= _LARGEST)
         for name in ("steps", "batch_size", "eval_every"):
             value = getattr(self, name)
-            if value is None:
+            if value is None or (name, value) == ("eval_every", AUTO):
                 continue
             if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
                 whole = name == "batch_size" and value in ("full", -1)
                 remedy = "None takes the full training set each step." if whole else ""
-                raise invalid(name, expected="a positive integer", got=shown(value), remedy=remedy)
+                number = "a positive integer" + (" or 'auto'" if name == "eval_every" else "")
+                raise invalid(name, expected=number, got=shown(value), remedy=remedy)
             if int(value) > _MOST_STEPS:
                 raise invalid(name, expected=f"at most {_MOST_STEPS:,}", got=shown(value))
             object.__setattr__(self, name, int(value))

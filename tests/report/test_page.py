@@ -132,7 +132,7 @@ def test_what_users_name_is_escaped(written: tuple[PageData, str]) -> None:
     assert page_store.EVIL in json.dumps(page.data, ensure_ascii=False).replace('\\"', '"')
     assert page_store.EVIL not in text
     tags = Tags(text).found
-    assert [name for name, _ in tags].count("script") == 3
+    assert [name for name, _ in tags].count("script") == 4
     assert not [tag for tag in tags if tag[0] == "img" or "onerror" in tag[1]]
 
 
@@ -277,6 +277,8 @@ def test_what_was_found_at_the_best_learning_rate_is_told_as_it_was(tmp_path: Pa
     assert f"{estimate.trials} trials, {estimate.trainings:.1f} trainings" in line
     (problem,) = page.data["problems"]
     assert {one["found"] for one in problem["experiments"]} == {line}
+    chosen = {"d": estimate.value, "lr": estimate.lr, "words": d_star(estimate)}
+    assert all(one["best"] == chosen for one in problem["experiments"])
     assert sum(one["trials"] for one in problem["experiments"]) == estimate.trials
 
 

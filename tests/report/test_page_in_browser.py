@@ -1,14 +1,9 @@
-"""The page in headless Chromium: what a reader does with mouse, keyboard, screen reader, printer.
-
-Chromium comes from the system (`apt-get install chromium`), playwright and axe from pip; where one
-is missing the tests are skipped.
-"""
+"""The page in headless Chromium: what readers do with mouse, keyboard, screen reader, printer."""
 
 from __future__ import annotations
 
-import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +15,7 @@ import page_store
 from subspan.report import page_data as data_of_pages
 from subspan.report.page import write_page
 
-playwright = pytest.importorskip("playwright.sync_api", reason="no playwright (pip)")
 pytest.importorskip("plotly", reason="the page is drawn by plotly: pip install subspan[report]")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium (apt-get install chromium)")
 
 
 @pytest.fixture(scope="module")
@@ -36,41 +28,19 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     return (folder / "report.html").as_uri()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        yield opened
-        opened.close()
-
-
 Open = Callable[..., Any]
 
 
 @pytest.fixture
-def open_page(browser: Any, address: str) -> Iterator[Open]:
-    """Open the page; at the end nothing may have been complained of or fetched."""
-    said: list[str] = []
-    contexts = []
+def open_page(open_at: Open, address: str) -> Open:
+    """Open the page and wait until all of it is there."""
 
     def opened(**options: Any) -> Any:
-        context = browser.new_context(**({"viewport": {"width": 1100, "height": 900}} | options))
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: said.append(f"error: {error}"))
-        page.on("request", lambda r: said.append(r.url) if r.url.startswith("http") else None)
-        page.goto(address)
-        page.wait_for_selector("#phase .heatmaplayer image")
+        page = open_at(address, **options)
+        page.wait_for_selector("html[data-ready]")
         return page
 
-    yield opened
-    for context in contexts:
-        context.close()
-    assert said == []
+    return opened
 
 
 def choose_digits(page: Any) -> None:
@@ -188,13 +158,11 @@ def test_a_narrow_screen_needs_no_scrolling_sideways(open_page: Open) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(open_page: Open, scheme: str) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe (pip)")
+def test_axe_finds_nothing(open_page: Open, axe_finds: Open, scheme: str) -> None:
     page = open_page(color_scheme=scheme)
     choose_digits(page)
     page.evaluate("drawAll()")
     for summary in page.locator("summary").all():
         if summary.is_visible():
             summary.click()
-    found = axe.Axe().run(page).response["violations"]
-    assert [(v["id"], v["nodes"][0]["html"][:200]) for v in found] == []
+    assert axe_finds(page) == []

@@ -30,14 +30,20 @@ class World(Protocol):
 
 def oracle(world: World, delta: float = 0.1, finest: float = 1.004) -> tuple[float, float]:
     """Return the smallest d at which the best lr succeeds with probability 1 − δ, and its log ρ."""
-    rhos = np.log(0.0125) + np.log(2) * np.arange(0, 8.01, 0.25)
-    dim = float(world.min_dim)
-    while dim <= world.max_dim:
-        chances = [world.probability(dim, r) for r in rhos]
-        if max(chances) >= 1 - delta:
-            return dim, float(rhos[int(np.argmax(chances))])
-        dim *= finest
-    return math.inf, math.nan
+    rhos = np.log(0.0125) + np.log(2) * np.arange(0, 8.01, 0.05)  # a cusp is not to be missed
+
+    def first(dim: float, step: float) -> tuple[float, float]:
+        while dim <= world.max_dim:
+            chances = [world.probability(dim, r) for r in rhos]
+            if max(chances) >= 1 - delta:
+                return dim, float(rhos[int(np.argmax(chances))])
+            dim *= step
+        return math.inf, math.nan
+
+    coarse = finest**15
+    near, _ = first(float(world.min_dim), coarse)
+    start = max(min(near, world.max_dim) / coarse, world.min_dim)
+    return first(start, finest)
 
 
 @dataclass
@@ -178,6 +184,8 @@ class Family:
             g -= 1.5 * max(x - 2.0 - self.draws[0], 0) * self.slope
         elif self.kind == "quadratic ridge":
             h = -(0.1 + 0.3 * self.draws[0]) * v * v
+        elif self.kind == "cusp":
+            h = -(self.rise * max(-v, 0.0) + self.fall * max(v, 0.0))
         elif self.kind == "cliff":
             lapse = 1 / (1 + math.exp(-6 * (v - 0.5 - self.draws[0])))
             h = -self.rise * max(-v, 0)
@@ -229,4 +237,5 @@ FAMILIES = [
     "noise at small d",
     "no matter the lr",
     "near the end",
+    "cusp",
 ]

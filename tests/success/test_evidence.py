@@ -15,7 +15,14 @@ from subspan.success.evidence import (
     shows_level,
     steepest_fall,
 )
-from subspan.success.posterior import Count, Range, posterior
+from subspan.success.posterior import (
+    PRIOR_FALL,
+    PRIOR_PLATEAU,
+    Count,
+    Range,
+    outcomes,
+    posterior,
+)
 
 
 def test_rate_evidence_is_the_log_likelihood_ratio_with_the_side() -> None:
@@ -112,3 +119,24 @@ def test_no_drop_is_reckoned_with_where_no_success_lies_below_a_failure() -> Non
     for counts in ([Count(5, 0, 3), Count(9, 4, 4)], [Count(5, 2, 4)], [Count(5, 3, 3)]):
         span = Range(1, 100, 0.1)
         assert drops(posterior(counts, span), counts) == (-math.inf, 0.0, None)
+
+
+def test_the_evidence_of_a_drop_is_the_mean_over_places_shares_and_curves() -> None:
+    """Against the sum, written out: P_s = R(d) before a drop, r R(d) from it on."""
+    counts = [Count(20, 0, 3), Count(40, 3, 4), Count(90, 5, 5), Count(300, 4, 6), Count(800, 2, 3)]
+    belief = posterior(counts, Range(1, 1000, 0.1))
+    dims, wins, losses = outcomes(counts)
+    cell, curve = np.nonzero(belief.weights)
+    p = belief.nuisances.select(np.log(dims), belief.centers[cell], curve).astype(float)
+    weights, total = belief.weights[cell, curve], 0.0
+    for first in range(2, 5):  # of the dims after a drop; the first success lies at 40
+        place = math.log(dims[first] / dims[first - 1]) / math.log(1000)
+        for left in (0.002, 0.15, 0.4, 0.7):
+            after = left ** wins[first:].sum() * np.ones(len(weights))
+            for row in range(first, 5):
+                after *= ((1 - left * p[row]) / (1 - p[row])) ** losses[row]
+            total += place / 4 * (weights * after).sum()
+    expected = belief.log_evidence + math.log(total / (1 - PRIOR_PLATEAU - PRIOR_FALL))
+    assert drops(belief, counts).log_evidence == pytest.approx(
+        expected, abs=1e-7
+    )  # light curves are left out

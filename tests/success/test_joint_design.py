@@ -64,6 +64,19 @@ def test_asks_lie_in_range_and_a_batch_is_not_one_trial_many_times() -> None:
         assert 0.99e-4 <= lr <= 1.01e-1
 
 
+def test_trials_under_way_are_reckoned_with() -> None:
+    design = told(ROWS)
+    asked = design.ask(4)
+    assert design.ask(2, beside=asked[:2]) == asked[2:]
+    assert design.ask(1, beside=asked[:1]) != design.ask(1)
+
+
+def test_a_sharp_peak_is_looked_for_between_the_points_of_the_grid() -> None:
+    grid = np.linspace(math.log(RHO.low), math.log(RHO.high), 13)
+    off = [abs(grid - math.log(ask.lr * math.sqrt(ask.dim))).min() for ask in told(ROWS * 2).ask(4)]
+    assert max(off) > 0.05  # rounding makes 0.005
+
+
 def test_what_a_trial_cost_is_summed() -> None:
     design = JointDesign(Z, RHO, 100)
     design.tell(10, 0.1, -0.5)
@@ -139,7 +152,7 @@ def test_the_estimate_says_what_it_cost() -> None:
     assert "5.0 trainings" in text
 
 
-@pytest.mark.parametrize("kind", ["the model", "quadratic ridge"])
+@pytest.mark.parametrize("kind", ["the model", "cusp"])
 def test_a_known_threshold_is_found(kind: str) -> None:
     world = Family(kind, 2)
     world.sd, world.slope = 0.08, 1.2

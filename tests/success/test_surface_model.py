@@ -49,8 +49,9 @@ def test_a_level_off_its_scale_is_refused(level: float, kind: str) -> None:
 
 
 def test_the_mean_rises_with_d_and_is_largest_on_the_ridge(drawn: Surfaces) -> None:
-    t = np.linspace(-5, 5, 101)
-    assert (np.diff(drawn.mean(t, np.zeros(101)), axis=1) > 0).all()
+    for reach, rise in ((4, 1e-12), (8, 0.0)):  # far beyond, g may have ended rising
+        t = np.linspace(-reach, reach, 101)
+        assert (np.diff(drawn.mean(t, np.zeros(101)), axis=1) >= rise).all()
     v = np.linspace(-4, 3, 141)
     off = drawn.off_ridge(v)
     assert (off <= 1e-12).all()
@@ -59,9 +60,35 @@ def test_the_mean_rises_with_d_and_is_largest_on_the_ridge(drawn: Surfaces) -> N
 
 def test_far_slopes_of_the_ridge_are_the_parameters(drawn: Surfaces) -> None:
     off = drawn.off_ridge(np.array([-30.0, -29.0, 29.0, 30.0]))
-    soft = (drawn.rise < 1.9) & (drawn.fall < 1.9)
+    soft = ((drawn.rise + drawn.fall) * drawn.sharpness > 0.4) & (drawn.fall * drawn.sharpness < 19)
+    assert soft.mean() > 0.7
     assert np.allclose((off[:, 1] - off[:, 0])[soft[:, 0]], drawn.rise[soft], atol=1e-3)
     assert np.allclose((off[:, 2] - off[:, 3])[soft[:, 0]], drawn.fall[soft], atol=1e-3)
+
+
+def test_the_peak_over_the_flanks_is_known_only_as_far_as_its_sharpness(drawn: Surfaces) -> None:
+    """Far out h = −rise·|v| + log(1 + rise/fall)/sharpness: a cusp has nothing above its flanks."""
+    far = drawn.off_ridge(np.array([-20.0]))
+    reached = ((drawn.rise + drawn.fall) * drawn.sharpness > 1) & (
+        drawn.rise * drawn.sharpness < 29
+    )
+    wanted = -20 * drawn.rise + np.log1p(drawn.rise / drawn.fall) / drawn.sharpness
+    assert reached.mean() > 0.6
+    assert np.allclose(far[reached], wanted[reached], atol=1e-6)
+    assert np.quantile(drawn.sharpness, 0.3) < 1.5
+    assert np.quantile(drawn.sharpness, 0.95) > 3
+
+
+def test_more_populations_go_on_from_those_that_are_there() -> None:
+    rows = [Observation(math.log(300.0), -0.5, 0.2), Observation(math.log(150.0), -0.2, -0.6)]
+    told = rows, Range(1, 5000, 0.1), RidgePrior()
+    one = sample(*told, particles=64)
+    at_once, after = (
+        sample(*told, particles=64, populations=3),
+        sample(*told, particles=64, populations=3, begun=one),
+    )
+    assert (at_once.log_threshold == after.log_threshold).all()
+    assert len(after.log_threshold) == 3 * 64
 
 
 def test_success_is_students_distribution_and_the_threshold_solves_it(drawn: Surfaces) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ def attach(
     seed: int = 0,
     *,
     modules: Sequence[str] | None = None,
-    per_layer_scale: bool = False,
+    per_layer_scale: bool | Literal["within"] = False,
     rest: Rest = "freeze",
     **options: Any,
 ) -> Handle:
@@ -52,7 +52,8 @@ def attach(
             `["encoder.layer.*", "!*.LayerNorm"]`; `!` takes out. None: all. Weights that are tied
             must be tied within the module.
         per_layer_scale: train a scale λ for each layer as well, w = base + λ (A θ). Source:
-            Aghajanyan et al. (2020), SAID; there d counts the scales, here they come on top.
+            Aghajanyan et al. (2020), SAID. With True the scales come on top of d; with
+            `"within"` d counts them, as there: θ has d less the number of layers.
         rest: what becomes of parameters that are not selected: `"freeze"` them, hidden from
             `parameters()` until `detach`, or `"keep"` them as they are, to be trained in full or
             attached to another subspace.
@@ -76,8 +77,32 @@ def attach(
     if len(devices) > 1:
         raise invalid("module", expected="its weights on one device", got=", ".join(devices))
     ambient_dim = sum(w.value.numel() for w in chosen)
+    if per_layer_scale == "within" and dim:
+        dim -= _layers_within(chosen, dim)
+    elif not isinstance(per_layer_scale, bool) and per_layer_scale != "within":
+        raise invalid(
+            "per_layer_scale", expected="True, False or 'within'", got=repr(per_layer_scale)
+        )
     sliced = make_sliced(map, dim, ambient_dim, seed, **options)
-    return enter(module, chosen, others, sliced, seed, per_layer_scale, rest, options)
+    scaled = per_layer_scale is True or (per_layer_scale == "within" and dim > 0)
+    return enter(module, chosen, others, sliced, seed, scaled, rest, options)
+
+
+def _layers_within(chosen: Sequence[Weight], dim: int) -> int:
+    """Return how many of d numbers are scales, one for each layer.
+
+    Raises:
+        InputError: nothing would be left for θ.
+    """
+    layers = len({id(w.sites[0][0]) for w in chosen})
+    if dim <= layers:
+        raise invalid(
+            "dim",
+            expected=f"more than the {layers} scales that per_layer_scale='within' counts in it",
+            got=dim,
+            remedy="Use per_layer_scale=True for scales on top of d.",
+        )
+    return layers
 
 
 def enter(

@@ -29,7 +29,7 @@ class Handle:
     Attributes:
         module: the module.
         map: name of the map.
-        dim: d.
+        dim: how many coordinates θ has: d, less the scales where `attach` counts them within d.
         ambient_dim: D, the number of weights in the subspace.
         seed: of the map.
         rest: what `attach` did with the other parameters.

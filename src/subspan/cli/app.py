@@ -38,6 +38,7 @@ COMMANDS = {
     "merge": "subspan.cli.merge",
     "verify": "subspan.cli.verify",
     "compact": "subspan.cli.compact",
+    "experiment": "subspan.cli.experiment",
     "demo": "subspan.cli.demo",
 }
 

@@ -134,7 +134,13 @@ BatchSize = Annotated[
 ]
 Schedule = Annotated[str | None, typer.Option(help="{schedules}.", rich_help_panel=_TRAINING)]
 EvalEvery = Annotated[
-    int | None, typer.Option(help="Steps between evaluations.", rich_help_panel=_TRAINING)
+    str | None,
+    typer.Option(
+        help="Steps between evaluations, epoch, or auto: for a tenth of what training costs, as "
+        "`threshold` has it where it searches the learning rate.",
+        metavar="N|epoch|auto",
+        rich_help_panel=_TRAINING,
+    ),
 ]
 
 
@@ -262,7 +268,7 @@ class Study:
         from subspan.spec import AUTO, TrainSpec
 
         problem = load_subject(name, self.data_dir, self.subset, files)
-        names = ("optimizer", "epochs", "steps", "schedule", "eval_every")
+        names = ("optimizer", "epochs", "steps", "schedule")
         changes = given(**{field: getattr(self, field) for field in names})
         wanted = self.lr
         if wanted is None and (
@@ -275,6 +281,12 @@ class Study:
         if self.batch_size is not None:
             full = self.batch_size == "full"
             changes["batch_size"] = None if full else integer("batch-size", self.batch_size)
+        if self.eval_every is not None:
+            words = {"epoch": None, AUTO: AUTO}
+            given_every = self.eval_every
+            changes["eval_every"] = (
+                words[given_every] if given_every in words else integer("eval-every", given_every)
+            )
         if "epochs" in changes and "steps" in changes:
             raise invalid(
                 "--epochs, --steps", expected="one of the two", got="both", remedy="Drop one."

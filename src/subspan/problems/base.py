@@ -107,6 +107,26 @@ class AbstractProblem(abc.ABC):
             for one in found
         ]
 
+    def split_size(self, split: str) -> int:
+        """Return how many rows a split has; 0 where there are none, or nobody can tell."""
+        return self.train_size if split == "train" else 0
+
+    def measure_rows(
+        self, weights: torch.Tensor, split: str, rows: torch.Tensor, metric: str
+    ) -> list[float] | None:
+        """Return a metric for each row of weights (K, D) on some rows of a split, for a glance.
+
+        Args:
+            weights: as said.
+            split: of the data.
+            rows: which of its rows, (n,), int64.
+            metric: its name.
+
+        Returns:
+            None where the metric is one of whole splits alone: each glance is an evaluation then.
+        """
+        return None
+
     def check_metric(self, name: str) -> None:
         """Refuse a metric that cannot be measured here.
 

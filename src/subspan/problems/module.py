@@ -39,7 +39,7 @@ from subspan.problems.evaluation import Evaluator
 from subspan.problems.given_identity import check_identity
 from subspan.problems.identity import identity_of
 from subspan.problems.losses import LOSSES, OutputLoss, loss_name, loss_on
-from subspan.problems.measured import OwnMetric, measure, metric_for, own_metrics
+from subspan.problems.measured import OfAllRows, OwnMetric, measure, metric_for, own_metrics
 from subspan.problems.own import OwnModules, parameters_of, trained
 from subspan.problems.padding import check_held, held_rows, padding_rows
 from subspan.problems.parameters import explained
@@ -459,11 +459,31 @@ class Problem(AbstractProblem):
         if split not in self._splits:
             self._check_split(split)
             return [Evaluation(math.nan, math.nan)] * len(weights)
-        if not self.vectorized and len(weights) > 1:
-            return [self.evaluate(row, split) for row in weights]
-        data = self.batch(None, split)
+        return self._evaluate_on(weights, self.batch(None, split))
+
+    def _evaluate_on(self, weights: torch.Tensor, data: Data) -> list[Evaluation]:
         judge = self._evaluator(self.vectorized)
-        return judge.evaluate(weights, data, self._eval_rows, lambda: self.reduction)
+        each = weights[None] if self.vectorized else weights[:, None]
+        found = (judge.evaluate(w, data, self._eval_rows, lambda: self.reduction) for w in each)
+        return [evaluation for some in found for evaluation in some]
+
+    def split_size(self, split: str) -> int:
+        """Return how many rows a split has; 0 where there is no such data."""
+        return structure.row_count(self._splits[split][1]) if split in self._splits else 0
+
+    @torch.no_grad()
+    def measure_rows(
+        self, weights: torch.Tensor, split: str, rows: torch.Tensor, metric: str
+    ) -> list[float] | None:
+        """Return a metric for each row of weights (K, D) on some rows; None of a user's own."""
+        if isinstance(self._own_metrics.get(metric), OfAllRows):
+            return None
+        data = self.batch(rows, split)
+        if metric in AbstractProblem.metrics:
+            return [getattr(one, metric) for one in self._evaluate_on(weights, data)]
+        wanted = [metric_for(self._own_metrics, metric, self._labels)]
+        found = measure(self.outputs, data, weights, wanted, self._labels, self._eval_rows)
+        return [one[metric] for one in found]
 
     def _evaluator(self, vectorized: bool) -> Evaluator:
         return Evaluator(self.outputs, self._loss_of_outputs, self._labels, vectorized)

@@ -13,7 +13,7 @@ from typing import Any
 from subspan.errors import InputError, StoreError, invalid
 from subspan.goals import Goal, parse_goal
 from subspan.printable import printable
-from subspan.report.page_data import PageData, page_data
+from subspan.report.page_data import PageData, page_data, script_json
 from subspan.report.stored import experiments
 from subspan.success.noted import noted
 from subspan.trials import asked
@@ -22,7 +22,8 @@ from subspan.trials.stores.registry import open_store
 from subspan.version import VERSION
 
 _TOLD = 6  # results in words that are not folded
-_SCRIPTS = ("frame.js", "figures.js", "tables.js", "start.js")
+_SCRIPTS = ("frame.js", "theme.js", "figures.js", "controls.js", "tables.js", "start.js")
+_LATER = ("table", "curves")  # of the data: what the first picture does not wait for
 
 
 def write_page(
@@ -98,12 +99,13 @@ def render(data: PageData, *, title: str, library: str) -> str:
         "title": html.escape(title),
         "headline": _headline(data.headline),
         "version": html.escape(VERSION),
-        "style": _asset("page.css"),
-        "data": data.to_json(),
+        "style": asset("colours.css") + asset("page.css"),
+        "data": script_json({k: v for k, v in data.data.items() if k not in _LATER}),
+        "later": script_json({k: data.data[k] for k in _LATER}),
         "library": library.replace("</script", "<\\/script"),
-        "script": "\n".join(_asset(name) for name in _SCRIPTS),
+        "script": "\n".join(asset(name) for name in _SCRIPTS),
     }
-    page = _asset("page.html")
+    page = asset("page.html")
     pieces = page.split("{{")
     return pieces[0] + "".join(
         parts[name] + rest for name, _, rest in (piece.partition("}}") for piece in pieces[1:])
@@ -182,5 +184,6 @@ def plotly() -> str:
     return str(text)
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return the text of one of the page's parts: a script, a style sheet."""
     return (resources.files("subspan.report") / "assets" / name).read_text(encoding="utf-8")

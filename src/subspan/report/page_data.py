@@ -46,13 +46,14 @@ class PageData:
     headline: tuple[str, ...]
     data: dict[str, Any]
 
-    def to_json(self) -> str:
-        """Return the data as JSON that can stand inside a `<script>` element."""
-        text = json.dumps(self.data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        escapes = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028"}
-        for character, escape in {**escapes, "\u2029": "\\u2029"}.items():
-            text = text.replace(character, escape)
-        return text
+
+def script_json(data: Any) -> str:
+    """Return plain data as JSON that can stand inside a `<script>` element."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    escapes = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028"}
+    for character, escape in {**escapes, "\u2029": "\\u2029"}.items():
+        text = text.replace(character, escape)
+    return text
 
 
 def page_data(
@@ -249,6 +250,7 @@ class _Problem:
             "training": one.training,
             "lr": one.lr,
             "found": self._found(i) if i in self.found else None,
+            "best": _best_lr(self.found[i]) if i in self.found else None,
             "null": _is_null(one),
             "burnIn": 0 if _is_null(one) else steps,
             "seeds": list(e.seeds),
@@ -302,6 +304,13 @@ def _threshold(estimate: ThresholdEstimate) -> dict[str, Any]:
         "remark": estimate.remark,
         "compression": estimate.compression,
     }
+
+
+def _best_lr(found: ThresholdEstimate) -> dict[str, Any] | None:
+    """Return d* and the learning rate that a search over both chose; None where it has none."""
+    if not found.value or found.lr is None:
+        return None
+    return {"d": found.value, "lr": found.lr, "words": d_star(found)}
 
 
 def _fit(estimate: ThresholdEstimate, dims: np.ndarray) -> list[list[float | None]]:

@@ -79,7 +79,7 @@ class StoredExperiment:
             shared = one.estimate.experiment
             if (
                 shared is not None
-                and stops == {str(one.stop_at)}
+                and stops == {None if one.stop_at is None else str(one.stop_at)}
                 and (shared.problem, shared.method) == (e.problem, e.method)
                 and {**e.spec, "lr": shared.spec["lr"]} == shared.spec
             ):

@@ -48,17 +48,20 @@ def drops(belief: Posterior, counts: Iterable[Count]) -> Drops:
         return Drops(-math.inf, 0.0, None)
     above = np.arange(first[0] + 1, last[-1] + 1)  # a drop between the dim before and this one
     cell, curve = np.nonzero(belief.weights > _LIGHT * belief.weights.max())
-    part = slice(above[0], None)
-    p = belief.nuisances.select(np.log(dims[part]), belief.centers[cell], curve).astype(float)
+    lost = np.flatnonzero((losses > 0) & (np.arange(len(dims)) >= above[0]))
+    p = belief.nuisances.select(np.log(dims[lost]), belief.centers[cell], curve).astype(float)
+    log_miss = np.log1p(-p)
     place = np.diff(np.log(dims))[above - 1] / math.log(span.max_dim / span.min_dim)
+    won = np.cumsum(wins[::-1])[::-1][above]  # from each drop on; it weighs all curves alike
+    following = np.searchsorted(lost, above)  # the first failures after each drop
     gain = np.full(len(above), -math.inf)
     for left in _LEFT:
-        each = wins[part, None] * math.log(left)
-        each = each + losses[part, None] * (np.log1p(-left * p) - np.log1p(-p))
-        tail = np.cumsum(each[::-1], axis=0)[::-1][: len(above)]
+        each = losses[lost, None] * (np.log1p(-left * p) - log_miss)
+        tail = np.cumsum(each[::-1], axis=0)[::-1]
         top = tail.max(1)
-        mean = np.exp(tail - top[:, None]) @ belief.weights[cell, curve]
-        gain = np.logaddexp(gain, top + np.log(mean * place / len(_LEFT)))
+        mean = top + np.log(np.exp(tail - top[:, None]) @ belief.weights[cell, curve])
+        gain = np.logaddexp(gain, mean[following] + won * math.log(left))
+    gain += np.log(place / len(_LEFT))
     best = float(gain.max())
     rising = 1 - PRIOR_PLATEAU - PRIOR_FALL  # prior mass of the curves that are cut off
     over = best + math.log(float(np.exp(gain - best).sum()) / rising)

@@ -1,14 +1,9 @@
-"""Which dimension and which learning rate to try next, by what they tell about d* at the best lr.
-
-Each candidate (d, lr) is worth the expected fall of the variance of log d*, in the linear-Gaussian
-approximation over the particles of the surface (as the knowledge gradient of Frazier, Powell and
-Dayanik, 2009, has it): the covariance of log d* with what a trial there would show, against the
-noise it would show it with. Further trials of a batch are picked given those before.
-"""
+"""`JointDesign`: which d and learning rate to try next, until d* at the best lr is known."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -17,6 +12,7 @@ from scipy.stats import binom, fisher_exact
 from subspan.errors import check_confidence, invalid
 from subspan.success.graded import FAR, Observation, Scale
 from subspan.success.joint_estimate import JointEstimate
+from subspan.success.lookahead import next_trials
 from subspan.success.posterior import Count, Range, posterior
 from subspan.success.surface_model import SurfacePosterior, sample
 from subspan.trials.lr_scale import LrScale
@@ -30,10 +26,6 @@ _AT_END = math.log(1.1)  # so near an end of the range in log d, a trial tells o
 _AT_LEAST, _MOST_AT_END = 3, 12  # trials at an end before d* is said to lie beyond it
 _SPREAD = (0.5, 0.35, 0.65)  # quantiles of the best lr that they are trained at
 _POPULATIONS = 3
-_DIMS_WIDE, _DIMS_NEAR, _LRS = 17, 16, 13
-_INFORMATION_DOF = (5.0 + 3) / (5.0 + 1)  # 1 / Fisher information of t's location, per scale²
-_REACH = 2.0  # interquartile ranges: particles beyond must not decide what is asked
-_ASKED = 1024  # particles that the lookahead is averaged over
 
 
 class Ask(NamedTuple):
@@ -111,7 +103,11 @@ class JointDesign:
             # Near a verdict, look again: an interval must not be narrow by the luck of a sample.
             if len(self._told) >= _FEWEST and high <= max(low * self.ratio**1.25, low + 2):
                 self._posterior = sample(
-                    self._told, self.span, self.lr.ridge, populations=_POPULATIONS
+                    self._told,
+                    self.span,
+                    self.lr.ridge,
+                    populations=_POPULATIONS,
+                    begun=self._posterior,
                 )
         return self._posterior
 
@@ -291,8 +287,12 @@ class JointDesign:
             return self.trials >= self.max_trials
         return self.trials >= self.max_trials or self.estimate().status != "not converged"
 
-    def ask(self, n: int = 1) -> list[Ask]:
+    def ask(self, n: int = 1, beside: Sequence[Ask] = ()) -> list[Ask]:
         """Return the next n trials to run, in the order of their worth.
+
+        Args:
+            n: how many.
+            beside: trials under way, whose outcomes are not known yet.
 
         Raises:
             InputError: n is not positive.
@@ -301,69 +301,20 @@ class JointDesign:
             raise invalid("n", expected="a positive integer", got=repr(n))
         end = self._to_confirm() if self.trials else None
         if end is not None:
-            return self._asks_at(end, n)
-        dims, log_lrs = self._candidates()
-        target, seen, noise = self._lookahead(np.log(dims), log_lrs)
-        asked = []
-        for _ in range(n):
-            variance = seen.var(0) + noise
-            covariance = (target - target.mean()) @ (seen - seen.mean(0)) / len(target)
-            best = int(np.argmax(np.round(covariance**2 / variance / max(target.var(), 1e-12), 9)))
-            dim = int(dims[best])
-            asked.append(Ask(dim, _rounded(math.exp(log_lrs[best]) * self.lr.unit(dim))))
-            shown = seen[:, best] - seen[:, best].mean()
-            gain = shown @ (seen - seen.mean(0)) / len(target) / variance[best]
-            # A square-root update (Whitaker and Hamill, 2002): the particles keep their means and
-            # get the variance that is left.
-            less = 1 / (1 + math.sqrt(noise[best] / variance[best]))
-            target = target - less * shown * covariance[best] / variance[best]
-            seen = seen - less * shown[:, None] * gain
-        return asked
+            return self._asks_at(end, n, sum(ask.dim == end for ask in beside))
+        places = [(ask.dim, math.log(ask.lr / self.lr.unit(ask.dim))) for ask in beside]
+        picked = next_trials(self.posterior, places, n)
+        return [Ask(dim, _rounded(math.exp(u) * self.lr.unit(dim))) for dim, u in picked]
 
-    def _asks_at(self, dim: int, n: int) -> list[Ask]:
+    def _asks_at(self, dim: int, n: int, under_way: int) -> list[Ask]:
         """Return n trials at a dim, at learning rates that may be the best there."""
-        done = sum(round(math.exp(row.log_dim)) == dim for row in self._told)
+        done = under_way + sum(round(math.exp(row.log_dim)) == dim for row in self._told)
         thought = np.clip(
             self.posterior.best_log_lr(math.log(dim)), math.log(self.lr.low), math.log(self.lr.high)
         )
         places = [_SPREAD[(done + i) % len(_SPREAD)] for i in range(n)]
         unit = self.lr.unit(dim)
         return [Ask(dim, _rounded(math.exp(np.quantile(thought, q)) * unit)) for q in places]
-
-    def _candidates(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return dims and log lrs (on the search scale) of all candidates, each (J,)."""
-        low, high = math.log(self.span.min_dim), math.log(self.span.max_dim)
-        ranked = np.clip(self.posterior.log_threshold, low, high)
-        near = np.quantile(ranked, (0.01, 0.99))
-        logs = np.concatenate(
-            [
-                np.linspace(low, high, _DIMS_WIDE),
-                np.linspace(max(low, near[0] - 0.5), min(high, near[1] + 0.5), _DIMS_NEAR),
-            ]
-        )
-        dims = np.unique(np.clip(np.round(np.exp(logs)), self.span.min_dim, self.span.max_dim))
-        lrs = np.unique(np.linspace(math.log(self.lr.low), math.log(self.lr.high), _LRS))
-        grid = np.meshgrid(dims.astype(np.int64), lrs, indexing="ij")
-        return grid[0].ravel(), grid[1].ravel()
-
-    def _lookahead(
-        self, log_dims: np.ndarray, log_lrs: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return log d* (K,), what trials would show (K, J), and their noise variance (J,)."""
-        belief = self.posterior
-        every = max(1, len(belief.log_threshold) // _ASKED)
-        low, high = math.log(self.span.min_dim) - 1, math.log(self.span.max_dim) + 1
-        target = np.clip(belief.log_threshold, low, high)
-        quarters = np.quantile(target, (0.25, 0.75))
-        reach = _REACH * (quarters[1] - quarters[0])
-        target = np.clip(target, quarters[0] - reach, quarters[1] + reach)[::every]
-        surfaces = belief.surfaces.select(slice(None, None, every))
-        t, v = surfaces.coordinates(log_dims, log_lrs)
-        lapse = surfaces.lapse(v)
-        mean = np.clip(surfaces.mean(t, v), -FAR, FAR)
-        scale = surfaces.scale(t, v) ** 2 + surfaces.misfit**2 * (t * t + v * v)
-        noise = _INFORMATION_DOF * scale / (1 - np.minimum(lapse, 0.9))
-        return target, mean, noise.mean(0)
 
     def _best_lr(self, dim: int) -> tuple[float, float, float]:
         """Return the best lr at a dim and the ends of those that serve nearly as well."""

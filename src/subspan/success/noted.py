@@ -20,7 +20,7 @@ from subspan.success.records import Experiment
 from subspan.success.response import LearningRate
 from subspan.trials.stores.base import RecordStore
 
-_PREFIX = "estimate:"
+ESTIMATE = "estimate:"  # before a note of one
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class NotedEstimate:
 
     Args:
         estimate: without trials and surface.
-        stop_at: well above the goal.
+        stop_at: well above the goal; None where whoever trained saw to that.
     """
 
     estimate: ThresholdEstimate
-    stop_at: Goal
+    stop_at: Goal | None
 
 
 def note(store: RecordStore, estimate: ThresholdEstimate) -> None:
@@ -45,9 +45,9 @@ def note(store: RecordStore, estimate: ThresholdEstimate) -> None:
         return
     data = estimate.to_json()
     asked = [data[name] for name in ("goal", "delta", "confidence", "min_dim", "max_dim")]
-    key = f"{_PREFIX}{digest([data['experiment'], *asked])}"
+    key = f"{ESTIMATE}{digest([data['experiment'], *asked])}"
     stop_at = estimate.records[0].trial.spec["stop_at"]
-    store.claim(key, _PREFIX, 0.0, {**data, "stop_at": stop_at})
+    store.claim(key, ESTIMATE, 0.0, {**data, "stop_at": stop_at})
 
 
 def noted(store: RecordStore) -> Iterator[NotedEstimate]:
@@ -56,9 +56,11 @@ def noted(store: RecordStore) -> Iterator[NotedEstimate]:
     Raises:
         StoreError: one is not what was noted.
     """
-    for claim in store.claims(_PREFIX):
+    for claim in store.claims(ESTIMATE):
         try:
-            yield NotedEstimate(_estimate(claim.data), parse_goal(claim.data["stop_at"]))
+            stop = claim.data["stop_at"]
+            stop_at = None if stop is None else parse_goal(stop)
+            yield NotedEstimate(_estimate(claim.data), stop_at)
         except (InputError, KeyError, TypeError, ValueError) as error:
             raise StoreError(
                 f"store: expected notes of estimates, got one that is damaged ({claim.key}). Give "

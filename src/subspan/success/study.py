@@ -16,11 +16,12 @@ from typing import Any, Self
 
 from subspan.errors import invalid, real, whole
 from subspan.goals import Goal, parse_goal
-from subspan.success.design import ThresholdDesign
-from subspan.success.estimate import ThresholdEstimate, estimate_from_counts, with_records
-from subspan.success.records import experiment, may_need_none
+from subspan.spec import AUTO
+from subspan.success import noted
+from subspan.success.estimate import ThresholdEstimate
+from subspan.success.study_designs import CountingDesign, GradedDesign, Place, StudyDesign
 from subspan.training.outcome import Outcome
-from subspan.trials.function import LoopSpec, record_of_metrics, seed_of
+from subspan.trials.function import LoopSpec, lr_range, record_of_metrics, seed_of
 from subspan.trials.leases import owner_name
 from subspan.trials.stores.base import Claim, RecordStore
 from subspan.trials.stores.registry import open_store
@@ -32,7 +33,14 @@ _UNTRAINED = 8  # trials at d = 0
 
 @dataclass(frozen=True)
 class AskedTrial:
-    """A trial that a study asks for: train at `dim` with everything random from `seed`."""
+    """A trial that a study asks for: train at `dim` with everything random from `seed`.
+
+    Args:
+        dim: training dimension d; at 0 nothing is to be trained.
+        seed: of everything random, in [0, 2³¹).
+        repeat: which trial of the study it is.
+        lr: learning rate; None where it is the trainer's own affair.
+    """
 
     dim: int
     seed: int
@@ -56,14 +64,19 @@ class ThresholdStudy:
         delta: d* is where the success probability reaches 1 − δ.
         confidence: of the interval.
         ratio: done when high/low of the interval is at most this.
-        max_trials: done, as "not converged", after so many trials.
+        max_trials: done, as "not converged", after so many trials; None: 200, or 100 where the
+            learning rate is searched.
         seed: of every trial's seed.
-        lr: passed on as the trial's `lr`.
+        lr: a number, passed on as the trial's `lr`; or the (low, high) that the learning rate is
+            searched in. d* is then that at the best learning rate, by the joint design of
+            `threshold`: each trial has a d and an lr of its own, and how good it got, not only
+            whether it met the goal, tells.
         store: where trials are kept: a path, a URL, a store, or None for memory.
         lease: seconds after which a trial that was not told is asked of somebody else.
 
     Raises:
-        InputError: an argument is out of range.
+        InputError: an argument is out of range; or the learning rate is to be searched for a goal
+            whose metric has no range to measure distances in.
         StoreError: the store cannot be used.
     """
 
@@ -78,9 +91,9 @@ class ThresholdStudy:
         delta: float = 0.1,
         confidence: float = 0.95,
         ratio: float = 1.5,
-        max_trials: int = 200,
+        max_trials: int | None = None,
         seed: int = 0,
-        lr: float | None = None,
+        lr: float | tuple[float, float] | None = None,
         store: RecordStore | str | Path | None = None,
         lease: float = _DAY,
     ) -> None:
@@ -92,16 +105,24 @@ class ThresholdStudy:
             "version": version,
             "max_dim": self._max_dim,
         }
-        self._spec, self._seed = LoopSpec(lr), whole("seed", seed)
-        _ = self._spec.number_lr  # refuses "auto"
+        self._ends = lr_range(lr) if isinstance(lr, tuple | list) else None
+        if self._ends is None:
+            assert not isinstance(lr, tuple)
+            self._spec = LoopSpec(lr)
+            _ = self._spec.number_lr  # refuses "auto"
+        else:
+            self._spec = LoopSpec()
+            self._identity["lr"] = AUTO  # its repeats are not those of a study at one rate
+        self._seed = whole("seed", seed)
         self._lease = real("lease", lease, low=0.0, strict=True)
         self._options: dict[str, Any] = {
             "min_dim": min_dim,
             "delta": delta,
             "confidence": confidence,
             "ratio": ratio,
-            "max_trials": max_trials,
+            **({} if max_trials is None else {"max_trials": max_trials}),
         }
+        self._thought: tuple[tuple[str, ...], StudyDesign] | None = None
         self._design()  # refuses what is out of range
         self._owner = owner_name()
         self._stack = contextlib.ExitStack()
@@ -128,32 +149,32 @@ class ThresholdStudy:
             }
             now = time.time()
             late = [c.data for c in claims.values() if c.until < now]
-            held = [c.data["dim"] for c in claims.values() if c.until >= now]
+            held = [self._place(c.data) for c in claims.values() if c.until >= now]
             design = self._design(told)
             untrained = self._untrained(design, told)
             over = design.done or design.trials + len(held) >= design.max_trials
-            if over and untrained <= held.count(0):
+            if over and len(untrained) <= sum(dim == 0 for dim, _ in held):
                 break
+            repeat = max([*known, *claims], default=-1) + 1
             if design.done:
-                dim, repeat = 0, max([*known, *claims], default=-1) + 1
+                dim, lr = untrained[0]
             elif late:
-                dim, repeat = late[0]["dim"], late[0]["repeat"]
+                (dim, lr), repeat = self._place(late[0]), late[0]["repeat"]
             else:
-                # Those under way are picked again in thought, so that others follow them.
-                dim = self._next(design, held)
-                repeat = max([*known, *claims], default=-1) + 1
-            if self.store.claim(
-                f"{self._prefix}{repeat:08d}",
-                self._owner,
-                self._lease,
-                {"dim": dim, "repeat": repeat},
-            ):
-                asked.append(
-                    AskedTrial(dim, seed_of(self._seed, repeat), repeat, self._spec.number_lr)
-                )
+                dim, lr = design.next(held)
+            data = {"dim": dim, "repeat": repeat} | ({"lr": lr} if self._ends else {})
+            if self.store.claim(f"{self._prefix}{repeat:08d}", self._owner, self._lease, data):
+                asked.append(AskedTrial(dim, seed_of(self._seed, repeat), repeat, lr))
         return asked
 
-    def tell(self, trial: AskedTrial, metrics: Mapping[str, Any], *, steps: int = 1) -> None:
+    def tell(
+        self,
+        trial: AskedTrial,
+        metrics: Mapping[str, Any],
+        *,
+        steps: int = 1,
+        stopped: bool = False,
+    ) -> None:
         """Say what came of a trial; it is in the store when this returns.
 
         Args:
@@ -161,6 +182,9 @@ class ThresholdStudy:
             metrics: the best of each, by name, `"[split:]metric"`, the goal's among them. One that
                 is not finite counts as a trial that diverged.
             steps: what the trial took.
+            stopped: whether it was cut short and might have got better. Where the learning rate is
+                searched, a trial may be once the goal's metric is as good as `enough`; elsewhere
+                once the goal is met, and one that was cut short before counts as a miss.
 
         Raises:
             InputError: the trial was not asked by this study, or was told otherwise before; the
@@ -170,10 +194,11 @@ class ThresholdStudy:
         if not isinstance(metrics, Mapping):
             raise invalid("metrics", expected="a mapping of numbers by name", got=repr(metrics))
         record = record_of_metrics(
-            self._trial(trial.dim, trial.repeat),
+            self._trial(trial.dim, trial.repeat, trial.lr),
             metrics,
             steps=whole("steps", steps, low=0),
             ambient_dim=self._max_dim,
+            stopped=stopped,
         )
         wanted = f"{self.goal.split}:{self.goal.metric}"
         if wanted not in record.metrics and record.outcome is not Outcome.DIVERGED:
@@ -205,10 +230,9 @@ class ThresholdStudy:
             raise invalid("trial", expected="one that `ask` gave", got=type(trial).__name__)
         key = f"{self._prefix}{trial.repeat:08d}"
         found = [claim for claim in self.store.claims(key) if claim.key == key]
-        mine = AskedTrial(
-            trial.dim, seed_of(self._seed, trial.repeat), trial.repeat, self._spec.number_lr
-        )
-        if not found or found[0].data["dim"] != trial.dim or trial != mine:
+        places = [self._place(claim.data) for claim in found]
+        seed = seed_of(self._seed, trial.repeat)
+        if trial.seed != seed or (trial.dim, trial.lr) not in places:
             raise invalid(
                 "trial",
                 expected="one that `ask` gave, of this study",
@@ -225,25 +249,27 @@ class ThresholdStudy:
         return design.done and not self._untrained(design, told)
 
     @property
+    def enough(self) -> float | None:
+        """The goal's metric at which a trial may be stopped; None where the level is enough.
+
+        Where the learning rate is searched, how good a trial got tells as well, up to there.
+        """
+        design = self._design()
+        return design.enough if isinstance(design, GradedDesign) else None
+
+    @property
     def estimate(self) -> ThresholdEstimate:
-        """What is known of d*.
+        """What is known of d*; with a searched learning rate noted in the store, for its report.
 
         Raises:
             InputError: nothing was told yet.
         """
-        records = list(self._told().values())
-        if not records:
+        told = self._told()
+        if not any(record.dim or not self._ends for record in told.values()):
             raise invalid("estimate", expected="at least one trial that was told", got="none")
-        design = self._design({r.trial.repeat: r for r in records})
-        fitted = estimate_from_counts(
-            design.counts,
-            self.goal,
-            design.span,
-            ambient_dim=self._max_dim,
-            confidence=design.confidence,
-            ratio=design.ratio,
-        )
-        return with_records(fitted, records, experiment(records))
+        found = self._design(told).estimate()
+        noted.note(self.store, found)
+        return found
 
     def close(self) -> None:
         """Close the store if it was opened here."""
@@ -257,12 +283,16 @@ class ThresholdStudy:
 
     @property
     def _prefix(self) -> str:
-        key = self._trial(0, 0).key
+        key = self._trial(0, 0, self._spec.number_lr).key
         return f"study:{key}:"
 
-    def _trial(self, dim: int, repeat: int) -> Trial:
-        method = {"name": "trainable"}
-        return Trial(self._identity, method, dim, self._spec.to_json(), self._seed, repeat)
+    def _place(self, data: Mapping[str, Any]) -> Place:
+        """Return where a trial that was asked for is to train."""
+        return data["dim"], data.get("lr", self._spec.number_lr)
+
+    def _trial(self, dim: int, repeat: int, lr: float | None) -> Trial:
+        method, spec = {"name": "trainable"}, self._spec.replace(lr=lr)
+        return Trial(self._identity, method, dim, spec.to_json(), self._seed, repeat)
 
     def _told(self) -> dict[int, TrialRecord]:
         """Return the records that tell of this goal, by repeat."""
@@ -283,28 +313,28 @@ class ThresholdStudy:
         return {
             record.trial.repeat: record
             for record in self.store.records(str(self._identity["name"]))
-            if (record.trial.problem, record.trial.spec, record.trial.seed)
-            == (self._identity, spec, self._seed)
+            if (record.trial.problem, record.trial.seed) == (self._identity, self._seed)
+            and (self._ends is not None or record.trial.spec == spec)
         }
 
-    def _design(self, told: Mapping[int, TrialRecord] | None = None) -> ThresholdDesign:
-        design = ThresholdDesign(self._max_dim, **self._options)
-        for record in (told or {}).values():
-            if record.dim:
-                design.tell(record.dim, record.meets(self.goal) is True)
-        return design
-
-    def _untrained(self, design: ThresholdDesign, told: Mapping[int, TrialRecord]) -> int:
-        """Return how many trials at d = 0 are wanting, to tell whether training is needed."""
-        if not (design.done and may_need_none(design.counts, self._options["delta"])):
-            return 0
-        return max(0, _UNTRAINED - sum(record.dim == 0 for record in told.values()))
+    def _design(self, told: Mapping[int, TrialRecord] | None = None) -> StudyDesign:
+        """Return the design that was told these; the last one is kept, with what it has found."""
+        records = list((told or {}).values())
+        keys = tuple(record.key for record in records)
+        if self._thought is None or self._thought[0] != keys:
+            design: StudyDesign
+            if self._ends is not None:
+                design = GradedDesign(self.goal, self._max_dim, self._ends, records, self._options)
+            else:
+                lr = self._spec.number_lr
+                design = CountingDesign(self.goal, self._max_dim, lr, records, self._options)
+            self._thought = keys, design
+        return self._thought[1]
 
     @staticmethod
-    def _next(design: ThresholdDesign, held: list[int]) -> int:
-        """Return the next dim of the design that is not under way already."""
-        picked = design.ask(len(held) + 1)
-        for dim in held:
-            if dim in picked and len(picked) > 1:
-                picked.remove(dim)
-        return picked[0]
+    def _untrained(design: StudyDesign, told: Mapping[int, TrialRecord]) -> list[Place]:
+        """Return the trials at d = 0 that are wanting, to tell whether training is needed."""
+        place = design.untrained
+        if place is None:
+            return []
+        return [place] * (_UNTRAINED - sum(record.dim == 0 for record in told.values()))

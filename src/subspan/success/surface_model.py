@@ -7,9 +7,10 @@ an accuracy), how far its best metric lies above the level is
 
 with g increasing and g(0) = 0; h ≤ 0 what a learning rate off the best costs, with a slope of its
 own on either side, since training decays slowly below the best learning rate and collapses above
-it; and the ridge μ(t) = μ₀ + μ₁ t. The noise is Student's t with a scale that changes with t and v,
-and some trials lapse: they end anywhere below. d* is the smallest d at which P(z ≥ 0) ≥ 1 − δ at
-the lr that makes this probability largest.
+it, and a peak between them that is anything from round to a cusp; and the ridge μ(t) = μ₀ + μ₁ t.
+The noise is Student's t with a scale that changes with t and v, and some trials lapse: they end
+anywhere below. d* is the smallest d at which P(z ≥ 0) ≥ 1 − δ at the lr that makes this probability
+largest.
 
 The posterior depends on the observations alone, not on their order, and on no global state. What
 the surface gets wrong far from the level is part of the noise there: an observation counts the
@@ -67,9 +68,10 @@ _PARAMETERS = (
     Parameter("noise", math.log(0.11), 0.65, True),
     Parameter("noise_lr", 0.2, 0.25, False),  # change of log noise per unit of v
     Parameter("noise_dim", 0.0, 0.15, False),  # and of t
-    Parameter("lapse", math.log(0.01), 1.0, True),
+    Parameter("lapse", math.log(0.006), 1.1, True),
     Parameter("cliff", 2.0, 1.0, False),  # v beyond which training collapses
     Parameter("misfit", math.log(0.06), 0.9, True),
+    Parameter("sharpness", -1.3, 1.4, True),  # above 1: of the peak of h, a cusp where it is large
 )
 _INDEX = {p.name: i for i, p in enumerate(_PARAMETERS)}
 _MEAN = np.array([p.mean for p in _PARAMETERS])
@@ -87,7 +89,7 @@ class Surfaces:
     """
 
     def __init__(self, raw: np.ndarray, span: Range, prior: RidgePrior) -> None:
-        self.span, self.prior = span, prior
+        self.raw, self.span, self.prior = raw, span, prior
         values = _MEAN + _SD * raw
         part = {name: values[:, i : i + 1] for name, i in _INDEX.items()}
         for p in _PARAMETERS:
@@ -106,6 +108,7 @@ class Surfaces:
         self.lapse_at_best = np.minimum(part["lapse"], 0.95)
         self.cliff = part["cliff"]
         self.misfit = part["misfit"]
+        self.sharpness = 1 + part["sharpness"]
 
     def select(self, part: slice) -> Surfaces:
         """Return some of the surfaces."""
@@ -128,10 +131,15 @@ class Surfaces:
         return g + self.off_ridge(v)
 
     def off_ridge(self, v: np.ndarray) -> np.ndarray:
-        """Return h(v) ≤ 0: −rise·|v| far below the ridge, −fall·v far above it, h(0) = 0."""
-        total = self.rise + self.fall
-        slow, steep = np.clip(-self.rise * v, -60, 60), np.clip(self.fall * v, -60, 60)
-        return -np.log((self.fall * np.exp(slow) + self.rise * np.exp(steep)) / total)
+        """Return h(v) ≤ 0: −rise·|v| far below the ridge, −fall·v far above it, h(0) = 0.
+
+        Its peak is round over 1 / sharpness of log lr: how far it lies below where the flanks meet
+        is known only from trials near it.
+        """
+        total, u = self.rise + self.fall, self.sharpness * v
+        slow, steep = np.clip(-self.rise * u, -600, 600), np.clip(self.fall * u, -600, 600)
+        peak = np.log((self.fall * np.exp(slow) + self.rise * np.exp(steep)) / total)
+        return -peak / self.sharpness
 
     def scale(self, t: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Return the scale of the noise, (N, n)."""
@@ -310,6 +318,7 @@ def sample(
     *,
     particles: int = PARTICLES,
     populations: int = 1,
+    begun: SurfacePosterior | None = None,
 ) -> SurfacePosterior:
     """Sample the posterior of the surface.
 
@@ -319,6 +328,7 @@ def sample(
         prior: of the best learning rate.
         particles: in each population.
         populations: sampled independently and pooled, against the luck of one.
+        begun: the same of fewer populations, to go on from.
 
     Returns:
         Equally weighted particles: a function of the arguments alone.
@@ -330,7 +340,10 @@ def sample(
 
     raw = _prior_draws(particles)
     if len(data.z):
-        moves = (stream(0, "surface", "moves", i) for i in range(populations))
-        raw = np.concatenate([temper(raw, log_likelihood, rng) for rng in moves])
+        pool = [] if begun is None else [begun.surfaces.raw]
+        for i in range(sum(map(len, pool)) // particles, populations):
+            rng = stream(0, "surface", "moves", i)
+            pool.append(temper(_prior_draws(particles), log_likelihood, rng))
+        raw = np.concatenate(pool)
     surfaces = Surfaces(raw, span, prior)
     return SurfacePosterior(surfaces, *surfaces.best())

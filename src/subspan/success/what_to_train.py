@@ -102,14 +102,22 @@ def plan_of(
         assert not isinstance(problem, FunctionTrainable)
         assert isinstance(chosen, TrainSpec)
         where = LrScale.of(problem, chosen.optimizer)
-    return Plan(chosen.replace(lr=AUTO), where, scale)
+    return Plan(
+        (usual_training(problem) if spec is None else chosen).replace(lr=AUTO), where, scale
+    )
 
 
 def usual_training(problem: Subject) -> Spec:
-    """Return the problem's default training, at the best learning rate where it can be searched."""
+    """Return the problem's default training, at the best learning rate where it can be searched.
+
+    And evaluated for a tenth of its cost, unless the problem says how often.
+    """
+    default = problem.default_spec
     if isinstance(problem, FunctionTrainable) and problem.lr_range is None:
-        return problem.default_spec
-    return problem.default_spec.replace(lr=AUTO)
+        return default
+    if not has_no_lr(default) and isinstance(default, TrainSpec) and default.eval_every is None:
+        default = default.replace(eval_every=AUTO)
+    return default.replace(lr=AUTO)
 
 
 def has_no_lr(spec: Spec) -> bool:

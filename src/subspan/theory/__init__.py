@@ -1,5 +1,6 @@
 """Why that many: predict the threshold training dimension from the geometry of the loss."""
 
+from subspan.theory.coding import integer_bits, vector_bits
 from subspan.theory.cone import ConeEstimate, cone_threshold
 from subspan.theory.curvature import gauss_newton, hessian
 from subspan.theory.ellipsoid import (
@@ -7,6 +8,11 @@ from subspan.theory.ellipsoid import (
     ellipsoid_from_outside_support,
     ellipsoid_from_outside_width,
     squared_distances,
+)
+from subspan.theory.generalization import (
+    GeneralizationBound,
+    generalization_bound,
+    occam_bound,
 )
 from subspan.theory.gordon import (
     certified_miss_dim,
@@ -44,6 +50,7 @@ from subspan.theory.width import (
 
 __all__ = [
     "ConeEstimate",
+    "GeneralizationBound",
     "LevelPrediction",
     "LinearizedProblem",
     "MatrixFreeWell",
@@ -69,15 +76,18 @@ __all__ = [
     "escape_probability",
     "gauss_newton",
     "gaussian_width",
+    "generalization_bound",
     "hessian",
     "hit_dim",
     "hitting_dims",
+    "integer_bits",
     "l1_ball_support",
     "l1_ball_width",
     "l1_descent_cone_stat_dim",
     "linearize",
     "local_angular_dim",
     "miss_dim",
+    "occam_bound",
     "points_support",
     "polar_certified_miss_dim",
     "polar_escape_probability",
@@ -90,4 +100,5 @@ __all__ = [
     "subspace_width",
     "top_eigenpairs",
     "training_path",
+    "vector_bits",
 ]

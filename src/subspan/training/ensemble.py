@@ -19,13 +19,14 @@ from subspan.errors import invalid
 from subspan.goals import Goal, parse_goal
 from subspan.maps.base import LinearMap
 from subspan.maps.stack import MapStack, stack
-from subspan.metrics import qualified
+from subspan.metrics import parse, qualified
 from subspan.problems import structure
 from subspan.problems.base import AbstractProblem, Batch
 from subspan.spec import TrainSpec
 from subspan.streams import derive
 from subspan.training.batches import Batches
 from subspan.training.levenberg_marquardt import StrongResult
+from subspan.training.looks import Looks
 from subspan.training.optimizers import Optimizer, learning_rate
 from subspan.training.outcome import CurvePoint, NotFinite, Outcome, TrainResult
 
@@ -122,12 +123,11 @@ class _Run:
                 Batches(seed, problem.train_size, spec.batch_size) for seed in batch_seeds
             ]
         self._total = spec.total_steps(problem.train_size)
+        self._looks = Looks(problem, spec, self._goal, len(subspaces))
         self._clock = time.perf_counter()
 
     def advance_all(self, on_step: OnStep | None) -> None:
-        spec, size = self._spec, self._problem.train_size
-        total = self._total
-        every = spec.eval_every or spec.steps_per_epoch(size)
+        spec, total, looks = self._spec, self._total, self._looks
         if self._evaluate and any(s.search_steps for s in self._subspaces):
             self._record(0, [i for i in self._alive if self._subspaces[i].search_steps])
         for step in range(total):
@@ -137,10 +137,11 @@ class _Run:
             if on_step is not None:
                 on_step(step + 1, weights)
             batch, noise = self._batch(step), self._noise(step)
-            _, gradients = self._problem.train_grads(weights, batch, noise)
+            losses, gradients = self._problem.train_grads(weights, batch, noise)
+            looks.stepped(losses)
             pulled = self._stack.adjoint(gradients)
             self._optimizer.step(self._theta, pulled, learning_rate(spec, step, total))
-            if self._evaluate and ((step + 1) % every == 0 or step + 1 == total):
+            if self._evaluate and (looks.due(step + 1) or step + 1 == total):
                 self._record(step + 1, list(self._alive))
         self._finish(self._alive, total, Outcome.FINISHED)
 
@@ -162,20 +163,29 @@ class _Run:
         return [derive(self._seeds[i], "noise", step) for i in self._alive]
 
     def _record(self, step: int, trials: list[int]) -> None:
-        """Evaluate these trials and retire those that diverged or met the goal."""
+        """Evaluate those of these trials that are due; retire what diverged or met the goal."""
+        last = step == self._total
+        weights = self._offsets + self._stack.forward(self._theta)
+        if step and not last:
+            trials = self._looks.wanted(step, trials, weights)
+        if not trials:
+            return
         rows = [self._alive.index(i) for i in trials]
-        weights = (self._offsets + self._stack.forward(self._theta))[rows]
+        weights = weights[rows]
         stopped, diverged = [], []
         thetas = self._theta.split([m.dim for m in self._maps])
-        measured = _measured(self._problem, weights, self._goal)
-        for i, row, values in zip(trials, rows, measured, strict=True):
-            point = _seen(self._not_finite[i], values, thetas[row], step)
+        splits = self._looks.splits(last=last)
+        measured = _measured(self._problem, weights, self._goal, splits)
+        for i, k, w, values in zip(trials, rows, weights, measured, strict=True):
+            point = _seen(self._not_finite[i], values, thetas[k], step, splits)
             if point is None:
                 diverged.append(i)
                 continue
-            self.results[i].curve.append(point)
             if _meets(self._goal, point):
                 stopped.append(i)
+                point = _completed(self._problem, w, self._goal, point, self._not_finite[i])
+            self.results[i].curve.append(point)
+            self._looks.looked(i, point)
         if step < self._total:  # at the last step nothing was cut short: it is finished
             self._finish(stopped, step, Outcome.STOPPED)
         else:
@@ -209,37 +219,60 @@ class _Run:
         self._alive = [self._alive[row] for row in rows]
         self._maps = [self._maps[row] for row in rows]
         self._offsets, self._theta = self._offsets[rows], self._theta[positions]
+        self._looks.keep(rows)
         self._optimizer.keep(positions)
         if rows:
             self._stack = stack(self._maps)
 
 
 def _measured(
-    problem: AbstractProblem, weights: torch.Tensor, goal: Goal | None
+    problem: AbstractProblem, weights: torch.Tensor, goal: Goal | None, splits: Sequence[str]
 ) -> list[dict[str, float]]:
-    """Evaluate weights (K, D) on every split: the problem's metrics, and what the goal reads."""
+    """Evaluate weights (K, D) on splits: the problem's metrics, and what the goal reads."""
     names = list(problem.metrics)
     if goal is not None and goal.metric not in names:
         names.append(goal.metric)
     points: list[dict[str, float]] = [{} for _ in weights]
-    for split in problem.splits:
+    for split in splits:
         found = problem.measure_many(weights, split, names)
         for point, values in zip(points, found, strict=True):
             point |= {qualified(name, split): value for name, value in values.items()}
     return points
 
 
+def _completed(
+    problem: AbstractProblem,
+    weights: torch.Tensor,
+    goal: Goal | None,
+    point: CurvePoint,
+    not_finite: NotFinite,
+) -> CurvePoint:
+    """Return a trial's last point with the splits that it was not yet evaluated on."""
+    seen = {parse(name)[1] for name in point.metrics}
+    rest = [split for split in problem.splits if split not in seen]
+    (values,) = _measured(problem, weights[None], goal, rest)
+    not_finite.note(values, point.step)
+    return CurvePoint(point.step, {**point.metrics, **values})
+
+
 def _seen(
-    not_finite: NotFinite, values: dict[str, float], theta: torch.Tensor, step: int
+    not_finite: NotFinite,
+    values: dict[str, float],
+    theta: torch.Tensor,
+    step: int,
+    splits: Sequence[str],
 ) -> CurvePoint | None:
-    """Return an evaluation as a point of the curve; None where the trial diverged.
+    """Return an evaluation on splits as a point of the curve; None where the trial diverged.
 
     A loss may be finite at an infinite θ, behind a clamp or a ReLU that is dead.
     """
     largest = float(theta.abs().max()) if theta.numel() else 0.0
     not_finite.note(values | {"the largest entry of θ": largest}, step)
-    point = CurvePoint(step, values)
-    return point if math.isfinite(point.train_loss) and math.isfinite(largest) else None
+    names = [qualified("loss", split) for split in splits]
+    losses = [values[name] for name in names if name in values]
+    if "train" in splits:
+        losses = [values.get("train:loss", math.nan)]
+    return CurvePoint(step, values) if all(map(math.isfinite, [largest, *losses])) else None
 
 
 def _meets(goal: Goal | None, point: CurvePoint) -> bool:
@@ -260,9 +293,12 @@ def evaluate_offsets(
     goal = None if spec.stop_at is None else parse_goal(spec.stop_at)
     results = []
     for subspace in subspaces:
-        (values,), theta = _measured(problem, subspace.offset[None], goal), torch.empty(0)
+        (values,), theta = (
+            _measured(problem, subspace.offset[None], goal, problem.splits),
+            torch.empty(0),
+        )
         not_finite = NotFinite()
-        point = _seen(not_finite, values, theta, 0)
+        point = _seen(not_finite, values, theta, 0, problem.splits)
         results.append(
             TrainResult(
                 not_finite.ends(Outcome.FINISHED if point else Outcome.DIVERGED),
@@ -283,12 +319,14 @@ def _search(
     clock, result = time.perf_counter(), TrainResult()
     goal = None if spec.stop_at is None else parse_goal(spec.stop_at)
     every, total = spec.eval_every or 1, spec.total_steps(problem.train_size)
-    not_finite = NotFinite()
+    if isinstance(every, str):
+        every = 1
+    not_finite, splits = NotFinite(), Looks(problem, spec, goal, 1).splits(last=False)
 
     def watch(step: int, theta: torch.Tensor) -> bool:
         weights = (subspace.offset + subspace.map(theta))[None]
-        (values,) = _measured(problem, weights, goal)
-        point = _seen(not_finite, values, theta, step)
+        (values,) = _measured(problem, weights, goal, splits)
+        point = _seen(not_finite, values, theta, step, splits)
         if point is None:
             return False
         result.curve.append(point)
@@ -312,6 +350,9 @@ def _search(
             result.outcome = Outcome.STOPPED
         elif not (math.isfinite(found.loss) and bool(found.theta.isfinite().all())):
             result.outcome = Outcome.DIVERGED
+    if result.curve and result.curve[-1].step == result.steps:
+        weights = subspace.offset + subspace.map(result.theta)
+        result.curve[-1] = _completed(problem, weights, goal, result.curve[-1], not_finite)
     result.outcome, result.reason = not_finite.ends(result.outcome), not_finite.reason
     result.wall_time = time.perf_counter() - clock
     return result

@@ -24,6 +24,7 @@ from subspan.printable import shown
 from subspan.spec import AUTO, LATER_FIELDS, LrChoice, choice_of, refuse_auto
 from subspan.streams import derive, scoped_global_rngs
 from subspan.training.outcome import CurvePoint, NotFinite, Outcome
+from subspan.trials.evaluations import evaluations
 from subspan.trials.failures import ERRORS, failed_record
 from subspan.trials.provenance import environment
 from subspan.trials.trainable import Pair, Trainable
@@ -112,7 +113,10 @@ class RunningTrial:
         """Note metrics at a step; say whether the trial may stop.
 
         Args:
-            metrics: by name, `"[split:]metric"`, the split `train` where it is left out.
+            metrics: by name, `"[split:]metric"`, the split `train` where it is left out. Where one
+                is noisy, a list of two or more independent evaluations: then the metric is their
+                mean, and its standard error and their number stand beside it as `NAME.se` and
+                `NAME.n`, of which `noisy_threshold` takes account.
             step: how many steps were taken, not less than before; None: one more.
             named: more metrics, by name.
 
@@ -128,7 +132,11 @@ class RunningTrial:
         return met or bool(self._not_finite.reason)
 
     def _note(self, values: Mapping[str, Any], step: int) -> bool:
-        found = {metrics.qualified(*metrics.parse(k)): _number(k, v) for k, v in values.items()}
+        found = {
+            metrics.qualified(*metrics.parse(k)): _number(k, v)
+            for name, value in values.items()
+            for k, v in evaluations(name, value).items()
+        }
         self._not_finite.note(found, step)
         self._points.setdefault(step, {}).update(found)
         self._last = step
@@ -323,9 +331,21 @@ def seed_of(seed: int, repeat: int) -> int:
 
 
 def record_of_metrics(
-    trial: Trial, values: Mapping[str, Any], *, steps: int, ambient_dim: int
+    trial: Trial,
+    values: Mapping[str, Any],
+    *,
+    steps: int,
+    ambient_dim: int,
+    stopped: bool = False,
 ) -> TrialRecord:
     """Return the record of a trial that was trained elsewhere, from its metrics alone.
+
+    Args:
+        trial: which it was.
+        values: the best of each metric, by name.
+        steps: what it took.
+        ambient_dim: the largest d.
+        stopped: whether it was cut short.
 
     Raises:
         InputError: a name or a value is none.
@@ -335,7 +355,7 @@ def record_of_metrics(
     return TrialRecord(
         trial=trial,
         ambient_dim=ambient_dim,
-        outcome=Outcome.DIVERGED if bad else Outcome.FINISHED,
+        outcome=Outcome.DIVERGED if bad else Outcome.STOPPED if stopped else Outcome.FINISHED,
         steps=steps,
         curve=(CurvePoint(max(steps, min(trial.dim, 1)), named),),
         theta_norm=math.nan,

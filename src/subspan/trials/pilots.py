@@ -17,7 +17,7 @@ import numpy as np
 
 from subspan import metrics
 from subspan.errors import invalid
-from subspan.goals import Goal, best_for, parse_goal
+from subspan.goals import Goal, best_for, left, parse_goal
 from subspan.spec import AUTO, FINAL_LOSS, LrChoice, TrainSpec, choice_of
 from subspan.streams import derive
 from subspan.subspaces.base import Method
@@ -220,12 +220,7 @@ def _left(record: TrialRecord, aim: Goal | None) -> float:
         value = record.final_train_loss if record.outcome is Outcome.FINISHED else math.nan
         return value if math.isfinite(value) else math.inf
     value = best_for(aim, record.values(aim.metric, aim.split))
-    if not math.isfinite(value):
-        return math.inf
-    known = metrics.find(aim.metric)
-    if aim.higher:
-        return known.most - value if known and math.isfinite(known.most) else -value
-    return value - known.least if known and math.isfinite(known.least) else value
+    return left(aim, value) if math.isfinite(value) else math.inf
 
 
 def _from_ideal(aim: Goal | None) -> bool:

@@ -18,7 +18,7 @@ function stored(one = experiment()) {
 // --- axes ----------------------------------------------------------------------------------------
 
 function niceTicks(low, high) {
-  const steps = high / low < 300 ? [1, 2, 5] : [1];
+  const steps = high / low < (innerWidth < 640 ? 30 : 300) ? [1, 2, 5] : [1];
   const ticks = [];
   for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) {
     for (const step of steps) ticks.push(step * 10 ** power);
@@ -29,7 +29,7 @@ function niceTicks(low, high) {
 function logAxis(values, title) {
   const low = Math.min(...values) / 1.25, high = Math.max(...values) * 1.25;
   const ticks = niceTicks(low, high);
-  return { title: { text: title }, range: [Math.log10(low), Math.log10(high)], tickvals: ticks.map(Math.log10), ticktext: ticks.map((t) => number(t)) };
+  return { title: { text: title }, range: [Math.log10(low), Math.log10(high)], tickvals: ticks.map(Math.log10), ticktext: ticks.map((t) => number(t)), tickangle: 0 };
 }
 
 const dimAxis = (values, title = "training dimension d") => logAxis(values, title);
@@ -101,7 +101,7 @@ function phase() {
   const y = c.levels.map((_, i) => place(m.levels[i]));
   const heat = {
     type: "heatmap", x: edges(c.dims.map(Math.log10), 0.1), y: edges(y, 0.05), z, hoverinfo: "text", text: words, texttemplate: "",
-    colorscale: "Cividis", zmin: 0, zmax: 1, hoverongaps: false, colorbar: { title: { text: "success<br>rate" }, thickness: 12, len: 0.9 },
+    colorscale: "Cividis", zmin: 0, zmax: 1, hoverongaps: false, colorbar: colourBar("success<br>rate"),
   };
   const rows = c.levels.flatMap((l, row) => c.dims.map((d, i) => [m.goals[row], d, l.wins[i], l.totals[i], l.low[i], l.high[i]])).filter((r) => r[3]);
   const chosenLevel = place(m.levels[chosenState.level]);
@@ -235,21 +235,38 @@ function response() {
     });
   }
   const m = metric(), log = m.scale === "log";
-  const z = lrs.map((lr) => dims.map((d) => { const v = cell.get(`${lr} ${d}`)?.middle ?? null; return v === null ? null : log ? Math.log10(v) : v; }));
-  const words = lrs.map((lr) => dims.map((d) => {
+  const shade = (v) => (v === null ? null : log ? Math.log10(v) : v);
+  const told = (d, lr) => {
     const at = cell.get(`${lr} ${d}`);
     return at ? `d = ${number(d)}, learning rate ${number(lr)}<br>median ${plain(m.name)} ${number(at.middle)}<br>${at.wins} of ${at.total} met ${plain(goalWords())}` : "no trial";
-  }));
-  const flat = z.flat().filter((v) => v !== null), low = Math.min(...flat), high = Math.max(...flat);
+  };
+  const flat = rows.map((r) => shade(r[2])).filter((v) => v !== null), low = Math.min(...flat), high = Math.max(...flat);
   const ticks = log ? niceTicks(10 ** low, 10 ** high) : null;
+  const bar = colourBar(`median<br>${plain(m.name)}`, log ? { tickvals: ticks.map(Math.log10), ticktext: ticks.map((t) => number(t)) } : {});
+  // A search tries few of all pairs: those are points, not a heat map with holes.
+  const searched = rows.length < 0.7 * lrs.length * dims.length;
+  const tried = searched ? {
+    type: "scatter", mode: "markers", x: rows.map((r) => Math.log10(r[0])), y: rows.map((r) => Math.log10(r[1])), text: rows.map((r) => told(r[0], r[1])), hoverinfo: "text",
+    marker: {
+      size: 13, symbol: rows.map((r) => (2 * r[3] >= r[4] ? "circle" : "x")), color: rows.map((r) => shade(r[2])), colorscale: "Cividis", reversescale: !m.higher, cmin: low, cmax: high,
+      showscale: true, colorbar: bar, line: { color: colour("quiet"), width: 1 },
+    },
+  } : {
+    type: "heatmap", x: edges(dims.map(Math.log10), 0.1), y: edges(lrs.map(Math.log10), 0.1), z: lrs.map((lr) => dims.map((d) => shade(cell.get(`${lr} ${d}`)?.middle ?? null))),
+    text: lrs.map((lr) => dims.map((d) => told(d, lr))), texttemplate: "", hoverinfo: "text", hoverongaps: false, colorscale: "Cividis", reversescale: !m.higher, colorbar: bar,
+  };
+  const best = [...new Map(family.filter((one) => one.best).map((one) => [one.found, one.best])).values()];
+  const chosen = {
+    type: "scatter", mode: "markers", x: best.map((b) => Math.log10(b.d)), y: best.map((b) => Math.log10(b.lr)), hoverinfo: "text",
+    text: best.map((b) => `d* = ${plain(b.words)}<br>the best learning rate there, ${number(b.lr, 2)}`),
+    marker: { size: 17, symbol: "diamond", color: "#ff7f2a", line: { width: 2.5, color: "#ffffff" } },
+  };
+  const shown = searched ? "Points" : "Heat map";
   return {
-    traces: [{
-      type: "heatmap", x: edges(dims.map(Math.log10), 0.1), y: edges(lrs.map(Math.log10), 0.1), z, text: words, texttemplate: "", hoverinfo: "text", hoverongaps: false,
-      colorscale: "Cividis", reversescale: !m.higher,
-      colorbar: { title: { text: `median<br>${plain(m.name)}` }, thickness: 12, ...(log ? { tickvals: ticks.map(Math.log10), ticktext: ticks.map((t) => number(t)) } : {}) },
-    }],
-    layout: { xaxis: dimAxis(dims), yaxis: logAxis(lrs, "learning rate") },
-    words: `Heat map of the median ${m.name} over d and ${lrs.length} learning rates.`,
+    traces: [tried, chosen], layout: {
+      xaxis: dimAxis([...dims, ...best.map((b) => b.d)]), yaxis: logAxis([...lrs, ...best.map((b) => b.lr)], "learning rate"), showlegend: false,
+    },
+    words: `${shown} of the median ${m.name} over d and ${lrs.length} learning rates.`,
     columns: ["d", "learning rate", `median ${m.name}`, "met the goal", "trials"], rows,
     again: `import subspan as ss\n\nstored = ss.report.experiments(${JSON.stringify(DATA.store)})\n` +
       `data = ss.report.lr_grid_data([s for s in stored if s.family == "${experiment().family}"], ${JSON.stringify(m.goals[chosenState.level])})\n` +

@@ -1,7 +1,7 @@
 // The page's frame: data, elements, theme, and figures that are drawn when they come into sight.
 
-const DATA = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
+const DATA = JSON.parse($("data").textContent);
 
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
@@ -50,6 +50,13 @@ function layout(more) {
     if (/^[xy]axis\d*$/.test(key)) made[key] = { ...axis, ...made[key] };
   }
   return made;
+}
+
+// Beside the figure, or above it where the screen is narrow.
+function colourBar(title, more = {}) {
+  const narrow = { orientation: "h", y: 1.02, yanchor: "bottom", len: 1, thickness: 10, title: { text: title.replace("<br>", " "), side: "top" } };
+  const wide = { title: { text: title }, thickness: 12, len: 0.9 };
+  return { ...(innerWidth < 640 ? narrow : wide), ...more };
 }
 
 // --- figures -------------------------------------------------------------------------------------
@@ -119,26 +126,3 @@ function simpleTable(columns, rows) {
     element("td", { class: numeric[i] ? "number" : "" }, typeof value === "string" ? value : number(value)))));
   return element("table", {}, element("thead", {}, head), element("tbody", {}, ...body));
 }
-
-// --- theme ---------------------------------------------------------------------------------------
-
-function wear(theme) {
-  document.documentElement.dataset.theme = theme;
-  $("theme").setAttribute("aria-pressed", String(theme === "dark"));
-  refresh();
-}
-
-const prefersDark = matchMedia("(prefers-color-scheme: dark)");
-let chosen = null;
-const theme = () => chosen ?? (prefersDark.matches ? "dark" : "light");
-prefersDark.addEventListener("change", () => wear(theme()));
-
-// On paper: dark on white, and every figure.
-function forPaper() {
-  for (const folded of document.querySelectorAll("#headline details")) folded.open = true;
-  wear("light");
-  drawAll();
-}
-addEventListener("beforeprint", forPaper);
-addEventListener("afterprint", () => wear(theme()));
-matchMedia("print").addEventListener("change", (event) => (event.matches ? forPaper() : wear(theme())));

@@ -31,6 +31,7 @@ from subspan import tracebacks
 from subspan.errors import InputError
 from subspan.trials.executors import shipping
 from subspan.trials.executors.base import Executor, Shared, WorkerDied, WorkerError
+from subspan.trials.executors.freed_memory import keep_freed_memory
 
 _ATTEMPTS = 3
 _SECONDS_TO_END = 1.0
@@ -265,6 +266,7 @@ def _serve(connection: Connection, parent: int) -> None:
     if os.getppid() != parent:  # it died before the line above
         os._exit(1)
     torch.set_num_threads(1)
+    keep_freed_memory()
     broken = ""  # why something shared could not be read
     while True:
         try:

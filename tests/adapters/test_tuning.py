@@ -1,0 +1,224 @@
+"""Ways to fine-tune at a count of trained numbers: what `peft` trains is what is counted."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from test_huggingface import bert, rows
+
+import subspan as ss
+from subspan.adapters import (
+    Setting,
+    trained_numbers,
+    tuning_method,
+    tuning_names,
+    tuning_trainable,
+)
+from subspan.adapters.tuning_table import TUNING
+from subspan.errors import InputError
+
+peft = pytest.importorskip("peft")
+pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries warn of their own changes
+
+QUICK = ("lora", "tinylora", "bitfit")
+METHODS = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in tuning_names()]
+
+
+def method(name: str, head: tuple[str, ...] = (), **options):
+    targets = ["query", "value"] if TUNING[name].layers == "linear" else None
+    return tuning_method(name, targets=targets, head=head or HEADS.get(name, ()), **options)
+
+
+HEADS = {"head": ("classifier",)}
+
+
+def trained(module: torch.nn.Module) -> int:
+    """Without the library: what asks for gradients, each tensor once."""
+    return sum(p.numel() for p in set(module.parameters()) if p.requires_grad)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_count_is_what_is_trained(name: str) -> None:
+    for head in ((), ("classifier",)):
+        own = method(name, head)
+        counts = own.counts(bert(), 6000)
+        assert list(counts) == sorted(set(counts))
+        for numbers in {counts[0], counts[-1]}:
+            made = own.apply(bert(), numbers, seed=3)
+            assert trained(made) == trained_numbers(made) == numbers
+            if head:
+                parts = [n for n, p in made.named_parameters() if p.requires_grad]
+                assert any("classifier" in n for n in parts) or name == "full"
+
+
+def test_counts_of_lora_are_its_formula() -> None:
+    """Two layers, query and value, 16 × 16: 4 · 32 numbers for each unit of rank; a head of 34."""
+    assert list(method("lora").counts(bert(), 600)) == [128, 256, 384, 512]
+    assert list(method("lora", ("classifier",)).counts(bert(), 300)) == [162, 290]
+    assert list(method("head").counts(bert(), 300)) == [34]
+    assert list(method("tinylora").counts(bert(), 5)) == [1, 2, 3, 4, 5]
+
+
+def test_the_nearest_count_on_either_side() -> None:
+    lora, module = method("lora"), bert()
+    assert lora.nearest(module, 300) == Setting(256, 2)
+    assert lora.nearest(module, 300, "above") == Setting(384, 3)
+    assert lora.nearest(module, 256, "above") == lora.nearest(module, 256, "at") == Setting(256, 2)
+    assert lora.nearest(module, 320, "nearest") == Setting(256, 2)
+    assert lora.nearest(module, 321, "nearest") == Setting(384, 3)
+    for side in ("below", "at"):
+        with pytest.raises(InputError, match=r"numbers: expected a count .* Nearest: 128\."):
+            lora.nearest(module, 30, side)
+    assert lora.nearest(module, 30, "nearest") == Setting(128, 1)
+    ia3 = method("ia3")
+    with pytest.raises(InputError, match=r"Nearest: 64\."):
+        ia3.nearest(module, 65, "above")
+
+
+def test_counting_leaves_the_module_as_it_is() -> None:
+    module = bert()
+    before = copy.deepcopy(module.state_dict())
+    for name in ("lora", "subspace", "bitfit"):
+        method(name).counts(module, 300)
+    assert [*module.state_dict()] == [*before]
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+    assert trained(module) == trained(bert())
+
+
+def moved(name: str, shift: torch.Tensor, setting: Setting) -> torch.Tensor:
+    """All weights of the plain model that a method makes, its numbers shifted."""
+    made = method(name).apply(bert(), setting, seed=1)
+    numbers = [p for p in made.parameters() if p.requires_grad]
+    flat = torch.nn.utils.parameters_to_vector(numbers)
+    with torch.no_grad():
+        torch.nn.utils.vector_to_parameters(flat + shift, numbers)
+        for handle in ss.adapters.handles(made):
+            handle.merge()
+        plain = made.merge_and_unload() if hasattr(made, "merge_and_unload") else made
+    return torch.cat([p.detach().reshape(-1) for p in plain.parameters()])
+
+
+AFFINE = [n for n in tuning_names() if TUNING[n].kind != "prompt" and n not in ("head", "full")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n in ("lora", "tinylora") else pytest.param(n, marks=pytest.mark.slow) for n in AFFINE],
+)
+def test_affine_is_said_of_what_is(name: str) -> None:
+    """w(a + b) - w(a) - w(b) + w(0) is 0 where the weights are affine in the numbers, alone."""
+    setting = method(name).nearest(bert(), 260, "nearest")
+    draw = torch.Generator().manual_seed(0)
+    one, two = torch.randn(2, setting.numbers, generator=draw) / 4
+    both, first, second, none = (
+        moved(name, shift, setting).double() for shift in (one + two, one, two, 0 * one)
+    )
+    size = max(float((w - none).norm()) for w in (both, first, second))
+    assert size > 1e-3
+    assert (float((both - first - second + none).norm()) < 1e-4 * size) is TUNING[name].affine
+
+
+def test_the_same_seed_the_same_numbers_and_another_another() -> None:
+    """What is fixed at random follows the seed, also where peft takes one of its own."""
+    for name in ("lora", "tinylora"):
+        made = [method(name).apply(bert(), 256, seed).state_dict() for seed in (0, 0, 1)]
+        assert all(torch.equal(made[0][k], made[1][k]) for k in made[0])
+        assert any(not torch.equal(made[0][k], made[2][k]) for k in made[0])
+
+
+def data() -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    fields = rows(48)
+    x = {k: torch.stack([r[k] for r in fields]) for k in ("input_ids", "attention_mask")}
+    return x, torch.stack([r["labels"] for r in fields])
+
+
+def fine_tuned(name: str, head: tuple[str, ...] = (), **arguments):
+    return tuning_trainable(
+        method(name, head),
+        lambda seed: bert(),
+        data(),
+        {"val": data()},
+        max_dim=5810,
+        steps=12,
+        batch_size=16,
+        **arguments,
+    )
+
+
+def test_a_trial_trains_the_numbers_that_it_says() -> None:
+    lora, subspace = fine_tuned("lora", lr=0.02), fine_tuned("subspace", lr=0.1)
+    for function in (lora, subspace):
+        start, end = ss.run(function, dims=[0, 256], repeats=1)
+        assert start.final("numbers") == 0
+        assert end.final("numbers") == 256
+        assert end.best("loss", "val") < start.best("loss", "val")
+        again = ss.run(function, dims=[256], repeats=1)[0]
+        assert again.curve == end.curve
+    assert lora.version != fine_tuned("lora", lr=0.02, side="below").version
+
+
+def test_a_count_that_cannot_be_made_fails_with_the_counts_near_it_or_is_the_one_below() -> None:
+    failed = ss.run(fine_tuned("lora", lr=0.02), dims=[300], repeats=1)[0]
+    assert failed.outcome.value == "failed"
+    assert "Nearest: 256 and 384" in failed.reason
+    below = ss.run(fine_tuned("lora", lr=0.02, side="below"), dims=[300], repeats=1)[0]
+    assert below.final("numbers") == 256
+
+
+def test_training_is_plain_adam_with_a_rate_that_falls_in_a_line() -> None:
+    kept, plain, (x, y) = [], bert().train(), data()
+
+    def make(seed: int) -> torch.nn.Module:
+        kept.append(bert())
+        return kept[-1]
+
+    arguments = {"max_dim": 322, "steps": 4, "lr": 0.01, "batch_size": len(y)}
+    ss.run(tuning_trainable(method("bitfit"), make, data(), {}, **arguments), dims=[322], repeats=1)
+    biases = [p for n, p in plain.named_parameters() if n.endswith("bias")]
+    optimizer = torch.optim.Adam(biases, lr=0.01)
+    for step in range(4):
+        optimizer.param_groups[0]["lr"] = 0.01 * (1 - step / 4)
+        plain.zero_grad()
+        torch.nn.functional.cross_entropy(plain(**x).logits, y).backward()
+        optimizer.step()
+    for (name, value), one in zip(kept[-1].named_parameters(), plain.parameters(), strict=True):
+        if "key.bias" not in name:  # which softmax takes away: its gradient is rounding
+            torch.testing.assert_close(value, one, rtol=0, atol=1e-5, msg=name)
+
+
+def test_a_problem_over_peft_has_what_it_trains_as_its_weights() -> None:
+    made = method("lora", ("classifier",)).apply(bert(), 162, seed=0)
+    problem = ss.adapters.fine_tuning(made, data())
+    assert problem.ambient_dim == 162
+    record = ss.run(problem, "random", dims=[40], repeats=1, spec=ss.TrainSpec(steps=3, lr=0.05))[0]
+    assert record.outcome.value == "finished"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "lorra"}, "method: unknown name 'lorra'. Did you mean 'lora'?"),
+        ({"name": "lora", "targets": "query"}, "targets: expected a list of names"),
+        ({"name": "subspace", "targets": ["query"]}, "targets: expected none for 'subspace'"),
+        ({"name": "head"}, "head: expected names of the modules that are the head, got none"),
+    ],
+)
+def test_what_does_not_fit_is_refused(arguments, message) -> None:
+    with pytest.raises(InputError) as error:
+        tuning_method(**arguments)
+    assert message in str(error.value)
+
+
+def test_wrong_settings_heads_and_layers_are_refused() -> None:
+    with pytest.raises(InputError, match="setting: expected one that 'lora' makes"):
+        method("lora").apply(bert(), Setting(5, 1))
+    with pytest.raises(InputError, match="head: unknown name 'clasifier'"):
+        method("subspace", ("clasifier",)).apply(bert(), Setting(40, 6))
+    with pytest.raises(InputError, match="module: expected one that 'lora' can adapt"):
+        tuning_method("lora", targets=["nowhere"]).counts(bert(), 1000)
+    attached = bert()
+    ss.attach(attached, 10)
+    with pytest.raises(InputError, match="module: expected one without a subspace"):
+        method("lora").nearest(attached, 256)
