@@ -66,9 +66,9 @@ def make(
     return make(dim, ambient_dim, seed, device=device, dtype=dtype, **options)
 
 
-def changes_of_bits(name: str | None, dim: int) -> int:
+def changes_of_bits(name: object, dim: int) -> int:
     """Return the `revision` of a map by its name; 0 for what is none, as for methods without."""
-    return MAPS[name].revision(dim) if name in MAPS else 0
+    return MAPS[name].revision(dim) if isinstance(name, str) and name in MAPS else 0
 
 
 def options_of(name: str) -> list[str]:

@@ -17,6 +17,7 @@ from subspan.trials.columns import bests_for
 from subspan.trials.endings import Endings
 from subspan.trials.pilots import ChosenLr, chosen_lrs, lrs_to_json
 from subspan.trials.trial import TrialRecord
+from subspan.trials.uncollected import uncollected
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -188,9 +189,16 @@ def success_surface(
     wanted = [parse_goal(g) for g in ([goals] if isinstance(goals, Goal | str) else goals)]
     if not wanted:
         raise invalid("goals", expected="at least one goal", got="none")
+    with uncollected():
+        return _surface(trials, list(dict.fromkeys(wanted)), confidence)
+
+
+def _surface(
+    trials: Sequence[TrialRecord], goals: Sequence[Goal], confidence: float
+) -> SuccessSurface:
     shared = experiment(trials)
     cells = []
-    for goal in dict.fromkeys(wanted):
+    for goal in goals:
         bests = bests_for(goal, trials)
         refuse_missing_metric(trials, goal, bests)
         for dim, won, lost, open_ in tally(trials, goal, bests):

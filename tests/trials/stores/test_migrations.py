@@ -139,7 +139,7 @@ def test_a_damaged_record_does_not_stop_the_migration_of_others(old):
             store.get([key])
 
 
-@pytest.mark.parametrize("schema", [1, 2, 3])
+@pytest.mark.parametrize("schema", [1, 2, 3, 4])
 @pytest.mark.parametrize(
     ("command", "said"),
     [("resume", "Nothing to go on with"), ("report", ""), ("trials", "random")],

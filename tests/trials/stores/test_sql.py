@@ -103,6 +103,22 @@ def test_records_are_found_in_one_walk_as_they_are_one_by_one(tmp_path, monkeypa
         assert len(store) == 20  # and can be used further
 
 
+def test_a_schema_that_is_no_text_is_a_damaged_file(tmp_path):
+    path = tmp_path / "runs.db"
+    Store(path).close()
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA writable_schema = ON")
+    with db:  # SQLite quotes it in its complaint, which Python cannot decode
+        db.execute(
+            "UPDATE sqlite_master SET sql = 'none', name = CAST(X'80' AS TEXT) "
+            "WHERE name = 'claims'"
+        )
+    db.close()
+    for readonly in (True, False):
+        with pytest.raises(StoreError, match=r"the file is damaged|could not"):
+            Store(path, readonly=readonly)
+
+
 @pytest.mark.fault("corrupt pages", "one clear error")
 def test_damaged_file(tmp_path):
     path = tmp_path / "runs.db"

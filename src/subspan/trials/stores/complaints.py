@@ -6,7 +6,7 @@ from __future__ import annotations
 def reason(error: BaseException) -> str:
     """Say what a database's error means, and the remedy."""
     text = str(error)
-    if "malformed" in text:
+    if "malformed" in text or isinstance(error, UnicodeDecodeError):  # SQLite's words on it
         return f"the file is damaged ({text}). Restore it, or run again into another file."
     if "not a database" in text:
         return f"expected an SQLite file, got something else ({text}). Choose another file."

@@ -31,6 +31,7 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
+    literal_column,
     select,
     text,
 )
@@ -144,9 +145,10 @@ class Store(RecordStore):
                 found.update(self._by_key([row for row in rows if row[0] in keys]))
         return found
 
-    def _rows(self, keys: Sequence[str]) -> Sequence[Any]:
-        """Return the rows of keys; what their texts say is known afterwards."""
-        asked = self._asking.where(self._asking.selected_columns.key.in_(list(keys)))
+    def _rows(self, keys: Sequence[Any], column: Any = None) -> Sequence[Any]:
+        """Return the rows of keys, or of another column; what their texts say is known then."""
+        column = self._asking.selected_columns.key if column is None else column
+        asked = self._asking.where(column.in_(list(keys)))
         with self._clear_errors("read"), self._db.begin():
             rows = self._db.execute(asked).cursor.fetchall()  # as they are: nothing is converted
             self._learn_texts(rows)
@@ -162,6 +164,12 @@ class Store(RecordStore):
         at = SAID.index("record")  # what somebody else wrote there may be text
         columns[at] = cast(columns[at], columns[at].type).label("record")
         return select(*columns)
+
+    @property
+    def _at(self) -> Any:
+        """What a row is found by soonest: SQLite numbers its rows, a key is another search."""
+        numbered = self._sqlite and self._version >= BYTES_SINCE
+        return literal_column("rowid" if numbered else "key")
 
     def _learn_texts(self, rows: Sequence[Any]) -> None:
         if self._version >= BYTES_SINCE:
@@ -184,22 +192,22 @@ class Store(RecordStore):
     ) -> Iterator[TrialRecord]:
         """Iterate over some of `records`: the database picks them, and no others are read."""
         c = TRIALS.c
-        asked = select(c.key)
+        asked = select(c.key, self._at)
         asked = asked.order_by(c.problem, c.method, c.dim, c.repeat, c.seed, c.key)
         for column, value in ((c.problem, problem), (c.outcome, outcome)):
             if value is not None:
                 asked = asked.where(column == value)
         if limit is not None or offset:
             asked = asked.limit(-1 if limit is None and self._sqlite else limit).offset(offset)
-        return self._each([key for (key,) in self._all(asked)])
+        return self._each(self._all(asked))
 
-    def _each(self, keys: Sequence[str]) -> Iterator[TrialRecord]:
-        """Yield the records of keys, some thousands read at once: not all rows and all records."""
-        for i in range(0, len(keys), AT_ONCE):
-            part = keys[i : i + AT_ONCE]
+    def _each(self, places: Sequence[Any]) -> Iterator[TrialRecord]:
+        """Yield the records of keys, each with its place, some thousands read at once: not all."""
+        for i in range(0, len(places), AT_ONCE):
+            part = places[i : i + AT_ONCE]
             with uncollected():
-                records = self._by_key(self._rows(part))
-            yield from [records[key] for key in part if key in records]
+                records = self._by_key(self._rows([place for _, place in part], self._at))
+            yield from [records[key] for key, _ in part if key in records]
 
     def lease(
         self, keys: Sequence[str], owner: str, seconds: float, data: dict[str, Any]
@@ -266,7 +274,7 @@ class Store(RecordStore):
 
     def _all(self, asked: Any) -> Sequence[Any]:
         with self._clear_errors("read"), self._db.begin():
-            return self._db.execute(asked).all()
+            return self._db.execute(asked).cursor.fetchall()
 
     def compact(self) -> None:
         """Drop leases that ran out long ago, and give back the room of what is no more."""
@@ -459,6 +467,6 @@ class Store(RecordStore):
         try:
             with self._lock:
                 yield
-        except (SQLAlchemyError, sqlite3.DatabaseError) as error:
+        except (SQLAlchemyError, sqlite3.DatabaseError, UnicodeDecodeError) as error:
             cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
             raise StoreError(f"store: could not {action} {self._place}: {reason(cause)}") from error
