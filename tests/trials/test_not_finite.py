@@ -84,13 +84,13 @@ def test_infinity_meets_no_goal():
     assert told.meets(spec.stop_at) is record.meets(spec.stop_at) is False
 
 
-@pytest.mark.parametrize("value", [None, "a", 1j, torch.zeros(3)])
+@pytest.mark.parametrize("value", [None, "a", 1j, torch.zeros(2, 2)])
 def test_what_is_no_number_fails_its_trial_in_both_kinds(value):
     (record,) = _run(_problem(lambda outputs, targets: value))
     (told,) = ss.run(_function([value]), dims=[2], repeats=1, executor="inline")
     assert record.outcome is told.outcome is Outcome.FAILED
     assert "metric mine: expected one number, got " in record.reason
-    assert "metric mine: expected a number, got " in told.reason
+    assert "metric mine: expected a number, " in told.reason  # or several evaluations of it
 
 
 def test_a_loss_that_is_not_finite_has_its_reason():
