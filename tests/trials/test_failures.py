@@ -184,6 +184,20 @@ def test_all_that_diverged_are_told_with_the_remedy():
     assert Endings.of(ss.run(small(), "random", [2], 1, SPEC, workers=1)).remark == ""
 
 
+def test_a_metric_that_is_never_a_number_is_not_laid_to_the_learning_rate():
+    problem = ss.Problem(
+        lambda: nn.Linear(3, 2), (X, Y), name="odd", metrics={"mine": lambda out, y: math.nan}
+    )
+    records = ss.run(problem, "random", [3, 4], 1, SPEC, workers=1)
+    remark = Endings.of(records).remark
+    assert remark.startswith("2 of 2 ended without a finite metric, one with 'train:mine is nan at")
+    assert "learning rate" not in remark
+    too_far = ss.TrainSpec("sgd", lr=1e30, steps=4, batch_size=None, eval_every=4)
+    clamped = ss.Problem(Clamped, (X, Y), name="clamped")
+    both = [*records, *ss.run(clamped, "random", [3], 1, too_far, workers=1)]
+    assert Endings.of(both).remark.startswith("3 of 3 diverged. Lower the learning rate")
+
+
 # --- the commands ---------------------------------------------------------------------------------
 
 EXPERIMENT = """

@@ -19,26 +19,40 @@ class Endings:
         failed: how many an error ended.
         diverged: how many became non-finite.
         reason: of one that failed.
+        not_a_loss: the reason of one that only another metric than the loss ended, if all are so.
     """
 
     trials: int
     failed: int
     diverged: int
     reason: str = ""
+    not_a_loss: str = ""
 
     @classmethod
     def of(cls, records: Iterable[TrialRecord]) -> Endings:
         """Count the endings of trials."""
         ends = [(record.outcome, record.reason) for record in records]
         failed = [reason for outcome, reason in ends if outcome is Outcome.FAILED]
-        diverged = sum(outcome is Outcome.DIVERGED for outcome, _ in ends)
-        return cls(len(ends), len(failed), diverged, failed[0] if failed else "")
+        diverged = [reason for outcome, reason in ends if outcome is Outcome.DIVERGED]
+        others = [reason for reason in diverged if not _is_of_loss(reason)]
+        return cls(
+            len(ends),
+            len(failed),
+            len(diverged),
+            failed[0] if failed else "",
+            others[0] if others and others == diverged else "",
+        )
 
     @property
     def remark(self) -> str:
         """What was seen and what to do about it; empty where all trials ended well."""
         said = []
-        if self.diverged:
+        if self.not_a_loss:
+            said.append(
+                f"{self.diverged} of {self.trials} ended without a finite metric, one with "
+                f"{self.not_a_loss!r}, while the loss stayed finite. See what it divides by."
+            )
+        elif self.diverged:
             said.append(
                 f"{self.diverged} of {self.trials} diverged. Lower the learning rate (--lr), or "
                 "choose another optimizer."
@@ -55,3 +69,9 @@ class Endings:
     def to_json(self) -> dict[str, Any]:
         """Return the counts as plain JSON data, with the remark."""
         return {"failed": self.failed, "diverged": self.diverged, "remark": self.remark}
+
+
+def _is_of_loss(reason: str) -> bool:
+    """Whether a trial's reason names its loss or its θ: `NotFinite` says which value it was."""
+    metric, found, _ = reason.partition(" is ")
+    return not found or metric.partition(":")[2] in ("", "loss")
