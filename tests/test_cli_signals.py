@@ -90,7 +90,11 @@ def test_a_ctrl_c_in_a_finalizer_is_not_swallowed(goes_on, cli, monkeypatch):
 
     subspan_threshold = subspan.threshold
     monkeypatch.setattr(subspan, "threshold", threshold)
-    code, _, err = cli("threshold quadratic --goal 'loss<=0.1' --workers 1 --json")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # else as the shell left it
+    try:
+        code, _, err = cli("threshold quadratic --goal 'loss<=0.1' --workers 1 --json")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert code == 130
     assert "Interrupted" in err
     assert done == []
