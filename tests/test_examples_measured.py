@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.program
+
 # file → what it needs beyond the package's own, the function in it, and a goal
 FILES = {
     "plain": ([], "digits", "test:accuracy>=0.5"),

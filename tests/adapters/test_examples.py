@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.program
+
 # script → the modules it needs beyond the package's own, and arguments that make it small
 SCRIPTS = {
     "plain_loop": ([], ["--out", "{out}/digits.safetensors"], 0.8),

@@ -15,6 +15,8 @@ import page_store
 from subspan.report import page_data as data_of_pages
 from subspan.report.page import write_page
 
+pytestmark = pytest.mark.program
+
 pytest.importorskip("plotly", reason="the page is drawn by plotly: pip install subspan[report]")
 
 
