@@ -71,6 +71,23 @@ def text_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+class TextDigest:
+    """`text_digest` of texts that begin alike; what they share is hashed once.
+
+    Args:
+        beginning: of each text.
+    """
+
+    def __init__(self, beginning: str) -> None:
+        self._begun = hashlib.sha256(beginning.encode())
+
+    def of(self, rest: str) -> str:
+        """Return the digest of the beginning and the rest."""
+        whole = self._begun.copy()
+        whole.update(rest.encode())
+        return whole.hexdigest()[:32]
+
+
 def tensor_digest(*tensors: torch.Tensor | np.ndarray) -> str:
     """Return a 32-digit hash of tensors' dtypes, shapes and bytes, the same on every device."""
     arrays = [

@@ -17,6 +17,7 @@ from subspan.trials.pilots import specs_at
 from subspan.trials.runner import MAX_FAILURES, Progress, Subject, TrialRunner, check_problem
 from subspan.trials.stores.base import RecordStore
 from subspan.trials.trial import TrialRecord
+from subspan.trials.uncollected import uncollected
 
 MOST_TRIALS = 1_000_000
 
@@ -94,7 +95,9 @@ def run(
         trial_timeout=trial_timeout,
     ) as runner:
         specs = specs_at(runner, way, wanted, spec or problem.default_spec, seed=seed, goal=goal)
-        return runner.run_each(way, [(pair, specs[pair[0]]) for pair in plan], seed=seed)
+        with uncollected():
+            works = [(pair, specs[pair[0]]) for pair in plan]
+        return runner.run_each(way, works, seed=seed)
 
 
 def check_count(plans: int, repeats: int) -> None:

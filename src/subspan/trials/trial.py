@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from subspan import notebook
-from subspan.canonical import canonical_json, digest, text_digest
+from subspan.canonical import TextDigest, canonical_json, digest
 from subspan.errors import invalid
 from subspan.goals import Goal, best_for
 from subspan.maps import changes_of_bits
@@ -63,8 +63,8 @@ class Family:
     ) -> None:
         self.problem, self.method, self.spec, self.seed = problem, method, spec, seed
         self._before = f'"method":{canonical_json(method)},"problem":{canonical_json(problem)},'
-        self._after = f'"seed":{canonical_json(seed)},"spec":{canonical_json(spec)}}}'
-        self._bits: dict[int, str] = {}  # by dim
+        self._after = f',"seed":{canonical_json(seed)},"spec":{canonical_json(spec)}}}'
+        self._begun: dict[int, TextDigest] = {}  # by dim
 
     def trial(self, dim: int, repeat: int) -> Trial:
         """Return one of them, its key with it."""
@@ -76,11 +76,13 @@ class Family:
         """Return the key of one of them."""
         if not type(dim) is type(repeat) is int:  # their text is not what stands below
             return Trial(self.problem, self.method, dim, self.spec, self.seed, repeat).key
-        bits = self._bits.get(dim)
-        if bits is None:
+        begun = self._begun.get(dim)
+        if begun is None:
             changes = changes_of_bits(self.method.get("map"), dim)
-            bits = self._bits[dim] = f'"map_bits":{changes},' if changes else ""
-        return text_digest(f'{{"dim":{dim},{bits}{self._before}"repeat":{repeat},{self._after}')
+            bits = f'"map_bits":{changes},' if changes else ""
+            begun = TextDigest(f'{{"dim":{dim},{bits}{self._before}"repeat":')
+            self._begun[dim] = begun
+        return begun.of(f"{repeat}{self._after}")
 
 
 @dataclass(frozen=True)
