@@ -79,7 +79,11 @@ class TextDigest:
     """
 
     def __init__(self, beginning: str) -> None:
+        self._beginning = beginning
         self._begun = hashlib.sha256(beginning.encode())
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a hash that has begun cannot be sent elsewhere
+        return TextDigest, (self._beginning,)
 
     def of(self, rest: str) -> str:
         """Return the digest of the beginning and the rest."""

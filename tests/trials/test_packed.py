@@ -142,6 +142,8 @@ def test_a_familys_keys_are_those_of_its_trials(method):
         trial = family.trial(dim, repeat)
         alone = Trial(problem, method, dim, spec, -3, repeat)
         assert (trial, trial.key) == (alone, alone.key)
+        sent = pickle.loads(pickle.dumps(family))
+        assert sent.key(dim, repeat + 1) == family.key(dim, repeat + 1) != trial.key
 
 
 def test_a_record_without_a_norm_is_equal_when_it_is_read_again(tmp_path):
