@@ -85,6 +85,9 @@ def test_a_store_of_schema_3_gets_its_digests(tmp_path):
     edit(path, "UPDATE texts SET text = replace(text, '\"max_dim\":10', '\"max_dim\":11')")
     with Store(path) as store:
         assert len(list(store.damaged())) == 3  # whose text it is
+    edit(path, "UPDATE texts SET text = X'00'")  # no text at all
+    with Store(path) as store:
+        assert len(list(store.damaged())) == 5
 
 
 def test_pages_are_picked_by_the_database(path, cli):
