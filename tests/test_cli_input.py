@@ -144,7 +144,9 @@ def test_more_workers_than_trials_are_not_started(cli: Any, monkeypatch: Any) ->
         forked._Worker, "__init__", lambda self, *a: (started.append(1), first(self, *a))[1]
     )
     line = 'surface digits-mlp --dims 4 --goals "loss<=1" --repeats 4 --steps 1 --workers 40'
-    assert cli(line)[0] == 0
+    code, _, err = cli(line)
+    assert code == 0
+    assert "40 workers for 4 trials: at most 4 are started." in err
     assert 1 <= len(started) <= 4
 
 

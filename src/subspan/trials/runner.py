@@ -20,6 +20,7 @@ from subspan.trials import asked
 from subspan.trials.deadline import Deadline
 from subspan.trials.dispatch import Dispatch
 from subspan.trials.executors.base import Executor, Shared, one_thread
+from subspan.trials.executors.forked import Workers, available_cores
 from subspan.trials.executors.inline import Inline
 from subspan.trials.executors.registry import make_executor
 from subspan.trials.failures import MAX_FAILURES, Failures, TrialsFailed
@@ -87,6 +88,7 @@ class TrialRunner:
         self._executor: Executor = make_executor(
             executor, workers, on_cpu=self._on_cpu, ends=self._timeout is not None
         )
+        self._asked_workers = workers if isinstance(self._executor, Workers) else None
         self._failures = Failures(max_failures)
         self._deadlines: dict[tuple[int, str], Deadline] = {}  # by trainable and spec
         environment(problem.device)  # found once, before workers are forked
@@ -160,6 +162,7 @@ class TrialRunner:
         if missing:
             asked.begin(self.store)
         notice = lambda text: self._progress(len(records), len(planned), Notice(text))  # noqa: E731
+        self._tell_of_workers(len(missing), notice)
         rota = Rota(self.store, self._leases, missing, failed, notice)
         for answer in self._train(place, list(missing.values()), seed, rota):
             for record in answer:
@@ -167,6 +170,17 @@ class TrialRunner:
                 self._progress(len(records), len(planned), _told(record))
             self._failures.count(answer)
         return [records[key] for key in keys]
+
+    def _tell_of_workers(self, trials: int, notice: Callable[[str], None]) -> None:
+        """Say once, before the work, that more processes were asked for than serve."""
+        asked, cores = self._asked_workers, available_cores()
+        if not trials or asked is None:
+            return
+        self._asked_workers = None
+        if asked > trials:
+            notice(f"{asked:,} workers for {trials:,} trials: at most {trials:,} are started.")
+        elif asked > cores:
+            notice(f"{asked:,} workers on {cores:,} cores, which they share: each is slower.")
 
     def announce(self, known: Callable[[], Known]) -> None:
         """Tell who listens, if anybody does, that a round begins and what is known by then."""
