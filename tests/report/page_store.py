@@ -23,27 +23,6 @@ EVIL = '<script>window.evil = 1</script><img src=x onerror="window.evil = 2"> %{
 DIMS = (16, 32, 64, 128, 256)
 
 
-PREDICTION = {
-    "problem": {"name": "digits"},
-    "seed": 0,
-    "argv": ["predict", "digits", "--goal", "loss<=0.1"],
-    "found": {
-        "goal": "loss<=0.1", "ambient_dim": 2410, "notes": [f"A note of {EVIL}"],
-        "value": 60.0, "low": 50.0, "high": 75.0, "at_90_percent": 81.0, "status": "doubtful",
-        "cone": {"value": 40.5, "low": 33.0, "high": 48.0, "at_90_percent": 52.0, "status": "ok"},
-        "certified_miss": {"gordon": None, "sharp": 8, "polar": 12},
-    },
-}  # fmt: skip
-SPECTRUM = {
-    "problem": {"name": EVIL},
-    "ambient_dim": 2410,
-    "method": {"name": "lottery-subspace", "snapshots": 40, "every": 5},
-    "seed": 3,
-    "argv": [],
-    "singular_values": [[2.0 * i**-1.5 for i in range(1, 41)] for run in range(2)],
-}
-
-
 def of_method(method: dict[str, object], factor: float, lr: float = 0.05) -> list[TrialRecord]:
     """Trials of a method that needs `factor` times the random subspace's dims."""
     found = []
@@ -96,7 +75,5 @@ def make(path: Path) -> Path:
         note = {"argv": ["threshold", "digits", "--goal", "loss<=0.1"], "folder": "secret/place"}
         store.claim("command:1", "command:", 0.0, {**note, "done": True})
         argv = ["surface", EVIL, "--store", "postgresql+psycopg://me:password1@host/runs"]
-        for key, noted in (("prediction:1", PREDICTION), ("spectrum:1", SPECTRUM)):
-            store.claim(key, "notes", 0.0, noted)
         store.claim("command:2", "command:", 0.0, {"argv": argv, "folder": "/", "done": True})
     return path

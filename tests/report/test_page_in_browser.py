@@ -85,30 +85,12 @@ def test_hovering_tells_counts_and_interval(open_page: Open) -> None:
 def test_every_figure_is_drawn_when_it_comes_into_sight(open_page: Open) -> None:
     page = open_page()
     choose_digits(page)
-    for name in (
-        *("curve", "goals", "burn", "response", "null"),
-        *("predicted", "spectrum", "learning"),
-    ):
+    for name in ("curve", "goals", "burn", "response", "null", "learning"):
         page.locator(f"#s-{name}").scroll_into_view_if_needed()
         page.wait_for_selector(f"#{name} .main-svg")
         assert page.locator(f"#{name}").get_attribute("aria-label")
         page.locator(f"#s-{name} summary").first.click()
         page.wait_for_selector(f"#s-{name} tbody tr:nth-child(2)")
-
-
-def test_predictions_stand_beside_what_was_measured(open_page: Open) -> None:
-    page = open_page()
-    page.locator("#s-predicted").scroll_into_view_if_needed()
-    page.wait_for_selector("#predicted .main-svg")
-    words = page.locator("#predicted").get_attribute("aria-label")
-    assert (
-        "for digits to training loss ≤ 0.1: curvature 81; cone, the geometric lower bound 52"
-        in words
-    )
-    assert "random:hadamard" in words
-    assert page_store.EVIL in page.locator("#predicted-note").inner_text()
-    code = page.locator("#s-predicted code").text_content()
-    assert code == "subspan predict digits --goal 'loss<=0.1'"
 
 
 def test_names_stay_names(open_page: Open) -> None:

@@ -13,14 +13,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from subspan.cli import signals
 from subspan.errors import StoreError
 from subspan.printable import printable
-
-if TYPE_CHECKING:
-    from subspan.trials.stores.base import RecordStore
 
 _SECONDS_BETWEEN_LINES = 30.0
 
@@ -167,22 +164,6 @@ def _noted(store: object | None) -> Iterator[None]:
         yield
     with open_store(store) as opened:  # type: ignore[arg-type]
         opened.claim(key, asked.COMMAND, 0.0, {**note, "done": True})
-
-
-def noting(store: str, note: Callable[[RecordStore, list[str]], None]) -> None:
-    """Note what a command found in a store; where it cannot be written, say so and go on.
-
-    Args:
-        store: a file, made if it is missing, or a URL.
-        note: given the open store and the command's arguments.
-    """
-    from subspan.trials.stores.registry import open_store
-
-    try:
-        with open_store(store) as opened:
-            note(opened, command_line.get([]))
-    except StoreError as error:
-        complain(f"not noted: {error}")
 
 
 def noted(store: str) -> list[dict[str, Any]]:

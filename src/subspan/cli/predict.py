@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from subspan.cli import options
-from subspan.cli.console import cell, complain, noting, print_json, print_pairs, say
+from subspan.cli.console import cell, complain, print_json, print_pairs, say
 
 if TYPE_CHECKING:
     from subspan.goals import Goal
@@ -37,11 +37,7 @@ def command(
     ] = None,
     store: Annotated[
         str | None,
-        typer.Option(
-            "--store",
-            help="Trials to lay the predictions over in the figure; the predictions are noted "
-            "there, for `subspan report`.",
-        ),
+        typer.Option("--store", help="Trials to lay the predictions over in the figure."),
     ] = None,
     json: options.Json = False,
     figure: options.FigureStem = None,
@@ -53,7 +49,6 @@ def command(
 
     import subspan
     from subspan.errors import InputError, whole
-    from subspan.report.notes import note_prediction, prediction_json
     from subspan.theory import cone_threshold, predict_threshold
 
     options.check_figure(figure)
@@ -75,15 +70,14 @@ def command(
     except InputError:  # not without saying what curvature found
         complain(f"curvature: {_centre(prediction)}, {prediction.status}")
         raise
-    plain = prediction_json(prediction, cone)
-    certified = plain["certified_miss"]
-    if store is not None:
-        noting(store, lambda at, argv: note_prediction(at, loaded, prediction, cone, seed, argv))
+    certified = {form: cone.certified_miss_dim(form) for form in ("gordon", "sharp", "polar")}
     drawn = draw(prediction, cone, measured, figure)
     if json:
         print_json(
             {
-                **plain,
+                **_plain(prediction),
+                "cone": {**cone.to_json(), "at_90_percent": cone.at_delta()},
+                "certified_miss": certified,
                 "measured": None if measured is None else measured.to_json(),
                 "figures": drawn,
             }
@@ -145,6 +139,27 @@ def draw(
     from subspan.report.prediction import draw_prediction, prediction_data
 
     return save_figure(draw_prediction(prediction_data(prediction, cone, measured)), stem)
+
+
+def _plain(prediction: Prediction) -> dict[str, Any]:
+    at = prediction.at_goal
+    return {
+        "goal": str(prediction.asked),
+        "level": prediction.goal.level,
+        "value": prediction.value,
+        "low": prediction.low,
+        "high": prediction.high,
+        "at_90_percent": prediction.at_delta(),
+        "status": prediction.status,
+        "notes": list(at.notes),
+        "ambient_dim": prediction.ambient_dim,
+        "curvature": prediction.curvature,
+        "formula": prediction.formula,
+        "center_loss": at.center_loss,
+        "distance": at.distance,
+        "negative_mass": at.negative_mass,
+        "initial_loss": prediction.initial_loss,
+    }
 
 
 def _training(measured: ThresholdEstimate) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from subspan.cli import options
-from subspan.cli.console import noting, print_json, print_pairs, print_table, say
+from subspan.cli.console import print_json, print_pairs, print_table, say
 from subspan.errors import invalid, whole
 
 if TYPE_CHECKING:
@@ -28,15 +28,10 @@ def command(
     seed: options.Seed = 0,
     data_dir: options.DataDir = None,
     subset: options.Subset = None,
-    store: Annotated[
-        str | None,
-        typer.Option("--store", help="Note the spectrum there, for `subspan report`."),
-    ] = None,
     json: options.Json = False,
     figure: options.FigureStem = None,
 ) -> None:
     """Show which directions a full-space run moves in, and how far along each."""
-    from subspan.report.notes import note_spectrum
     from subspan.report.spectroscopy import spectroscopy_data
     from subspan.subspaces import Draw, LotterySubspace, parse_method
 
@@ -50,8 +45,6 @@ def command(
     draws = [Draw(1, seed, repeat) for repeat in range(repeats)]
     paths = chosen.trajectories(loaded, draws)
     data = spectroscopy_data(paths, loaded.name)
-    if store is not None:
-        noting(store, lambda at, argv: note_spectrum(at, loaded, chosen, paths, seed, argv))
     drawn = draw(data, figure)
     values = [path.singular_values.tolist() for path in paths]
     if json:

@@ -8,8 +8,6 @@ from subspan.report.learning_curves import draw_learning_curves as draw_learning
 from subspan.report.learning_curves import learning_curves_data as learning_curves_data
 from subspan.report.lr_grid import draw_lr_grid as draw_lr_grid
 from subspan.report.lr_grid import lr_grid_data as lr_grid_data
-from subspan.report.notes import note_prediction as note_prediction
-from subspan.report.notes import note_spectrum as note_spectrum
 from subspan.report.page import write_page as write_page
 from subspan.report.phase_diagram import draw_phase_diagram as draw_phase_diagram
 from subspan.report.phase_diagram import phase_diagram_data as phase_diagram_data

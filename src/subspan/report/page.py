@@ -13,7 +13,6 @@ from typing import Any
 from subspan.errors import InputError, StoreError, invalid
 from subspan.goals import Goal, parse_goal
 from subspan.printable import printable
-from subspan.report.notes import noted_predictions, noted_spectra
 from subspan.report.page_data import PageData, page_data, script_json
 from subspan.report.stored import experiments
 from subspan.success.noted import noted
@@ -23,16 +22,8 @@ from subspan.trials.stores.registry import open_store
 from subspan.version import VERSION
 
 _TOLD = 6  # results in words that are not folded
-_SCRIPTS = (
-    *("frame.js", "theme.js", "figures.js", "notes.js"),
-    *("controls.js", "tables.js", "start.js"),
-)
-_LATER = (
-    "table",
-    "curves",
-    "predictions",
-    "spectra",
-)  # of the data: what the first picture does not wait for
+_SCRIPTS = ("frame.js", "theme.js", "figures.js", "controls.js", "tables.js", "start.js")
+_LATER = ("table", "curves")  # of the data: what the first picture does not wait for
 
 
 def write_page(
@@ -78,17 +69,12 @@ def _write(
     for argv in commands:
         for problem in names & set(argv):
             wanted.setdefault(problem, []).extend(goals_in(argv))
-    predicted = tuple(noted_predictions(store))
-    for one in predicted:
-        wanted.setdefault(str(one.problem.get("name", "")), []).append(one.goal)
     data = page_data(
         stored,
         store=name,
         commands=[shlex.join(["subspan", *map(public, argv)]) for argv in commands],
         asked=wanted,
         noted=tuple(noted(store)),
-        predicted=predicted,
-        spectra=tuple(noted_spectra(store)),
     )
     try:
         path.write_text(render(data, title=f"subspan: {name}", library=library), encoding="utf-8")

@@ -21,8 +21,6 @@ from subspan.intervals import binomial_interval
 from subspan.report.against_null import StoredComparison, comparisons
 from subspan.report.columns import Columns, Known
 from subspan.report.levels import goal_of, kind_of, levels_of, top_of
-from subspan.report.notes import NotedPrediction, NotedSpectrum
-from subspan.report.page_notes import predictions_of, spectra_of
 from subspan.report.page_trials import short, some, trials_of
 from subspan.report.stored import StoredExperiment
 from subspan.report.words import d_star, goal_in_words, sentence
@@ -65,8 +63,6 @@ def page_data(
     commands: Iterable[str] = (),
     asked: Mapping[str, Sequence[Goal]] | None = None,
     noted: Sequence[NotedEstimate] = (),
-    predicted: Sequence[NotedPrediction] = (),
-    spectra: Sequence[NotedSpectrum] = (),
 ) -> PageData:
     """Return what the page shows of a store's experiments.
 
@@ -77,8 +73,6 @@ def page_data(
         asked: goals that were asked for beside those that trials were to stop at, by the
             problem's name, or by "" for every problem.
         noted: what was found at the best learning rate, which trials alone do not tell.
-        predicted: predictions that it notes.
-        spectra: spectra that it notes.
     """
     by_problem: dict[str, list[StoredExperiment]] = {}
     for one in stored:
@@ -104,8 +98,6 @@ def page_data(
         "confidence": CONFIDENCE,
         "problems": problems,
         "comparisons": [_comparison(compared) for compared in tables],
-        "predictions": predictions_of(predicted, stored, noted),
-        "spectra": spectra_of(spectra),
         "table": rows,
         "curves": curves,
         "provenance": _provenance(stored),
