@@ -1,6 +1,6 @@
 // The figures: from the page's data and what is chosen to traces, a table and the words for both.
 
-const chosenState = { problem: 0, experiment: 0, metric: 0, level: 0, comparison: 0, curve: 0 };
+const chosenState = { problem: 0, experiment: 0, metric: 0, level: 0, comparison: 0, prediction: 0, spectrum: 0, curve: 0 };
 
 const problem = () => DATA.problems[chosenState.problem];
 const experiment = () => problem().experiments[chosenState.experiment];
