@@ -65,7 +65,7 @@ def command(
         torch.set_num_threads(1)
     with noting(store):
         measured = None if store is None else fit_from_store(store, loaded.identity, wanted)
-        complain("curvature: one training run in full space, then Lanczos …")
+        complain("curvature: one training run in full space, then Lanczos, unless it is noted …")
         prediction = predict_threshold(loaded, wanted, seed, rows=rows, store=store)
         complain("cone: the smallest angles between random directions and the sub-level set …")
         try:

@@ -132,17 +132,17 @@ def _certificates(cone: ConeEstimate) -> list[str]:
 def _told(one: StoredPrediction) -> str:
     """Return both predictions of the d of 90 % success in words, and what was measured."""
     parts = []
-    for name, found in (("curvature", one.prediction), ("the cone", one.cone)):
-        at = None if found is None else found.at_delta(_DELTA)
+    for name, found in (("curvature predicts", one.prediction), ("the cone", one.cone)):
         if found is None:
             continue
+        at = found.at_delta(_DELTA)
         doubt = "" if found.status == "ok" else f" ({found.status})"
         parts.append(f"{name} {'nothing' if at is None else f'{at:,.0f}'}{doubt}")
-    said = f"{goal_in_words(one.goal)}, d of 90 % success: {' and '.join(parts)} predicted"
+    said = f"{goal_in_words(one.goal)} in nine trials of ten, d: {', '.join(parts)}"
     if one.measured:
         best = one.measured[0]
         doubt = "" if best.status == "ok" else f" ({best.status})"
-        said += f"; {d_star(best)}{doubt} measured"
+        said += f"; measured {d_star(best)}{doubt}"
     else:
         said += "; not measured in this store"
     return f"{said}, of {one.ambient_dim:,}."

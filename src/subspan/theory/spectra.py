@@ -17,14 +17,21 @@ from subspan.trials.stores.notes import Kind, keep, notes, recall
 
 
 @dataclass(frozen=True)
-class _Run:
-    """The singular values of one run, as a store notes them."""
+class Run:
+    """The singular values of one run, as a store notes them.
+
+    Args:
+        singular_values: falling.
+        ambient_dim: D.
+        search_steps: training steps.
+    """
 
     singular_values: tuple[float, ...]
     ambient_dim: int
     search_steps: int
 
     def to_json(self) -> dict[str, Any]:
+        """Return all of it as plain JSON data."""
         return {
             "singular_values": list(self.singular_values),
             "ambient_dim": self.ambient_dim,
@@ -32,14 +39,19 @@ class _Run:
         }
 
     @classmethod
-    def of_json(cls, data: Mapping[str, Any]) -> _Run:
+    def of_json(cls, data: Mapping[str, Any]) -> Run:
+        """Return the run that `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is none.
+        """
         values = tuple(map(float, data["singular_values"]))
         if not values or values[0] <= 0 or list(values) != sorted(values, reverse=True):
             raise ValueError("singular values fall, and the first is above 0")
         return cls(values, int(data["ambient_dim"]), int(data["search_steps"]))
 
 
-_SPECTRUM = Kind("spectrum", _Run.of_json)
+SPECTRUM = Kind("spectrum", Run.of_json)
 
 
 @dataclass(frozen=True)
@@ -92,17 +104,17 @@ def spectroscopy(
         raise invalid("method", expected="a LotterySubspace", got=repr(method))
     repeats, seed = whole("repeats", repeats, low=1), whole("seed", seed)
     config = chosen.config()
-    found: dict[int, _Run] = {}
+    found: dict[int, Run] = {}
     for repeat in range(repeats):
-        known = recall(store, _SPECTRUM, _asking(problem, config, seed, repeat))
+        known = recall(store, SPECTRUM, _asking(problem, config, seed, repeat))
         if known is not None:
             found[repeat] = known
     missing = [repeat for repeat in range(repeats) if repeat not in found]
     paths = chosen.trajectories(problem, [Draw(1, seed, r) for r in missing]) if missing else []
     steps = chosen.search_steps(problem)
     for repeat, path in zip(missing, paths, strict=True):
-        run = _Run(tuple(path.singular_values.tolist()), problem.ambient_dim, steps)
-        keep(store, _SPECTRUM, _asking(problem, config, seed, repeat), run)
+        run = Run(tuple(path.singular_values.tolist()), problem.ambient_dim, steps)
+        keep(store, SPECTRUM, _asking(problem, config, seed, repeat), run)
         found[repeat] = run
     return _together(problem.identity, config, seed, found)
 
@@ -113,8 +125,8 @@ def noted_spectra(store: RecordStore) -> list[Spectra]:
     Raises:
         StoreError: a note is damaged.
     """
-    groups: dict[str, tuple[dict[str, Any], dict[int, _Run]]] = {}
-    for note in notes(store, _SPECTRUM):
+    groups: dict[str, tuple[dict[str, Any], dict[int, Run]]] = {}
+    for note in notes(store, SPECTRUM):
         shared = {k: v for k, v in note.asked.items() if k != "repeat"}
         runs = groups.setdefault(canonical_json(shared), (shared, {}))[1]
         runs[note.asked["repeat"]] = note.found
@@ -137,7 +149,7 @@ def _asking(
 
 
 def _together(
-    problem: dict[str, Any], method: dict[str, Any], seed: int, runs: Mapping[int, _Run]
+    problem: dict[str, Any], method: dict[str, Any], seed: int, runs: Mapping[int, Run]
 ) -> Spectra:
     repeats = tuple(sorted(runs))
     first = runs[repeats[0]]
