@@ -90,6 +90,23 @@ def test_no_estimate_is_said_as_such(cli: Any) -> None:
     assert "puts w₀ inside S(ε), where it is not" in out
 
 
+def test_what_was_predicted_is_noted_and_read_again(
+    cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = f'predict {QUICK} --goal "loss<=2" --steps 200 --store {tmp_path / "new.db"}'
+    code, out, err = cli(f"{line} --json")
+    assert code == 0, err
+    monkeypatch.setattr("subspan.theory.predict.mean_loss", None)
+    monkeypatch.setattr("subspan.theory.cone.AngleSearch", None)
+    assert cli(f"{line} --json")[:2] == (0, out)
+    (found,) = subspan.report.predictions(tmp_path / "new.db")
+    assert found.prediction is not None
+    assert found.cone is not None
+    assert found.prediction.value == json.loads(out)["value"]
+    assert found.cone.values == tuple(json.loads(out)["cone"]["values"])
+    assert cli(f"resume {tmp_path / 'new.db'}")[1].startswith("Nothing to go on with")
+
+
 def test_a_store_without_such_trials_is_said(cli: Any, store: Path) -> None:
     code, _, err = cli(
         f'predict digits-mlp --subset 90 --directions 2 --goal "loss<=2" --store {store}'
@@ -106,7 +123,7 @@ def test_a_store_without_such_trials_is_said(cli: Any, store: Path) -> None:
         (f'predict {QUICK} --goal "loss<=0"', "goal: expected a loss above 0"),
         ('predict quadratic --goal "accuracy>=0.9"', "the problem has no train accuracy"),
         (f'predict {QUICK} --goal "loss<=1" --rows 0', "rows"),
-        (f'predict {QUICK} --goal "loss<=1" --store nowhere.db', "nowhere.db"),
+        (f'predict {QUICK} --goal "loss<=1" --store {__file__}', "expected an SQLite file"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(cli: Any, line: str, text: str) -> None:

@@ -35,6 +35,16 @@ def test_the_top_singular_values_for_people(cli) -> None:
     assert "90 %" in lines[8]
 
 
+def test_a_run_that_is_noted_is_not_trained_again(cli, tmp_path, monkeypatch) -> None:
+    line = f"{LINE} --json --store {tmp_path / 'runs.db'}"
+    code, out, err = cli(line)
+    assert code == 0, err
+    monkeypatch.setattr(ss.LotterySubspace, "trajectories", None)
+    assert cli(line)[:2] == (0, out)
+    (spectra,) = ss.report.spectra(tmp_path / "runs.db")
+    assert [list(run) for run in spectra.singular_values] == json.loads(out)["singular_values"]
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [

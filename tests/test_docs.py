@@ -1,7 +1,11 @@
-"""The Python blocks of README.md and docs/ run, but for those below `<!-- not run: reason -->`."""
+"""The Python blocks of README.md and docs/ run, but for those below `<!-- not run: reason -->`.
+
+A block that is the same code as one of README.md, as on the start page, runs there.
+"""
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,12 +42,19 @@ def blocks(text: str) -> list[Block]:
     return found
 
 
-def run(page: str, text: str) -> int:
-    """Run a page's blocks in one namespace, in order; return how many ran."""
+def run(page: str, text: str, elsewhere: str = "") -> int:
+    """Run a page's blocks in one namespace, in order; return how many ran.
+
+    Args:
+        page: its name.
+        text: what it says.
+        elsewhere: another page's text, whose blocks are run there.
+    """
     namespace: dict[str, object] = {"__name__": "docs"}
+    known = {ast.dump(ast.parse(block.code)) for block in blocks(elsewhere)}
     ran = 0
     for block in blocks(text):
-        if block.reason is None:
+        if block.reason is None and ast.dump(ast.parse(block.code)) not in known:
             # Leading newlines make a traceback point at the page's own line.
             exec(compile("\n" * (block.line - 1) + block.code, page, "exec"), namespace)
             ran += 1
@@ -53,7 +64,9 @@ def run(page: str, text: str) -> int:
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    run(str(page), page.read_text(encoding="utf-8"))
+    readme = ROOT / "README.md"
+    elsewhere = "" if page == readme else readme.read_text(encoding="utf-8")
+    run(str(page), page.read_text(encoding="utf-8"), elsewhere)
 
 
 def test_the_readme_has_blocks_that_run() -> None:
@@ -72,6 +85,11 @@ def test_a_wrong_block_fails_at_its_line() -> None:
     with pytest.raises(AssertionError) as caught:
         run("page.md", text)
     assert caught.traceback[-1].lineno + 1 == 10
+
+
+def test_a_block_of_another_page_runs_there() -> None:
+    text = "```python\nx = 1\n```\n```python\ny = 2\n```\n"
+    assert run("page.md", text, "```python\nx = 1  # the same\n```\n") == 1
 
 
 def test_a_marked_block_is_left_out_and_others_are_not() -> None:

@@ -53,13 +53,16 @@ def open_at(browser: Any) -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture
-def axe_finds() -> Callable[[Any], list[tuple[str, str]]]:
+def axe_finds() -> Callable[..., list[tuple[str, str]]]:
     """What axe-core has against a page: the rule, and the first element that breaks it."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe (pip)")
 
-    def found(page: Any) -> list[tuple[str, str]]:
+    def found(page: Any, rules: list[str] | None = None) -> list[tuple[str, str]]:
         # From the disk a script may read no style sheet: axe, not the page, would complain of that.
-        violations = axe.Axe().run(page, options={"preload": False}).response["violations"]
+        options: dict[str, Any] = {"preload": False, "resultTypes": ["violations"]}
+        if rules is not None:
+            options["runOnly"] = {"type": "rule", "values": rules}
+        violations = axe.Axe().run(page, options=options).response["violations"]
         return [(v["id"], v["nodes"][0]["html"][:200]) for v in violations]
 
     return found

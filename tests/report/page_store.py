@@ -14,9 +14,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "success"))
 from synthetic import SPEC, curve_of, grid, record
 
 import subspan as ss
+from subspan.goals import parse_goal
 from subspan.streams import normals
+from subspan.theory.cone import CONE, ConeEstimate
+from subspan.theory.mean import MeanEstimate
+from subspan.theory.prediction import PREDICTION, LevelPrediction, Prediction
+from subspan.theory.spectra import SPECTRUM, Run
 from subspan.training.outcome import CurvePoint, Outcome
 from subspan.trials.function import LoopSpec
+from subspan.trials.stores.notes import keep
 from subspan.trials.trial import Trial, TrialRecord
 
 EVIL = '<script>window.evil = 1</script><img src=x onerror="window.evil = 2"> %{x} </script>'
@@ -67,11 +73,40 @@ def records() -> list[TrialRecord]:
     ]
 
 
+def note_theory(store: ss.Store) -> None:
+    """Note predictions, one of them with a cone and a command, and the spectrum of two runs."""
+    identity, shared = {"name": "digits"}, {"dtype": "torch.float32", "seed": 0, "rows": None}
+    for name, goal, band in (
+        ("digits", "loss<=0.1", MeanEstimate(96.0, 81.0, 111.0, 0.95, 6)),
+        (EVIL, "loss<=0.5", None),
+    ):
+        level = parse_goal(goal)
+        notes = ("w₀ lies beyond the well", EVIL)
+        spectrum = tuple((4.0 / i, 1.0) for i in range(1, 501))
+        numbers = (level.level, band, 0.03, 5.0, 0.3, 2.4, 0.0, 0.0)
+        at = LevelPrediction(*numbers, notes, spectrum if band else ())
+        found = Prediction(level, level, (at,), 500, 2.4, "gauss-newton", "exact", 0.25)
+        asked = {**shared, "problem": {"name": name}, "goal": goal, "start": None}
+        keep(store, PREDICTION, asked, found)
+    values, asked = (50.0, 70.0, 60.0), {**shared, "problem": identity, "goal": "loss<=0.1"}
+    cone = ConeEstimate(*(60.0, 47.0, 73.0, 0.95, 3, "ok", 5.0, 0.0), values, (60.0, 60.0), 500)
+    keep(store, CONE, {**asked, "at": None, "directions": 3, "steps": 9}, cone)
+    keep(store, CONE, {**asked, "goal": "loss<=0.4", "at": None, "directions": 3, "steps": 9}, cone)
+    for repeat in range(2):
+        run = Run(tuple(9.0 / i**1.5 for i in range(1, 301)), 500, 600)
+        method = {"name": "lottery-subspace", "snapshots": 300, "every": 2}
+        more = {"dtype": "torch.float32", "seed": 4, "repeat": repeat}
+        keep(store, SPECTRUM, {"problem": identity, "method": method, **more}, run)
+
+
 def make(path: Path) -> Path:
-    """Write the store, with a note of a command as the command line leaves it."""
+    """Write the store, with notes of commands as the command line leaves them."""
     with ss.Store(path) as store:
         for one in records():
             store.add(one)
+        note_theory(store)
+        argv = ["predict", "digits", "--goal", "loss<=0.1", "--store", "runs.db"]
+        store.claim("command:3", "command:", 0.0, {"argv": argv, "folder": "/", "done": True})
         note = {"argv": ["threshold", "digits", "--goal", "loss<=0.1"], "folder": "secret/place"}
         store.claim("command:1", "command:", 0.0, {**note, "done": True})
         argv = ["surface", EVIL, "--store", "postgresql+psycopg://me:password1@host/runs"]

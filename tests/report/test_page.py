@@ -8,6 +8,7 @@ import io
 import json
 import math
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -159,8 +160,12 @@ def test_the_commands_on_the_page_make_its_figures(
     """The Python that the page's script prints for each figure runs, with the ids of this store."""
     script = (Path(pages.__file__).parent / "assets" / "figures.js").read_text(encoding="utf-8")
     named = set(re.findall(r"ss\.report\.(\w+)", script))
+    assert not re.search(
+        r"ss\.report", (Path(pages.__file__).parent / "assets" / "theory.js").read_text()
+    )
     assert len(named) >= 12
-    monkeypatch.chdir(store.parent)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(store, "runs.db")
     digits = next(e for e in find(written[0].data, "digits")["experiments"] if e["null"])
     code = {
         "phase": f'stored = ss.report.experiment("runs.db", "{digits["id"]}")\n'
@@ -180,6 +185,9 @@ def test_the_commands_on_the_page_make_its_figures(
         "figure = ss.report.draw_learning_curves(data)\n"
         'ss.report.save_figure(figure, "out/learning-curve")',
     }
+    told = [*written[0].data["predictions"], *written[0].data["spectra"]]
+    assert len(told) == 5
+    code |= {str(i): one["again"] for i, one in enumerate(told)}
     namespace: dict[str, object] = {"ss": ss}
     with contextlib.redirect_stdout(io.StringIO()):
         for text in code.values():

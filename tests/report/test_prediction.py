@@ -10,7 +10,7 @@ from subspan.success.estimate import estimate_from_counts
 from subspan.success.posterior import Count, Range
 from subspan.theory.cone import ConeEstimate
 from subspan.theory.mean import MeanEstimate
-from subspan.theory.predict import LevelPrediction, Prediction
+from subspan.theory.prediction import LevelPrediction, Prediction
 
 DIM, GOAL = 2410, LossBelow(0.1)
 

@@ -139,14 +139,14 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
             complain(f"{count.done}{of} {what}, {message}")
 
     try:
-        with signals.foremost(), _noted(store), view or contextlib.nullcontext():
+        with signals.foremost(), noting(store), view or contextlib.nullcontext():
             yield update
     except KeyboardInterrupt:
         raise Interrupted(_interruption(count.done, store, what)) from None
 
 
 @contextlib.contextmanager
-def _noted(store: object | None) -> Iterator[None]:
+def noting(store: object | None) -> Iterator[None]:
     """Note in a store which command is at work on it, and that it came to its end."""
     argv = command_line.get([])
     if store is None or not argv or argv[0] == "resume":  # what it goes on with is noted already

@@ -18,5 +18,6 @@ def command(
     with open_store(target) as into:
         for source in sources:
             with open_store(source, readonly=True) as opened:
-                added, known = merge(into, opened)
-            print(f"{source}: {added} added, {known} were there")
+                added, known, notes = merge(into, opened)
+            noted = f", {notes} noted result{'s' * (notes != 1)} added" if notes else ""
+            print(f"{source}: {added} added, {known} were there{noted}")

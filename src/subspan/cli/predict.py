@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from subspan.cli import options
-from subspan.cli.console import cell, complain, print_json, print_pairs, say
+from subspan.cli.console import cell, complain, noting, print_json, print_pairs, say
 
 if TYPE_CHECKING:
     from subspan.goals import Goal
@@ -37,7 +37,11 @@ def command(
     ] = None,
     store: Annotated[
         str | None,
-        typer.Option("--store", help="Trials to lay the predictions over in the figure."),
+        typer.Option(
+            "--store",
+            help="Where the predictions are noted, beside trials that are laid over them in the "
+            "figure. What is noted is not computed again.",
+        ),
     ] = None,
     json: options.Json = False,
     figure: options.FigureStem = None,
@@ -59,17 +63,24 @@ def command(
     loaded.check_metric(wanted.metric)
     if loaded.ambient_dim < _SMALL:
         torch.set_num_threads(1)
-    measured = None if store is None else fit_from_store(store, loaded.identity, wanted)
-    complain("curvature: one training run in full space, then Lanczos …")
-    prediction = predict_threshold(loaded, wanted, seed, rows=rows)
-    complain("cone: the smallest angles between random directions and the sub-level set …")
-    try:
-        cone = cone_threshold(
-            loaded, prediction.goal, seed, directions=directions, steps=steps, rows=rows
-        )
-    except InputError:  # not without saying what curvature found
-        complain(f"curvature: {_centre(prediction)}, {prediction.status}")
-        raise
+    with noting(store):
+        measured = None if store is None else fit_from_store(store, loaded.identity, wanted)
+        complain("curvature: one training run in full space, then Lanczos, unless it is noted …")
+        prediction = predict_threshold(loaded, wanted, seed, rows=rows, store=store)
+        complain("cone: the smallest angles between random directions and the sub-level set …")
+        try:
+            cone = cone_threshold(
+                loaded,
+                prediction.goal,
+                seed,
+                directions=directions,
+                steps=steps,
+                rows=rows,
+                store=store,
+            )
+        except InputError:  # not without saying what curvature found
+            complain(f"curvature: {_centre(prediction)}, {prediction.status}")
+            raise
     certified = {form: cone.certified_miss_dim(form) for form in ("gordon", "sharp", "polar")}
     drawn = draw(prediction, cone, measured, figure)
     if json:
@@ -101,6 +112,7 @@ def command(
         ("measured", None if measured is None else f"{_band(measured)}  {_training(measured)}"),
         ("", measured.remark or None if measured is not None else None),
         ("figure", ", ".join(map(str, drawn)) or None),
+        ("noted in", store),
     )
 
 

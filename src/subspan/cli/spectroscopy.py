@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from subspan.cli import options
-from subspan.cli.console import print_json, print_pairs, print_table, say
+from subspan.cli.console import noting, print_json, print_pairs, print_table, say
 from subspan.errors import invalid, whole
 
 if TYPE_CHECKING:
@@ -28,12 +28,19 @@ def command(
     seed: options.Seed = 0,
     data_dir: options.DataDir = None,
     subset: options.Subset = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store", help="Where each run is noted, beside trials; it is not trained again."
+        ),
+    ] = None,
     json: options.Json = False,
     figure: options.FigureStem = None,
 ) -> None:
     """Show which directions a full-space run moves in, and how far along each."""
     from subspan.report.spectroscopy import spectroscopy_data
-    from subspan.subspaces import Draw, LotterySubspace, parse_method
+    from subspan.subspaces import LotterySubspace, parse_method
+    from subspan.theory import spectroscopy
 
     options.check_figure(figure)
     whole("--repeats", repeats, low=1, high=MOST_RUNS)
@@ -42,11 +49,11 @@ def command(
     if not isinstance(chosen, LotterySubspace):
         raise invalid("--method", expected="a lottery subspace", got=repr(method))
     loaded = options.load_problem(problem, data_dir, subset)
-    draws = [Draw(1, seed, repeat) for repeat in range(repeats)]
-    paths = chosen.trajectories(loaded, draws)
-    data = spectroscopy_data(paths, loaded.name)
+    with noting(store):
+        spectra = spectroscopy(loaded, chosen, repeats=repeats, seed=seed, store=store)
+    data = spectroscopy_data(spectra, loaded.name)
     drawn = draw(data, figure)
-    values = [path.singular_values.tolist() for path in paths]
+    values = spectra.singular_values
     if json:
         print_json(
             {
@@ -54,7 +61,7 @@ def command(
                 "ambient_dim": loaded.ambient_dim,
                 "method": chosen.config(),
                 "seed": seed,
-                "search_steps": chosen.search_steps(loaded),
+                "search_steps": spectra.search_steps,
                 "singular_values": values,
                 "energy": data.energy,
                 "dims_for": data.dims_for,
@@ -62,7 +69,7 @@ def command(
             }
         )
         return
-    say(f"{loaded.name}, D = {loaded.ambient_dim:,}, {chosen.search_steps(loaded):,} steps")
+    say(f"{loaded.name}, D = {loaded.ambient_dim:,}, {spectra.search_steps:,} steps")
     print_table(
         ("run", "i", "singular value", "to the first", "energy up to i"),
         [
@@ -72,7 +79,8 @@ def command(
         ],
     )
     shares = [(f"{100 * share:g} %", f"d = {dim}") for share, dim in data.dims_for.items()]
-    print_pairs(*shares, ("figure", ", ".join(map(str, drawn)) or None))
+    found = ", ".join(map(str, drawn)) or None
+    print_pairs(*shares, ("figure", found), ("noted in", store))
 
 
 def draw(data: SpectroscopyData, stem: Path | None) -> list[Path]:

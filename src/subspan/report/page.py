@@ -13,17 +13,28 @@ from typing import Any
 from subspan.errors import InputError, StoreError, invalid
 from subspan.goals import Goal, parse_goal
 from subspan.printable import printable
+from subspan.report.noted import measured
 from subspan.report.page_data import PageData, page_data, script_json
+from subspan.report.page_noted import predictions_json, spectra_json
 from subspan.report.stored import experiments
 from subspan.success.noted import noted
+from subspan.theory.spectra import noted_spectra
 from subspan.trials import asked
 from subspan.trials.stores.base import RecordStore
 from subspan.trials.stores.registry import open_store
 from subspan.version import VERSION
 
 _TOLD = 6  # results in words that are not folded
-_SCRIPTS = ("frame.js", "theme.js", "figures.js", "controls.js", "tables.js", "start.js")
-_LATER = ("table", "curves")  # of the data: what the first picture does not wait for
+_SCRIPTS = (
+    *("frame.js", "theme.js", "figures.js", "theory.js"),
+    *("controls.js", "tables.js", "start.js"),
+)
+_LATER = (
+    "table",
+    "curves",
+    "predictions",
+    "spectra",
+)  # of the data: what the first picture does not wait for
 
 
 def write_page(
@@ -69,12 +80,18 @@ def _write(
     for argv in commands:
         for problem in names & set(argv):
             wanted.setdefault(problem, []).extend(goals_in(argv))
+    shown = [list(map(public, argv)) for argv in commands]
+    estimates = tuple(noted(store))
+    predicted = measured(store, stored, estimates)
+    spectra = noted_spectra(store)
     data = page_data(
         stored,
         store=name,
-        commands=[shlex.join(["subspan", *map(public, argv)]) for argv in commands],
+        commands=[shlex.join(["subspan", *argv]) for argv in shown],
         asked=wanted,
-        noted=tuple(noted(store)),
+        noted=estimates,
+        predicted=predictions_json(predicted, name, shown),
+        spectra=spectra_json(spectra, predicted, name, shown),
     )
     try:
         path.write_text(render(data, title=f"subspan: {name}", library=library), encoding="utf-8")

@@ -63,6 +63,8 @@ def page_data(
     commands: Iterable[str] = (),
     asked: Mapping[str, Sequence[Goal]] | None = None,
     noted: Sequence[NotedEstimate] = (),
+    predicted: Sequence[dict[str, Any]] = (),
+    spectra: Sequence[dict[str, Any]] = (),
 ) -> PageData:
     """Return what the page shows of a store's experiments.
 
@@ -73,6 +75,8 @@ def page_data(
         asked: goals that were asked for beside those that trials were to stop at, by the
             problem's name, or by "" for every problem.
         noted: what was found at the best learning rate, which trials alone do not tell.
+        predicted: from `predictions_json`.
+        spectra: from `spectra_json`.
     """
     by_problem: dict[str, list[StoredExperiment]] = {}
     for one in stored:
@@ -98,6 +102,8 @@ def page_data(
         "confidence": CONFIDENCE,
         "problems": problems,
         "comparisons": [_comparison(compared) for compared in tables],
+        "predictions": list(predicted),
+        "spectra": list(spectra),
         "table": rows,
         "curves": curves,
         "provenance": _provenance(stored),

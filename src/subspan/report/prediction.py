@@ -17,7 +17,7 @@ from subspan.report.success_curve import (
 )
 from subspan.success.estimate import ThresholdEstimate
 from subspan.theory.cone import ConeEstimate
-from subspan.theory.predict import Prediction
+from subspan.theory.prediction import Prediction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from subspan.errors import invalid
 from subspan.report import figure as base
 from subspan.subspaces.lottery_subspace import Trajectory
+from subspan.theory.spectra import Spectra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,25 +37,28 @@ class SpectroscopyData:
 
 
 def spectroscopy_data(
-    trajectories: Sequence[Trajectory],
+    trajectories: Sequence[Trajectory] | Spectra,
     label: str = "",
     shares: Sequence[float] = (0.9, 0.99, 0.999),
 ) -> SpectroscopyData:
     """Return relative singular values and cumulative energy of trajectories.
 
     Args:
-        trajectories: from `LotterySubspace.trajectories`, one per repeat.
+        trajectories: from `theory.spectroscopy`, or `LotterySubspace.trajectories`.
         label: for the title.
         shares: of the energy, in (0, 1).
 
     Raises:
         InputError: there are none, or a share is not in (0, 1).
     """
-    if not trajectories:
+    if isinstance(trajectories, Spectra):
+        values = [np.array(run) for run in trajectories.singular_values]
+    else:
+        values = [t.singular_values.cpu().numpy() for t in trajectories]
+    if not values:
         raise invalid("trajectories", expected="at least one", got="none")
     if any(not 0 < share < 1 for share in shares):
         raise invalid("shares", expected="numbers in (0, 1)", got=list(shares))
-    values = [t.singular_values.cpu().numpy() for t in trajectories]
     relative = tuple(v / v[0] for v in values)
     energy = tuple(np.cumsum(v**2) / np.sum(v**2) for v in values)
     dims_for = {

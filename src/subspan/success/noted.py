@@ -19,8 +19,7 @@ from subspan.success.posterior import Count, Range
 from subspan.success.records import Experiment
 from subspan.success.response import LearningRate
 from subspan.trials.stores.base import RecordStore
-
-ESTIMATE = "estimate:"  # before a note of one
+from subspan.trials.stores.notes import ESTIMATE
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,9 @@ from subspan.theory.linearize import LinearizedProblem, linearize
 from subspan.theory.matrix_free import MatrixFreeWell
 from subspan.theory.mean import MeanEstimate
 from subspan.theory.path import PathPoint, training_path
-from subspan.theory.predict import LevelPrediction, Prediction, predict_threshold
+from subspan.theory.predict import predict_threshold
+from subspan.theory.prediction import LevelPrediction, Prediction
+from subspan.theory.spectra import Spectra, spectroscopy
 from subspan.theory.statistical_dimension import Transition, hit_dim, miss_dim
 from subspan.theory.wells import hitting_dims, quadratic_threshold
 from subspan.theory.width import (
@@ -58,6 +60,7 @@ __all__ = [
     "Operator",
     "PathPoint",
     "Prediction",
+    "Spectra",
     "Transition",
     "ball_from_outside_width",
     "ball_support",
@@ -95,6 +98,7 @@ __all__ = [
     "project_onto_sphere",
     "quadratic_threshold",
     "smoothed_density",
+    "spectroscopy",
     "squared_distances",
     "subspace_support",
     "subspace_width",

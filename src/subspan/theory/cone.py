@@ -15,13 +15,15 @@ to its convergence, and d*_cone is the threshold itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from subspan.canonical import tensor_digest
 from subspan.errors import InputError, check_confidence, invalid, unknown, whole
 from subspan.goals import Goal, parse_goal
 from subspan.problems.base import AbstractProblem
@@ -32,6 +34,8 @@ from subspan.theory.curvature import losses_and_gradients, subset_rows, weights_
 from subspan.theory.gordon import certified_miss_dim, mean_norm, polar_certified_miss_dim
 from subspan.theory.mean import MeanEstimate
 from subspan.theory.statistical_dimension import Transition
+from subspan.trials.stores.base import RecordStore
+from subspan.trials.stores.notes import Kind, keep, recall
 
 RADII = (2.0, 6.0)
 _AGREE = 0.05
@@ -127,6 +131,28 @@ class ConeEstimate(MeanEstimate):
         """
         return self.transition.threshold(self.ambient_dim, delta)
 
+    @classmethod
+    def of_json(cls, data: Mapping[str, Any]) -> ConeEstimate:
+        """Return the estimate that `to_json` wrote.
+
+        Raises:
+            InputError, TypeError, ValueError: it is none.
+        """
+        values, radii = (tuple(map(_number, data.get(n, ()))) for n in ("values", "by_radius"))
+        return cls(**{**data, "values": values, "by_radius": radii})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as plain JSON data; null for a radius that reached nothing."""
+        means = [None if math.isnan(mean) else mean for mean in self.by_radius]
+        return {**super().to_json(), "values": list(self.values), "by_radius": means}
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+CONE = Kind("cone", ConeEstimate.of_json)
+
 
 def cone_threshold(
     problem: AbstractProblem,
@@ -140,6 +166,7 @@ def cone_threshold(
     rows: int | None = None,
     batch_size: int | None = None,
     confidence: float = 0.95,
+    store: RecordStore | str | Path | None = None,
 ) -> ConeEstimate:
     """Estimate where random subspaces through w₀ start to meet S(ε), without training in any.
 
@@ -158,6 +185,8 @@ def cone_threshold(
             minibatches are checked on all the rows used, at every tenth step, and the last fifth of
             the steps (at least 50) takes all of them, in chunks.
         confidence: of the interval over directions.
+        store: where the estimate is noted, beside trials; what is noted is not computed again, and
+            `subspan report` shows it.
 
     Returns:
         A `ConeEstimate`.
@@ -187,6 +216,17 @@ def cone_threshold(
         starts = torch.stack([problem.init(derive(seed, "init", k)) for k in range(directions)])
     else:
         starts = weights_of(problem, "at", at).expand(directions, dim)
+    asking = {
+        "problem": problem.identity,
+        "dtype": str(problem.dtype),
+        "goal": str(goal),
+        "seed": int(seed),
+        "at": None if at is None else tensor_digest(starts[0]),
+        **{"directions": directions, "radii": list(radii), "steps": steps},
+        **{"rows": rows, "batch_size": batch_size, "confidence": confidence},
+    }
+    if (known := recall(store, CONE, asking)) is not None:
+        return known
     g = torch.stack(
         [torch.from_numpy(normals(seed, "cone", k, count=dim)) for k in range(directions)]
     ).to(problem.device, problem.dtype)
@@ -213,7 +253,9 @@ def cone_threshold(
     cosines, heights = search.stationarity(full)
     cosines[:, inside], heights[:, inside] = 0.0, 0.0
     one_start = bool((starts == starts[0]).all())
-    return _estimate(values, dim, goal, confidence, (cosines, dim * heights), one_start)
+    estimate = _estimate(values, dim, goal, confidence, (cosines, dim * heights), one_start)
+    keep(store, CONE, asking, estimate)
+    return estimate
 
 
 def _residual(

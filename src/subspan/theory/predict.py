@@ -10,11 +10,13 @@ variants (Hessian, the paper's formula, other centres) with measured thresholds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 
+from subspan.canonical import tensor_digest
 from subspan.errors import invalid, real, unknown, whole
 from subspan.goals import Goal, LossBelow, parse_goal
 from subspan.problems.base import AbstractProblem
@@ -31,8 +33,10 @@ from subspan.theory.curvature import (
 from subspan.theory.matrix_free import MatrixFreeWell
 from subspan.theory.mean import MeanEstimate
 from subspan.theory.path import PathPoint, level_at_goal, mean_loss, training_path
-from subspan.theory.statistical_dimension import Transition
+from subspan.theory.prediction import PREDICTION, LevelPrediction, Prediction
 from subspan.theory.wells import Formula
+from subspan.trials.stores.base import RecordStore
+from subspan.trials.stores.notes import keep, recall
 
 Curvature = Literal["gauss-newton", "hessian"]
 CENTER = 0.25
@@ -47,113 +51,6 @@ class HasMinimum(Protocol):
 
     def minimum(self) -> torch.Tensor:
         """Return w*, shape (D,)."""
-
-
-@dataclass(frozen=True)
-class LevelPrediction:
-    """The prediction at one level ε.
-
-    Args:
-        level: ε.
-        estimate: d* (the transition's centre), with the error band of probes and Lanczos steps.
-            The error of the quadratic picture itself is not in it. Its status is `"not resolved"`
-            where the Lanczos steps leave more than a tenth of it open. None where the run never
-            came below ε, and where the well puts w₀ inside S(ε), where it is not.
-        center_loss: loss at the centre of the well.
-        distance: ‖w₀ − w*‖.
-        well_drop: ½ (w₀−w*)ᵀ H₊ (w₀−w*), negative curvature counted as flat: the loss the well
-            ascribes to w₀ above its centre.
-        true_drop: the loss that w₀ really has above the centre.
-        slope: ⟨∇L(w*), w₀ − w*⟩, the loss at first order between centre and w₀, which the well
-            leaves out: 0 at a minimum.
-        negative_mass: share of negative curvature that was dropped.
-        notes: reasons to doubt the quadratic picture here; empty if none.
-    """
-
-    level: float
-    estimate: MeanEstimate | None
-    center_loss: float
-    distance: float
-    well_drop: float
-    true_drop: float
-    slope: float
-    negative_mass: float
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Predicted thresholds of a problem, the goal's own first among equals.
-
-    Args:
-        goal: the level that was predicted: the goal asked about, or for a goal other than a
-            training loss the loss at which the full-space run first met it.
-        asked: the goal asked about.
-        levels: one prediction per ε, by falling ε, the goal's among them.
-        ambient_dim: D.
-        initial_loss: training loss at w₀.
-        curvature: which matrix.
-        formula: which formula.
-        center: share of ε at which each well was centred.
-    """
-
-    goal: LossBelow
-    asked: Goal
-    levels: tuple[LevelPrediction, ...]
-    ambient_dim: int
-    initial_loss: float
-    curvature: str
-    formula: str
-    center: float
-
-    @property
-    def at_goal(self) -> LevelPrediction:
-        """The prediction at the goal's own level."""
-        return next(p for p in self.levels if p.level == self.goal.level)
-
-    @property
-    def value(self) -> float | None:
-        """Centre of the transition (P_s = ½) at the goal; None where `status` says why."""
-        return None if self.at_goal.estimate is None else self.at_goal.estimate.value
-
-    def at_delta(self, delta: float = 0.1) -> float | None:
-        """Return the d of success probability 1 − δ, which is what `threshold` measures.
-
-        The centre plus the largest spread that a convex cone of this centre can have
-        (`Transition.from_stat_dim`): above the well's own. None where `value` is.
-        """
-        found = self.transition
-        return None if found is None else found.threshold(self.ambient_dim, delta)
-
-    @property
-    def transition(self) -> Transition | None:
-        """The predicted success curve, with the spread of `at_delta`; None where `value` is."""
-        if self.value is None:
-            return None
-        return Transition.from_stat_dim(self.ambient_dim - self.value, self.ambient_dim)
-
-    @property
-    def low(self) -> float | None:
-        """Lower end of the band of probes and Lanczos steps."""
-        return None if self.at_goal.estimate is None else self.at_goal.estimate.low
-
-    @property
-    def high(self) -> float | None:
-        """Upper end of that band."""
-        return None if self.at_goal.estimate is None else self.at_goal.estimate.high
-
-    @property
-    def status(self) -> str:
-        """`"ok"`, or what is wrong, with the reasons in `at_goal.notes`.
-
-        `"not reached"`: the run never came below ε. `"no well"`: the one fitted puts w₀ inside
-        S(ε). `"doubtful"`: there is a value, and reason to doubt it.
-        """
-        if self.at_goal.estimate is None:
-            return "not reached" if self.at_goal.center_loss >= self.goal.level else "no well"
-        if self.goal.level >= self.initial_loss:
-            return "ok"  # w₀ is inside S(ε): d* = 0 for certain
-        return "doubtful" if self.at_goal.notes else "ok"
 
 
 def predict_threshold(
@@ -171,6 +68,7 @@ def predict_threshold(
     probes: int = 6,
     lanczos_steps: int = 60,
     train_steps: int = 6000,
+    store: RecordStore | str | Path | None = None,
 ) -> Prediction:
     """Predict the threshold training dimension from curvature, without training in any subspace.
 
@@ -191,6 +89,8 @@ def predict_threshold(
         probes: random probes of the trace; their spread is the error band.
         lanczos_steps: products with the matrix per probe.
         train_steps: of the full-space run, at most.
+        store: where the prediction is noted, beside trials; what is noted is not computed again,
+            and `subspan report` shows it.
 
     Raises:
         InputError: the goal is a training loss of 0, or one that the full-space run cannot be
@@ -214,6 +114,20 @@ def predict_threshold(
     indices = subset_rows(problem, rows, seed)
     w0 = problem.init(derive(seed, "init", 0)) if start is None else start
     w0 = weights_of(problem, "start", w0)
+    asking = {
+        "problem": problem.identity,
+        "dtype": str(problem.dtype),
+        "goal": str(asked),
+        "seed": int(seed),
+        "levels": list(levels),
+        "start": None if start is None else tensor_digest(w0),
+        "centers": None if centers is None else _digests(problem, centers),
+        "rows": rows,
+        **{"curvature": curvature, "formula": formula, "center": center},
+        **{"probes": probes, "lanczos_steps": lanczos_steps, "train_steps": train_steps},
+    }
+    if (known := recall(store, PREDICTION, asking)) is not None:
+        return known
     wanted_goal, translation = _as_level(problem, asked, w0, seed, indices, train_steps)
     wanted = sorted({wanted_goal.level, *levels}, reverse=True)
     initial = mean_loss(problem, w0, indices)
@@ -251,13 +165,21 @@ def predict_threshold(
             notes = (*translation, *notes)
         return LevelPrediction(
             level, estimate, point.loss, well.distance, well.drop, drop, slope,
-            well.negative_mass, notes,
+            well.negative_mass, notes, _spectrum(well),
         )  # fmt: skip
 
-    return Prediction(
+    found = Prediction(
         wanted_goal, asked, tuple(map(at_level, wanted)), problem.ambient_dim, initial,
         curvature, formula, center,
     )  # fmt: skip
+    keep(store, PREDICTION, asking, found)
+    return found
+
+
+def _digests(problem: AbstractProblem, centers: Mapping[float, ArrayLike]) -> dict[str, str]:
+    if not isinstance(centers, Mapping):
+        raise invalid("centers", expected="weights for each ε", got=type(centers))
+    return {repr(e): tensor_digest(weights_of(problem, "centers", c)) for e, c in centers.items()}
 
 
 def _as_level(
@@ -291,9 +213,8 @@ def _centers(
     given: Mapping[float, ArrayLike] | None,
 ) -> dict[float, PathPoint]:
     if given is not None:
-        if not isinstance(given, Mapping) or not all(level in given for level in levels):
-            got = list(given) if isinstance(given, Mapping) else type(given).__name__
-            raise invalid("centers", expected=f"weights for each ε of {levels}", got=got)
+        if not all(level in given for level in levels):
+            raise invalid("centers", expected=f"weights for each ε of {levels}", got=list(given))
         moved = {e: weights_of(problem, f"centers[{e:g}]", given[e]) for e in levels}
         return {e: PathPoint(w, mean_loss(problem, w, indices), 0) for e, w in moved.items()}
     below = [level for level in levels if level < initial]
@@ -333,3 +254,12 @@ def _doubts(
             f"{well.drop:.3g}"
         )
     return tuple(notes)
+
+
+def _spectrum(well: MatrixFreeWell) -> tuple[tuple[float, float], ...]:
+    """Return eigenvalues, falling, and how many there are of each: the mean over the probes."""
+    measures = well.density_measures()
+    nodes, weights = (np.concatenate(parts) for parts in zip(*measures, strict=True))
+    order = np.argsort(-nodes, kind="stable")
+    counts = weights[order] / len(measures)
+    return tuple(zip(nodes[order].tolist(), counts.tolist(), strict=True))

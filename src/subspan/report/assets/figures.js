@@ -1,6 +1,6 @@
 // The figures: from the page's data and what is chosen to traces, a table and the words for both.
 
-const chosenState = { problem: 0, experiment: 0, metric: 0, level: 0, comparison: 0, curve: 0 };
+const chosenState = { problem: 0, experiment: 0, metric: 0, level: 0, comparison: 0, prediction: 0, spectrum: 0, curve: 0 };
 
 const problem = () => DATA.problems[chosenState.problem];
 const experiment = () => problem().experiments[chosenState.experiment];
@@ -18,12 +18,20 @@ function stored(one = experiment()) {
 // --- axes ----------------------------------------------------------------------------------------
 
 function niceTicks(low, high) {
-  const steps = high / low < (innerWidth < 640 ? 30 : 300) ? [1, 2, 5] : [1];
+  const ratio = high / low, wide = innerWidth < 640 ? 30 : 300;
+  const steps = ratio > wide ? [1] : ratio > 6 ? [1, 2, 5] : ratio > 2 ? [1, 1.5, 2, 3, 4, 5, 7] : [1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9];
   const ticks = [];
   for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) {
     for (const step of steps) ticks.push(step * 10 ** power);
   }
   return ticks.filter((t) => t >= low * 0.999 && t <= high * 1.001);
+}
+
+// Labels of experiments without what all of them share.
+function shortLabels(all) {
+  const parts = all.map((one) => one.training.split(", "));
+  const own = parts.map((words) => words.filter((word) => !parts.every((other) => other.includes(word))));
+  return all.map((one, i) => [one.method, ...own[i]].join(", "));
 }
 
 function logAxis(values, title) {
@@ -45,7 +53,12 @@ function place(level, m = metric()) {
 
 function levelAxis(m = metric()) {
   const every = Math.ceil(m.levels.length / 9);
-  const shown = m.levels.filter((_, i) => i % every === 0);
+  const places = m.levels.map((l) => place(l, m)), least = 0.045 * (Math.max(...places) - Math.min(...places));
+  const apart = []; // ticks whose labels do not touch; of two that would, the one asked for
+  for (const i of [...m.asked, ...places.keys()]) {
+    if (apart.every((j) => Math.abs(places[i] - places[j]) >= least) && (i % every === 0 || m.asked.includes(i))) apart.push(i);
+  }
+  const shown = apart.sort((a, b) => a - b).map((i) => m.levels[i]);
   const turned = m.scale !== "gap" && !m.higher;
   return {
     title: { text: `goal: ${plain(m.name)} ${m.higher ? "≥" : "≤"}` },
@@ -164,13 +177,14 @@ function successCurve() {
 
 function againstGoal() {
   const m = metric(), traces = [], rows = [], dims = [];
-  problem().experiments.forEach((one, i) => {
-    const points = (counted(one)?.levels ?? []).map((l, k) => ({ d: l.d, level: m.levels[k], k })).filter((p) => hasValue(p.d));
-    if (!points.length) return;
+  const pointsOf = (one) => (counted(one)?.levels ?? []).map((l, k) => ({ d: l.d, level: m.levels[k], k })).filter((p) => hasValue(p.d));
+  const shown = problem().experiments.filter((one) => pointsOf(one).length), names = shortLabels(shown);
+  shown.forEach((one, i) => {
+    const points = pointsOf(one);
     const marks = thresholdMarks(points, counted(one).dims);
-    points.forEach((p) => { dims.push(p.d.value, Math.max(p.d.low, 1)); rows.push([m.goals[p.k], label(one), p.d.value, p.d.low, p.d.high, p.d.status]); });
+    points.forEach((p) => { dims.push(p.d.value, Math.max(p.d.low, 1), p.d.high ?? p.d.value); rows.push([m.goals[p.k], label(one), p.d.value, p.d.low, p.d.high, p.d.status]); });
     traces.push({
-      x: points.map((p) => place(p.level)), y: marks.x, mode: "lines+markers", name: plain(label(one)), hoverinfo: "text",
+      x: points.map((p) => place(p.level)), y: marks.x, mode: "lines+markers", name: plain(names[i]), hoverinfo: "text",
       text: points.map((p) => `${plain(label(one))}<br>${plain(m.words[p.k])}<br>d* = ${plain(p.d.words)}`),
       line: { color: series(traces.length), dash: DASHES[Math.floor(traces.length / 7) % 4] },
       marker: { size: 8, symbol: points.map((p) => SYMBOLS[traces.length % 7] + (p.d.status === "ok" ? "" : "-open")) },
@@ -202,7 +216,7 @@ function againstBurnIn() {
   const traces = told.map(([training, points], i) => {
     points.sort((a, b) => a.one.burnIn - b.one.burnIn);
     const marks = thresholdMarks(points, points.map((p) => p.d.high ?? p.d.value));
-    points.forEach((p) => { dims.push(p.d.value, Math.max(p.d.low, 1)); steps.push(p.one.burnIn); rows.push([training, p.one.burnIn, p.d.value, p.d.low, p.d.high, p.d.status]); });
+    points.forEach((p) => { dims.push(p.d.value, Math.max(p.d.low, 1), p.d.high ?? p.d.value); steps.push(p.one.burnIn); rows.push([training, p.one.burnIn, p.d.value, p.d.low, p.d.high, p.d.status]); });
     return {
       x: points.map((p) => Math.log2(p.one.burnIn + 1)), y: marks.x, mode: "lines+markers", name: plain(training), hoverinfo: "text",
       text: points.map((p) => `${p.one.burnIn} steps of burn-in<br>d* = ${plain(p.d.words)}`),
@@ -311,7 +325,7 @@ function learning() {
   const log = base === "loss" && values.every((v) => v > 0);
   return {
     traces: names.map((name, i) => ({ x: curve.step, y: curve.values[name], mode: "lines+markers", name: plain(name), line: { color: series(i), dash: DASHES[i % 4] }, marker: { size: 6, symbol: SYMBOLS[i % 7] }, hovertemplate: "step %{x}: %{y:.4g}<extra></extra>" })),
-    layout: { xaxis: { title: { text: "step" } }, yaxis: { title: { text: plain(names.length === 1 ? names[0] : base) }, type: log ? "log" : "linear" }, showlegend: names.length > 1 },
+    layout: { xaxis: { title: { text: "step" } }, yaxis: { title: { text: plain(names.length === 1 ? names[0] : base) }, ...(log ? { type: "log", dtick: Math.max(...values) > 300 * Math.min(...values) ? 1 : "D2" } : {}) }, showlegend: names.length > 1 },
     words: `Learning curve of ${one.problem}, ${one.method}, d = ${curve.d}, repeat ${curve.repeat}: ${names.join(", ")} over ${curve.step.length} evaluations.`,
     columns: ["step", ...names], rows: curve.step.map((s, i) => [s, ...names.map((name) => curve.values[name][i])]),
     again: `import subspan as ss\n\nstored = ss.report.experiment(${JSON.stringify(DATA.store)}, "${one.id}")\nrecords = [r for r in stored.records if r.key.startswith("${curve.key}")]\n` +

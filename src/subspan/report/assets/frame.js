@@ -85,6 +85,9 @@ function figure(id, make) {
 function draw(held) {
   held.stale = false;
   if (held.made === null) return;
+  // A long legend stands above the figure and takes room of its own.
+  const { traces, layout: { showlegend } } = held.made, rows = showlegend ? traces.length - 3 : 0;
+  held.plot.style.height = rows > 0 ? `calc(${innerWidth < 640 ? 20 : 26}rem + ${19 * rows}px)` : "";
   Plotly.react(held.plot, held.made.traces, layout(held.made.layout), { displayModeBar: false, responsive: true });
 }
 

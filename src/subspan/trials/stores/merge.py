@@ -7,22 +7,25 @@ from typing import Any, NamedTuple
 from subspan.errors import StoreError
 from subspan.training.outcome import Outcome
 from subspan.trials.stores.base import RecordStore
+from subspan.trials.stores.notes import carry
 from subspan.trials.trial import TrialRecord, record_to_json
 
 _AT_ONCE = 500
 
 
 class Merged(NamedTuple):
-    """How many records were added, and how many were there already."""
+    """How many records were added, how many were there already, and how many notes were added."""
 
     added: int
     known: int
+    notes: int = 0
 
 
 def merge(target: RecordStore, source: RecordStore) -> Merged:
-    """Add the records of a store to another; the same trial twice is one.
+    """Add the records and the noted results of a store to another; the same trial twice is one.
 
     A trial that failed gives way to one that did not. Nothing is written where there is a conflict.
+    Of the same question answered in both stores the target's answer stays.
 
     Raises:
         StoreError: one trial came out differently in the two, which is named; or one is damaged.
@@ -42,8 +45,9 @@ def merge(target: RecordStore, source: RecordStore) -> Merged:
                     f"({record!r} and {there!r}). Nothing was merged; delete one of the two, or "
                     "keep the stores apart."
                 )
+    carried = carry(target, source)  # which refuses a damaged one before a record is written
     target.add_all(new)
-    return Merged(len(new), len(records) - len(new))
+    return Merged(len(new), len(records) - len(new), carried)
 
 
 def _result(record: TrialRecord) -> dict[str, Any]:
