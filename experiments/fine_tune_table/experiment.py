@@ -174,7 +174,7 @@ def _cell(lab: Lab, name: str, wanted: int, spec: ss.LoopSpec) -> None:
             return  # counted at the number before
     total = sum(p.numel() for p in make(0).parameters())
     room = _FACTORS if name == "lora-subspace" else total
-    function = ss.adapters.tuning_trainable(
+    function = ss.tuning.trainable(
         method,
         make,
         rows["train"],
@@ -192,13 +192,13 @@ def _cell(lab: Lab, name: str, wanted: int, spec: ss.LoopSpec) -> None:
 _SIZES = ("train", "val", "test", "length")
 
 
-def _method(name: str, wanted: int) -> ss.adapters.TuningMethod:
+def _method(name: str, wanted: int) -> ss.tuning.TuningMethod:
     """The head is trained beside an adapter from 1,000 numbers on; fewer do not hold it."""
     if name == NULL:
-        return ss.adapters.tuning_method(name, map="partition")
+        return ss.tuning.method(name, map="partition")
     targets = None if name in ("head", "bitfit") else ["query", "value"]
     head = ["classifier"] if name == "head" or wanted >= 1000 else []
-    return ss.adapters.tuning_method(name, targets=targets, head=head)
+    return ss.tuning.method(name, targets=targets, head=head)
 
 
 @cache

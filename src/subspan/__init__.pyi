@@ -8,6 +8,7 @@ from . import report as report
 from . import subspaces as subspaces
 from . import testing as testing
 from . import theory as theory
+from . import tuning as tuning
 from .adapters import Handle as Handle
 from .adapters import load as load
 from .adapters import save as save

@@ -1,3 +1,7 @@
+import os
+import signal
+import threading
+import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -6,7 +10,7 @@ from calls import add, check, die, double, one, oops
 
 from subspan.errors import InputError
 from subspan.trials.executors.base import WorkerDied, WorkerError
-from subspan.trials.executors.forked import Workers
+from subspan.trials.executors.forked import Workers, _no_signals
 from subspan.trials.executors.futures import Futures
 from subspan.trials.executors.inline import Inline
 
@@ -32,6 +36,30 @@ def test_work_that_kills_its_worker_thrice_is_reported_and_ends_nothing():
         with pytest.raises(WorkerDied, match=r"died 3 times.*fewer workers"):
             one(executor, die)
         assert one(executor, double, 7) == 14
+
+
+@pytest.mark.fault("Ctrl-C while a worker is begun", "waits until it is, then interrupts")
+def test_a_signal_that_another_thread_takes_waits_until_a_worker_is_begun():
+    ended, done = threading.Event(), []
+    other = threading.Thread(target=ended.wait)
+    other.start()
+
+    @_no_signals()
+    def begin():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+        done.append(1)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            begin()
+        assert done == [1]
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+        ended.set()
+        other.join()
 
 
 def test_a_closed_pool_works_again_without_what_was_shared():

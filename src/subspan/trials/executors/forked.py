@@ -216,16 +216,40 @@ def _ending(code: int | None) -> str:
 
 @contextlib.contextmanager
 def _no_signals() -> Iterator[None]:
-    """Hold signals back while a process is begun: it would take them for its own."""
+    """Hold signals back while a process is begun: it would take them for its own.
+
+    And an exception that a handler raises amid the calls that Python makes around a fork goes
+    nowhere. Of several threads one that does not hold a signal back may take it, so that its
+    handler waits as well.
+    """
     main = threading.current_thread() is threading.main_thread()
     if not (main and hasattr(signal, "pthread_sigmask")):
         yield
         return
+    handlers = {int(number): signal.getsignal(number) for number in _SIGNALS}
+    waiting: list[int] | None = []
+
+    def hold(number: int, frame: types.FrameType | None) -> None:
+        handler = handlers[number]
+        if waiting is not None:
+            waiting.append(number)
+        elif callable(handler):
+            handler(number, frame)
+
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
+        for number, handler in handlers.items():
+            if callable(handler):
+                signal.signal(number, hold)
         yield
     finally:
+        came, waiting = waiting or (), None
+        for number, handler in handlers.items():
+            if callable(handler):
+                signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number in came:
+            hold(number, None)
 
 
 @contextlib.contextmanager

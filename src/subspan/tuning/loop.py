@@ -1,4 +1,4 @@
-"""`tuning_trainable`: fine-tuning by a method as what trains a trial.
+"""`trainable`: fine-tuning by a method as what trains a trial.
 
 So every method, in `threshold` and `compare`, is trained by one loop, with the same batches in the
 same repeat, at d trained numbers, and its learning rate is searched as any function's.
@@ -14,8 +14,6 @@ import torch
 from torch import nn
 
 from subspan.adapters.digests import tensors_digest
-from subspan.adapters.tuning_counts import Side
-from subspan.adapters.tuning_methods import TuningMethod
 from subspan.canonical import digest, tensor_digest
 from subspan.errors import InputError, unknown, whole
 from subspan.problems import structure
@@ -24,7 +22,10 @@ from subspan.problems.losses import LOSSES, OutputLoss, loss_name
 from subspan.problems.rows import as_tensors
 from subspan.problems.structure import Tensors
 from subspan.streams import scoped_torch_rng, stream
-from subspan.trials.function import FunctionTrainable, RunningTrial, trainable
+from subspan.trials import function as functions
+from subspan.trials.function import FunctionTrainable, RunningTrial
+from subspan.tuning.counts import Side
+from subspan.tuning.methods import TuningMethod
 
 _MASK = "attention_mask"
 _NUMBERS = "numbers"
@@ -32,7 +33,7 @@ _NUMBERS = "numbers"
 Rows = tuple[Any, Any]
 
 
-def tuning_trainable(
+def trainable(
     method: TuningMethod,
     make: Callable[[int], nn.Module],
     train: Rows,
@@ -60,7 +61,7 @@ def tuning_trainable(
     were trained.
 
     Args:
-        method: from `tuning_method`.
+        method: from `method`.
         make: from a seed to the module to be fine-tuned, the pretrained weights in it; the seed is
             the trial's, for what is drawn anew, as a head.
         train: (inputs, targets), inputs a tensor, a tuple, or a mapping from `forward`'s names.
@@ -124,7 +125,10 @@ def tuning_trainable(
             _peft_version(method),
         ]
     )
-    return trainable(name=name or method.name, max_dim=max_dim, version=identity[:16], lr=lr)(loop)
+    made = functions.trainable(
+        name=name or method.name, max_dim=max_dim, version=identity[:16], lr=lr
+    )
+    return made(loop)
 
 
 def _training(

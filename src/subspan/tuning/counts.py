@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from subspan.adapters.handle import handles
-from subspan.adapters.tuning_table import Size, TuningFacts
 from subspan.errors import InputError, invalid
+from subspan.tuning.table import Size, TuningFacts
 
 Side = Literal["at", "below", "above", "nearest"]
 _MOST = 2**31  # of a knob

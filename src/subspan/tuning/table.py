@@ -1,4 +1,4 @@
-"""The ways to fine-tune by name, each with its facts; `tuning_method` reads them here.
+"""The ways to fine-tune by name, each with its facts; `method` reads them here.
 
 Plain data: what `peft` trains is named and loaded when it is first used. An entry's `knob` is the
 argument of the configuration that sets how many numbers are trained; how many those are is never

@@ -1,4 +1,4 @@
-"""`tuning_method`: a way to fine-tune at a count of trained numbers that it can make.
+"""`method`: a way to fine-tune at a count of trained numbers that it can make.
 
 How many numbers a setting trains is counted on what `peft` makes of the module, without values (on
 PyTorch's meta device), so that counting costs no memory; heads and scales are in the count.
@@ -12,20 +12,20 @@ from typing import Any
 
 from torch import nn
 
-from subspan.adapters import tuning_own
-from subspan.adapters.tuning_counts import Counter, Setting, Side, layer_sizes, trained_numbers
-from subspan.adapters.tuning_table import TUNING, TuningFacts
 from subspan.errors import invalid, unknown, whole
 from subspan.streams import derive, scoped_torch_rng
+from subspan.tuning import own
+from subspan.tuning.counts import Counter, Setting, Side, layer_sizes, trained_numbers
+from subspan.tuning.table import TUNING, TuningFacts
 
 _SEEDS = 2**31  # what peft's own generators take
 
 
 class TuningMethod:
-    """A way to fine-tune, over chosen layers of a module; made by `tuning_method`.
+    """A way to fine-tune, over chosen layers of a module; made by `method`.
 
     Attributes:
-        name: as in `tuning_names()`.
+        name: as in `names()`.
         facts: whether it is affine in its numbers, where it comes from, what its knob is called.
         targets: names of the layers that it adapts; None: as `peft` chooses by architecture.
         head: names of modules that are trained in full beside.
@@ -121,16 +121,16 @@ class TuningMethod:
         """Let a module train what the method trains."""
         facts, options = self.facts, self.options
         if facts.config is None:
-            return tuning_own.MAKERS[self.name](module, knob, seed, self.head, options)
+            return own.MAKERS[self.name](module, knob, seed, self.head, options)
         if facts.kind != "own":
             with scoped_torch_rng(seed, "tuning", self.name):
                 return self._peft(module, knob, seed, options)
         made = self._factors(module, seed)
-        return tuning_own.within_lora(made, knob, seed, tuning_own.of_attach(options))
+        return own.within_lora(made, knob, seed, own.of_attach(options))
 
     def _factors(self, module: nn.Module, seed: int) -> nn.Module:
         """Let `peft` put LoRA's factors into a module."""
-        kept = tuning_own.of_attach(self.options)
+        kept = own.of_attach(self.options)
         rest = {k: v for k, v in self.options.items() if k not in kept}
         with scoped_torch_rng(seed, "tuning", "lora"):
             return self._peft(module, None, seed, rest)
@@ -139,7 +139,7 @@ class TuningMethod:
         """Of a subspace: how many weights it can lie in, and how many are trained beside it."""
         if self.facts.config is not None:
             module = self._factors(module, 0)
-        head = tuning_own.head_numbers(module, self.head)
+        head = own.head_numbers(module, self.head)
         return trained_numbers(module) - head, head
 
     def _peft(
@@ -176,7 +176,7 @@ class TuningMethod:
         return f"TuningMethod({self.name!r}, targets={self.targets}, head={self.head})"
 
 
-def tuning_method(
+def method(
     name: str,
     *,
     targets: Sequence[str] | None = None,
@@ -186,7 +186,7 @@ def tuning_method(
     """Return a way to fine-tune, to be applied to modules at a count of trained numbers.
 
     Args:
-        name: as in `tuning_names()`, e.g. `"subspace"`, `"lora"`, `"tinylora"`.
+        name: as in `names()`, e.g. `"subspace"`, `"lora"`, `"tinylora"`.
         targets: endings of the names of the layers that are adapted; None: peft's choice for the
             architecture. Methods over all weights take none.
         head: names of modules that are trained in full beside, and count; `()`: the head stays as
@@ -198,7 +198,7 @@ def tuning_method(
         InputError: the name is unknown, or `peft` is not installed or has no such method.
     """
     if name not in TUNING:
-        raise unknown("method", name, tuning_names())
+        raise unknown("method", name, names())
     facts = TUNING[name]
     for argument, value in (("targets", targets), ("head", head)):
         if isinstance(value, str):
@@ -218,7 +218,7 @@ def tuning_method(
     return TuningMethod(name, facts, chosen, tuple(head), options)
 
 
-def tuning_names() -> list[str]:
+def names() -> list[str]:
     """Return the names of the ways to fine-tune."""
     return list(TUNING)
 

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import copy
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
 from test_huggingface import bert, rows
 
 import subspan as ss
-from subspan.adapters import (
-    Setting,
-    trained_numbers,
-    tuning_method,
-    tuning_names,
-    tuning_trainable,
-)
-from subspan.adapters.tuning_table import TUNING
+from subspan import tuning
 from subspan.errors import InputError
+from subspan.tuning import Setting, trained_numbers
+from subspan.tuning.table import TUNING
 
 peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries warn of their own changes
 
 QUICK = ("lora", "tinylora", "bitfit")
-METHODS = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in tuning_names()]
+METHODS = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in tuning.names()]
 
 
 def method(name: str, head: tuple[str, ...] = (), **options):
     targets = ["query", "value"] if TUNING[name].layers == "linear" else None
-    return tuning_method(name, targets=targets, head=head or HEADS.get(name, ()), **options)
+    return tuning.method(name, targets=targets, head=head or HEADS.get(name, ()), **options)
 
 
 HEADS = {"head": ("classifier",)}
@@ -100,7 +99,7 @@ def moved(name: str, shift: torch.Tensor, setting: Setting) -> torch.Tensor:
     return torch.cat([p.detach().reshape(-1) for p in plain.parameters()])
 
 
-AFFINE = [n for n in tuning_names() if TUNING[n].kind != "prompt" and n not in ("head", "full")]
+AFFINE = [n for n in tuning.names() if TUNING[n].kind != "prompt" and n not in ("head", "full")]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +134,7 @@ def data() -> tuple[dict[str, torch.Tensor], torch.Tensor]:
 
 
 def fine_tuned(name: str, head: tuple[str, ...] = (), **arguments):
-    return tuning_trainable(
+    return tuning.trainable(
         method(name, head),
         lambda seed: bert(),
         data(),
@@ -175,7 +174,7 @@ def test_training_is_plain_adam_with_a_rate_that_falls_in_a_line() -> None:
         return kept[-1]
 
     arguments = {"max_dim": 322, "steps": 4, "lr": 0.01, "batch_size": len(y)}
-    ss.run(tuning_trainable(method("bitfit"), make, data(), {}, **arguments), dims=[322], repeats=1)
+    ss.run(tuning.trainable(method("bitfit"), make, data(), {}, **arguments), dims=[322], repeats=1)
     biases = [p for n, p in plain.named_parameters() if n.endswith("bias")]
     optimizer = torch.optim.Adam(biases, lr=0.01)
     for step in range(4):
@@ -207,7 +206,7 @@ def test_a_problem_over_peft_has_what_it_trains_as_its_weights() -> None:
 )
 def test_what_does_not_fit_is_refused(arguments, message) -> None:
     with pytest.raises(InputError) as error:
-        tuning_method(**arguments)
+        tuning.method(**arguments)
     assert message in str(error.value)
 
 
@@ -217,7 +216,7 @@ def test_wrong_settings_heads_and_layers_are_refused() -> None:
     with pytest.raises(InputError, match="head: unknown name 'clasifier'"):
         method("subspace", ("clasifier",)).apply(bert(), Setting(40, 6))
     with pytest.raises(InputError, match="module: expected one that 'lora' can adapt"):
-        tuning_method("lora", targets=["nowhere"]).counts(bert(), 1000)
+        tuning.method("lora", targets=["nowhere"]).counts(bert(), 1000)
     attached = bert()
     ss.attach(attached, 10)
     with pytest.raises(InputError, match="module: expected one without a subspace"):
