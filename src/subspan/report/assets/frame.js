@@ -63,7 +63,8 @@ function colourBar(title, more = {}) {
 
 const figures = new Map();
 
-// `make()` returns {traces, layout, words, columns, rows, again}, or null where there is nothing.
+// `make()` returns {traces, layout, words, columns, rows, again}, or null where there is nothing;
+// `more` pixels of height where a figure has many rows.
 function figure(id, make) {
   const section = $(`s-${id}`);
   const plot = element("div", { class: "plot", id, role: "img" });
@@ -86,8 +87,9 @@ function draw(held) {
   held.stale = false;
   if (held.made === null) return;
   // A long legend stands above the figure and takes room of its own.
-  const { traces, layout: { showlegend } } = held.made, rows = showlegend ? traces.length - 3 : 0;
-  held.plot.style.height = rows > 0 ? `calc(${innerWidth < 640 ? 20 : 26}rem + ${19 * rows}px)` : "";
+  const { traces, layout: { showlegend }, more = 0 } = held.made;
+  const extra = more + 19 * Math.max(0, showlegend ? traces.length - 3 : 0);
+  held.plot.style.height = extra > 0 ? `calc(${innerWidth < 640 ? 20 : 26}rem + ${extra}px)` : "";
   Plotly.react(held.plot, held.made.traces, layout(held.made.layout), { displayModeBar: false, responsive: true });
 }
 
