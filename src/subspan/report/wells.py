@@ -1,4 +1,4 @@
-"""The figure of quadratic wells: thresholds measured, by the exact formula and the analytic bound."""
+"""The figure of quadratic wells: thresholds measured, by the exact formula and the bound."""
 
 from __future__ import annotations
 
