@@ -6,8 +6,8 @@ Each row is one measurement of d* at a fixed learning rate (`threshold`, its def
 - `each epoch`: the same, both splits evaluated after each epoch;
 - `bfloat16`: the forward pass under `torch.autocast`, θ, map and optimiser in float32.
 
-Seconds are of the processor, per step, evaluations included. Rows that the results file holds are
-not run again.
+Seconds are those of this process's processor alone. Rows that the results file holds are not run
+again.
 
     python experiments/speed_choices/run.py --data-dir DATA
 """
