@@ -308,3 +308,14 @@ def test_a_note_that_nobody_here_wrote_is_one_clear_error(tmp_path: Path) -> Non
         store.claim("estimate:1", "estimate:", 0.0, {"goal": "loss<=0.1"})
     with pytest.raises(StoreError, match="one that is damaged"):
         write_page(tmp_path / "runs.db", tmp_path / "report.html")
+
+
+def test_a_goal_harder_than_one_out_of_reach_is_not_told_too() -> None:
+    trials = [r for r in page_store.records() if r.trial.problem["name"] == "digits"]
+    easy = [r for r in trials if r.trial.method["name"] == "random" and r.trial.spec["lr"] == 0.05]
+    asked = [parse_goal(f"loss<={level}") for level in (1, 1e-3, 1e-4)]
+    lines = page_data(experiments(easy), asked={"": asked}).headline
+    assert [line.split(" in ")[0] for line in lines] == [
+        "digits trains to training loss ≤ 1",
+        "digits trains to training loss ≤ 0.001",
+    ]

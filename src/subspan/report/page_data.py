@@ -22,7 +22,7 @@ from subspan.report.against_null import StoredComparison, comparisons
 from subspan.report.columns import Columns, Known
 from subspan.report.levels import goal_of, kind_of, levels_of, top_of
 from subspan.report.page_trials import short, some, trials_of
-from subspan.report.stored import StoredExperiment
+from subspan.report.stored import StoredExperiment, tells
 from subspan.report.words import d_star, goal_in_words, sentence
 from subspan.success.estimate import ThresholdEstimate
 from subspan.success.noted import NotedEstimate
@@ -32,6 +32,7 @@ LEVELS = (4, 13)  # the fewest and the most of a slider
 GRID = 48  # dims at which a fit is drawn
 SENTENCES = 3  # of a problem in the headline
 CONFIDENCE = 0.95
+_BEYOND = ("above range", "never reaches")
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,8 @@ class _Problem:
         """
         name = self.group[0].problem
         lines = list(dict.fromkeys(self._found(i) for i in self.found))
-        lines += [sentence(name, self._method(i), e) for i, _, e in self._best()]
+        best = self._best()
+        lines += [sentence(name, self._method(i), e) for i, _, e in best if not _implied(e, best)]
         if not lines:
             count = sum(len(s.records) for s in self.group)
             return [f"{name}: {count:,} trials, too few dims to tell a threshold from."]
@@ -294,6 +296,12 @@ class _Problem:
         with np.errstate(all="ignore"):
             middle = [_median(columns.best[columns.dims == d]) for d in dims]
         return {"dims": dims.tolist(), "median": middle, "levels": levels}
+
+
+def _implied(estimate: ThresholdEstimate, told: Iterable[tuple[int, int, Any]]) -> bool:
+    """Whether an easier goal of the same metric was out of reach already."""
+    beyond = [e for *_, e in told if e.status in _BEYOND and e.goal != estimate.goal]
+    return estimate.status in _BEYOND and any(tells(str(estimate.goal), e.goal) for e in beyond)
 
 
 def _is_null(stored: StoredExperiment) -> bool:

@@ -63,7 +63,8 @@ function colourBar(title, more = {}) {
 
 const figures = new Map();
 
-// `make()` returns {traces, layout, words, columns, rows, again}, or null where there is nothing.
+// `make()` returns {traces, layout, words, columns, rows, again}, or null where there is nothing;
+// `more` pixels of height where a figure has many rows.
 function figure(id, make) {
   const section = $(`s-${id}`);
   const plot = element("div", { class: "plot", id, role: "img" });
@@ -82,13 +83,20 @@ function figure(id, make) {
   numbers.addEventListener("toggle", () => numbers.open && fill(held));
 }
 
+let onPaper = false; // which no figure is told the size of: it is given one that fits A4 and Letter
+const PAPER = 680;
+
 function draw(held) {
   held.stale = false;
   if (held.made === null) return;
   // A long legend stands above the figure and takes room of its own.
-  const { traces, layout: { showlegend } } = held.made, rows = showlegend ? traces.length - 3 : 0;
-  held.plot.style.height = rows > 0 ? `calc(${innerWidth < 640 ? 20 : 26}rem + ${19 * rows}px)` : "";
-  Plotly.react(held.plot, held.made.traces, layout(held.made.layout), { displayModeBar: false, responsive: true });
+  const { traces, layout: { showlegend }, more = 0 } = held.made;
+  const extra = more + 19 * Math.max(0, showlegend ? traces.length - 3 : 0);
+  held.plot.style.height = extra > 0 ? `calc(${innerWidth < 640 ? 20 : 26}rem + ${extra}px)` : "";
+  const size = onPaper ? { autosize: false, width: PAPER, height: held.plot.clientHeight } : {};
+  Plotly.react(held.plot, held.made.traces, layout({ ...held.made.layout, ...size }), { displayModeBar: false, responsive: true });
+  const drawn = held.plot.querySelector(".main-svg");
+  if (!onPaper && drawn && drawn.clientWidth !== held.plot.clientWidth) Plotly.Plots.resize(held.plot);
 }
 
 function fill(held) {

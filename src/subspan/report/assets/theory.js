@@ -52,6 +52,7 @@ function foretold() {
       xaxis: dimAxis(dims), showlegend: true,
       yaxis: { categoryorder: "array", categoryarray: names, autorange: "reversed", type: "category" },
     },
+    more: Math.max(0, one.rows.length * 58 - (narrow ? 150 : 300)),
     words: `${one.problem}: ${one.told}${level} ${one.notes.join("; ")}`,
     columns: ["what", "centre", "low", "high", "90 % at", "status"],
     rows: [
@@ -74,9 +75,10 @@ function spectrum() {
     line: { color: series(k), width: 1.8, dash: DASHES[Math.floor(k / 7) % 4] }, marker: { size: 4, color: series(k) }, opacity: alone ? 1 : 0.75,
   }));
   const shapes = one.marks.map((m) => ({ type: "line", yref: "paper", y0: 0, y1: 1, x0: Math.log10(Math.max(m.d, 1)), x1: Math.log10(Math.max(m.d, 1)), line: { color: colour("mark"), width: 1.2, dash: "dash" } }));
+  const middle = Math.sqrt(Math.min(...index) * Math.max(...index)); // beside its line, towards the middle
   const annotations = one.marks.map((m, k) => ({
     x: Math.log10(Math.max(m.d, 1)), yref: "paper", y: 0.98 - 0.08 * k, text: `${number(100 * m.share)} %: ${number(m.d)}`, showarrow: false,
-    xanchor: "right", xshift: -4, font: { color: colour("mark"), size: 12 },
+    ...(m.d < middle ? { xanchor: "left", xshift: 4 } : { xanchor: "right", xshift: -4 }), font: { color: colour("mark"), size: 12 },
   }));
   const axis = logAxis(values, one.axis);
   return {
