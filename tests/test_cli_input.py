@@ -263,6 +263,26 @@ def test_json_is_a_document_where_a_users_own_code_raises(cli: Any, tmp_path: Pa
     assert "own.py" in err
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("threshold digits-mlp --gaol x", "--gaol"),
+        ("trials", "Missing argument 'store'. Try 'subspan trials --help'."),
+        ("$'\x1b[31m'", r"'$\x1b[31m'. Try 'subspan --help'."),
+    ],
+)
+def test_a_line_that_cannot_be_parsed_is_one_line(cli: Any, line: str, told: str) -> None:
+    assert told in one_line(cli(line))
+
+
+def test_the_traceback_of_a_users_file_holds_no_escapes(cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "e\x1b[31mvil.py").write_text("raise ValueError('a\\x1b[2Jred\\n\\tb')\n")
+    code, _, err = cli(f"threshold '{tmp_path}/e\x1b[31mvil.py:f' --goal 'loss<=1'")
+    assert code == 1
+    assert r"e\x1b[31mvil.py" in err
+    assert err.endswith("ValueError: a\\x1b[2Jred\n\tb\n")
+
+
 def test_errors_of_workers_are_printed_as_python_prints_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -100,6 +100,28 @@ def test_a_ctrl_c_in_a_finalizer_is_not_swallowed(goes_on, cli, monkeypatch):
     assert done == []
 
 
+STARTING = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "subspan.cli.predict":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from subspan.cli import main
+main(["problems", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_ctrl_c_while_the_commands_are_loaded_leaves_no_traceback(more):
+    told = subprocess.run(
+        [sys.executable, "-c", STARTING, *more], capture_output=True, text=True, check=False,
+        preexec_fn=functools.partial(default, signal.SIGINT),
+    )  # fmt: skip
+    assert (told.returncode, told.stderr) == (130, "Interrupted. No trial was under way.\n")
+    assert ("Interrupted" in told.stdout) == bool(more)
+
+
 MADE_ANOTHER = """
 import os, signal, time
 try:

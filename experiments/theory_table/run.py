@@ -82,6 +82,24 @@ def measured(
     }  # fmt: skip
 
 
+def measured_at_best(problem: Any, settings: dict[str, Any], name: str) -> dict[str, Any]:
+    """d* at the best learning rate, by the joint design."""
+    usual = ss.TrainSpec(**settings["spec"]) if settings["spec"] else problem.default_spec
+    found = {}
+    for level in settings["levels"]:
+        e = ss.threshold(
+            problem,
+            settings["method"],
+            ss.LossBelow(level),
+            spec=usual.replace(lr="auto"),
+            store=HERE / f"{name}.db",
+            workers=1,
+        )
+        found[f"{level:g}"] = {**interval(e), "lr": e.lr, "trainings": e.trainings}
+        print("  ", level, e, flush=True)
+    return found
+
+
 def predictions(problem: Any, settings: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     levels = settings["levels"]
     result = predict_threshold(
@@ -126,6 +144,7 @@ def main() -> None:
     jobs: dict[str, Callable[[], dict[str, Any]]] = {
         "measured": lambda: measured(problem, settings, name),
         "measured by L-BFGS": lambda: measured(problem, settings, name, STRONG),
+        "measured, best lr": lambda: measured_at_best(problem, settings, name),
         **{
             key: lambda o=options: predictions(problem, settings, o)
             for key, options in VARIANTS.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 from numbers import Integral, Real
@@ -122,6 +123,19 @@ def _scalar(value: Any) -> Any:
 
 def _is(number: Any, kind: type) -> bool:
     return isinstance(number, kind) and not isinstance(number, bool)
+
+
+def text_name(argument: str, value: object) -> str:
+    """Return a name that records, files and databases can hold.
+
+    Raises:
+        InputError: it is no text, is empty, or has a lone surrogate or a NUL.
+    """
+    if isinstance(value, str) and value and "\0" not in value:
+        with contextlib.suppress(UnicodeEncodeError):
+            value.encode()
+            return value
+    raise invalid(argument, expected="a text, without NUL or lone surrogates", got=shown(value))
 
 
 def _shown(value: Any) -> str:

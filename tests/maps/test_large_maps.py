@@ -193,3 +193,17 @@ def test_golden_checksums_at_full_size(name):
     image = whole(theta)
     torch.testing.assert_close(image.norm(), theta.norm(), rtol=1e-4, atol=0)
     torch.testing.assert_close(whole.adjoint(image), theta, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(("dim", "ambient_dim"), SIZES)
+def test_what_a_cache_holds_is_mixed_to_the_bit_as_all_else(dim, ambient_dim, monkeypatch):
+    mixer = strips.Strips(dim, ambient_dim, 3)
+    x = torch.randn(ambient_dim, generator=torch.Generator().manual_seed(0))
+    slow = mixer._join(mixer._across(x.clone()))
+    back = mixer._across(mixer._join(x.clone(), transpose=True), transpose=True)
+    monkeypatch.setattr(strips, "_CHUNK", 2000)
+    assert torch.equal(mixer._mixed(x.clone()), slow)
+    assert torch.equal(mixer._mixed(x.clone(), transpose=True), back)
+    at_once = mixer.mix(torch.eye(dim)[:3])
+    assert torch.allclose(torch.stack([mixer.mix(t) for t in torch.eye(dim)[:3]]), at_once)

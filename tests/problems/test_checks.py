@@ -13,6 +13,7 @@ from subspan.errors import InputError
 from subspan.problems import Problem
 from subspan.problems.losses import loss_name
 from subspan.testing import check_problem
+from subspan.trials.function import trainable
 
 
 def rows(n=20, width=6, classes=3):
@@ -181,6 +182,16 @@ def test_addresses_are_no_part_of_the_identity():
 # ---- data, module and loss fit each other
 
 X, Y = rows()
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "\ud800", None])
+def test_names_that_no_store_can_hold_are_refused(name):
+    with pytest.raises(InputError, match="name: expected a text"):
+        Problem(linear, rows(), name=name)
+    with pytest.raises(InputError, match="name"):
+        Problem(linear, rows(), identity={"name": name})
+    with pytest.raises(InputError, match="name: expected a text"):
+        trainable(name=name, max_dim=3)
 
 
 @pytest.mark.parametrize(

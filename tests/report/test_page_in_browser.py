@@ -134,6 +134,17 @@ def test_predictions_stand_beside_what_was_measured(open_page: Open) -> None:
     assert page.evaluate("window.evil") is None
 
 
+def test_figures_of_their_own_choice_follow_the_problem(open_page: Open) -> None:
+    page = open_page()
+    choose_text(page, "problem", page_store.EVIL)
+    chosen = "id => document.getElementById(id).selectedOptions[0].text"
+    assert page_store.EVIL in page.evaluate(chosen, "prediction")
+    assert page_store.EVIL in page.evaluate(chosen, "trial")
+    assert "curvature predicts nothing" in page.locator("#foretold-note").inner_text()
+    choose_digits(page)
+    assert page.evaluate(chosen, "prediction").startswith("digits")
+
+
 def test_spectra_of_training_and_of_curvature(open_page: Open) -> None:
     page = open_page()
     choose_text(page, "spectra", "singular values of training")
@@ -204,6 +215,16 @@ def test_on_paper_every_figure_is_there_in_ink(open_page: Open, tmp_path: Path) 
     drawn = page.locator(".figure:not(.missing) .plot .main-svg").count()
     assert drawn >= 2 * page.locator(".figure:not(.missing)").count()
     assert not page.locator("#print").is_visible()
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('.figure:not(.missing) .plot')].map((plot) => {"
+        "const svg = plot.querySelector('.main-svg');"
+        "return [svg.clientWidth, svg.clientHeight - plot.clientHeight]})"
+    )
+    assert sizes == [[680, 0]] * len(sizes)
+    page.emulate_media(media="screen")
+    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    page.locator("#s-phase").scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('#phase .main-svg').clientWidth > 900")
 
 
 def test_a_narrow_screen_needs_no_scrolling_sideways(open_page: Open) -> None:

@@ -56,21 +56,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if argv is None else argv)
     command_line.set(arguments)
     with std_streams.checked(), signals.caught(last=argv is None):
-        if "--json" in arguments:
-            sys.exit(_main_json(arguments))
-        build()(args=arguments, prog_name="subspan")
+        sys.exit(_answered(arguments))
 
 
-def _main_json(arguments: list[str]) -> int:
-    """Run a command that promises JSON: a line that cannot be parsed gets a document too."""
+def _answered(arguments: list[str]) -> int:
+    """Run a command and return its exit code; a line that cannot be parsed is one line of error."""
+    document = print_json_error if "--json" in arguments else _nothing
     try:
         return build()(args=arguments, prog_name="subspan", standalone_mode=False) or 0
+    except KeyboardInterrupt:  # before there was a command
+        return _interrupted(document)
     except Exception as error:
         told = getattr(error, "format_message", None)
         if told is None:  # a fault of ours or of a user's code, which has its document by now
             raise
-        print_json_error("UsageError", told())
-        complain(f"error: {told()}")
+        if told():
+            document("UsageError", told())
+            context = getattr(error, "ctx", None)
+            path = "subspan" if context is None else context.command_path
+            complain(f"error: {told().rstrip('.')}. Try '{path} --help'.")
         return EXIT_ERROR
 
 
@@ -105,10 +109,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             complain(str(interrupted))
             raise typer.Exit(signals.exit_code()) from None
         except KeyboardInterrupt:
-            said = f"{signals.word()}. No trial was under way."
-            document("Interrupted", said)
-            complain(said)
-            raise typer.Exit(signals.exit_code()) from None
+            raise typer.Exit(_interrupted(document)) from None
         except BrokenPipeError:  # the reader, e.g. `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(EXIT_BROKEN_PIPE) from None
@@ -130,6 +131,14 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(EXIT_TRACEBACK) from None
 
     return wrapper
+
+
+def _interrupted(document: Callable[[str, str], None]) -> int:
+    """Say that a signal ended a command that trained nothing; return its exit code."""
+    said = f"{signals.word()}. No trial was under way."
+    document("Interrupted", said)
+    complain(said)
+    return signals.exit_code()
 
 
 def _nothing(kind: str, message: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from subspan import tracebacks
 from subspan.cli import signals
 from subspan.errors import invalid
-from subspan.printable import cut
+from subspan.printable import cut, printable
 
 if TYPE_CHECKING:
     from subspan.trials.runner import Subject
@@ -28,7 +28,8 @@ class FileFailed(Exception):
 def shown(error: Exception) -> FileFailed:
     """Print an error as Python shows it to who runs the file; return what ends the command."""
     begin = tracebacks.of_user(error.__traceback__)  # none, where the file cannot be parsed
-    traceback.print_exception(type(error), error, begin)
+    lines = traceback.format_exception(type(error), error, begin)
+    print(printable("".join(lines), lines=True), end="", file=sys.stderr)
     return FileFailed(type(error).__name__, str(error))
 
 

@@ -79,12 +79,13 @@ class Strips:
         whole, batch = self._every * _LINE, theta.shape[:-1]
         lines = _lines(theta[..., :whole])
         factor = self._factor.to(theta.dtype)[:, None]
-        rest = (theta[..., whole:] * self._hands**-0.5).repeat(*[1] * len(batch), self._hands)
+        rest = (theta[..., whole:] * self._hands**-0.5).unsqueeze(-2)
+        rest = _flat(rest.expand(*batch, self._hands, self._dim - whole))
         end = self._dealt + rest.shape[-1]
         if _recorded(theta):
             dealt = _flat(lines.index_select(-2, self._line) * factor)
             none = theta.new_zeros(*batch, self.size - end)
-            return self._join(self._across(torch.cat([dealt, rest, none], -1)))
+            return self._mixed(torch.cat([dealt, rest, none], -1))
         x = theta.new_empty(*batch, self.size) if out is None else out
         for a, b in self._chunks():
             place = _lines(x[..., a * _LINE : b * _LINE])
@@ -94,13 +95,13 @@ class Strips:
                 place.copy_(lines.index_select(-2, self._line[a:b])).mul_(factor[a:b])
         x[..., self._dealt : end] = rest
         x[..., end:] = 0
-        return self._join(self._across(x))
+        return self._mixed(x)
 
     def unmix(self, x: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
         """Return Eᵀ Hᵀ x, (..., n) → (..., d), which may overwrite x on request; differentiable."""
         if not (overwrite or _recorded(x)):
             x = x.clone()
-        x = self._across(self._join(x, transpose=True), transpose=True)
+        x = self._mixed(x, transpose=True)
         whole, batch = self._every * _LINE, x.shape[:-1]
         factor = self._factor.to(x.dtype)[:, None]
         rest = x[..., self._dealt : self._dealt + self._hands * (self._dim - whole)]
@@ -124,6 +125,41 @@ class Strips:
         """
         step = _CHUNK // _LINE if self._line.device.type == "cpu" else self._every
         return [(a, min(a + step, len(self._line))) for a in range(0, len(self._line), step)]
+
+    def _mixed(self, x: torch.Tensor, transpose: bool = False) -> torch.Tensor:
+        """Return U D T x or its transpose, (..., n) → (..., n), in x if nothing records.
+
+        To the bit the same: where a cache holds them, products go to a second vector and back.
+        """
+        cached = self.size <= _CHUNK and x.device.type == "cpu"
+        if not cached or x.dim() != 1 or not x.is_contiguous() or _recorded(x):
+            if transpose:
+                return self._across(self._join(x, transpose=True), transpose=True)
+            return self._join(self._across(x))
+        h, sign, other = _matrix(x), self._sign.to(x.dtype), torch.empty_like(x)
+        block, skipped = _STRIPS * self._apart, self.size - _STRIPS * self._length
+        whole, cut = self.size - self.size % block, self.size - block
+        source, target = (other, x) if transpose else (x, other)
+        strips = [v[skipped:].view(_STRIPS, -1).split(_PANEL, -1) for v in (source, target)]
+        blocks = [v[:whole].view(-1, _STRIPS, self._apart) for v in (target, source)]
+        last = x[cut:].view(_STRIPS, self._apart)
+        matrices = h.expand(whole // block, _STRIPS, _STRIPS)
+        if transpose:
+            last.copy_(torch.mm(h, last))
+            torch.bmm(matrices, blocks[0], out=blocks[1])
+            source[whole:] = target[whole:]
+        for given, made in zip(*strips, strict=True):
+            part = sign[:, : given.shape[-1]]
+            if transpose:
+                torch.mm(h, given.mul_(part), out=made)
+            else:
+                torch.mm(h, given, out=made).mul_(part)
+        target[:skipped] = source[:skipped]
+        if not transpose:
+            torch.bmm(matrices, blocks[0], out=blocks[1])
+            source[whole:] = target[whole:]
+            last.copy_(torch.mm(h, last))
+        return x
 
     def _across(self, x: torch.Tensor, transpose: bool = False) -> torch.Tensor:
         """Return D T x or (D T)ᵀ x, (..., n) → (..., n), in x's memory where nothing records."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from subspan.canonical import canonical_json, strict_json
-from subspan.errors import invalid
+from subspan.errors import invalid, text_name
 from subspan.printable import shown
 
 
@@ -25,6 +25,7 @@ def check_identity(identity: object) -> None:
             got=shown(identity),
             remedy='Example: {"name": "mine", "version": 1}.',
         )
+    text_name("identity's name", name)
     try:
         same = strict_json(canonical_json(identity)) == identity
     except (TypeError, ValueError, RecursionError) as error:

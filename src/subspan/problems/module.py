@@ -18,9 +18,9 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from subspan.canonical import digest, tensor_digest
-from subspan.errors import InputError, invalid, unknown
+from subspan.errors import InputError, invalid, text_name, unknown
 from subspan.metrics import parse
-from subspan.printable import shown
+from subspan.printable import printable, shown
 from subspan.problems import dropout as dropout_that_trains
 from subspan.problems import structure
 from subspan.problems.aliases import Watch
@@ -161,8 +161,7 @@ class Problem(AbstractProblem):
                 got="a module",
                 remedy="Pass the function that makes it, e.g. lambda: nn.Linear(5, 2).",
             )
-        if not isinstance(name, str) or not name:
-            raise invalid("name", expected="a name", got=repr(name))
+        text_name("name", name)
         check_identity(identity)
         if isinstance(loss, str) and loss not in LOSSES:
             raise unknown("loss", loss, list(LOSSES))
@@ -278,7 +277,8 @@ class Problem(AbstractProblem):
     def __repr__(self) -> str:
         counts = {name: structure.row_count(y) for name, (_, y) in self._splits.items()}
         rows = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-        return f"<Problem {self.name}: D = {self.ambient_dim:,}, {rows} rows, {self.device}>"
+        name, size = printable(self.name), f"D = {self.ambient_dim:,}"
+        return f"<Problem {name}: {size}, {rows} rows, {self.device}>"
 
     @property
     def vectorized(self) -> bool:

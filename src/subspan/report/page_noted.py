@@ -182,6 +182,7 @@ def _trajectories(i: int, one: Spectra, store: str, commands: Sequence[Argv]) ->
     ]
     name = str(one.problem.get("name", "problem"))
     return {
+        "problem": name,
         "name": f"{name}: singular values of training, {told}, seed {one.seed}",
         "axis": "singular value σᵢ / σ₁",
         "symbol": "σ",
@@ -227,6 +228,7 @@ def _curvature(
     index, values, energy = index[shown], values[shown], energy[shown]
     where = f"near {goal_in_words(one.goal)}, seed {one.seed}"
     return {
+        "problem": one.name,
         "name": f"{one.name}: {curvature} curvature {where}",
         "axis": "eigenvalue λᵢ",
         "symbol": "λ",

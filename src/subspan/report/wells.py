@@ -1,4 +1,4 @@
-"""The figure of quadratic wells: measured thresholds beside the exact and the paper's formula."""
+"""The figure of quadratic wells: thresholds measured, by the exact formula and the bound."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class WellsData:
         measured: mean hitting dimension by exact least squares, (n,).
         spread: its standard deviation over draws: the transition's width, (n,).
         exact: the exact formula, (n,).
-        paper: the paper's formula, (n,).
+        paper: the paper's analytic bound, (n,).
         title: what the well is.
     """
 
@@ -55,7 +55,7 @@ def draw_wells(
     style: base.Style = "screen",
     serif: bool = False,
 ) -> Figure:
-    """Draw d* of quadratic wells, one panel each: measured, exact formula, paper's formula.
+    """Draw d* of quadratic wells, one panel each: measured, exact formula, analytic bound.
 
     Args:
         panels: what is shown, from left to right.
@@ -76,7 +76,7 @@ def draw_wells(
             axes.set_xscale("log")
             axes.set_xlabel(data.axis)
             axes.set_ylabel("threshold training dimension d*")
-            axes.plot(data.x, data.paper, color=base.GREY, linestyle="--", label="paper's formula")
+            axes.plot(data.x, data.paper, color=base.GREY, linestyle="--", label="analytic bound")
             axes.plot(data.x, data.exact, color=base.BLUE, label="exact formula")
             axes.errorbar(
                 data.x, data.measured, data.spread, fmt="o", markersize=4, color=base.INK,

@@ -4,7 +4,7 @@ For each ε, a quadratic well is fitted where the run's loss is a quarter of ε:
 point w_t on the path, its matrix the Gauss–Newton matrix there, its level ε − L(w_t), and the exact
 formula of `wells.quadratic_threshold` gives d*. A well fitted at the end of training instead
 misleads for cross-entropy, whose curvature vanishes with the loss. `docs/theory.md` compares the
-variants (Hessian, the paper's formula, other centres) with measured thresholds.
+variants (Hessian, the paper's analytic bound, other centres) with measured thresholds.
 """
 
 from __future__ import annotations

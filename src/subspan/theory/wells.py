@@ -60,7 +60,7 @@ def threshold_from_measures(
         displacement: Σ weight · f(λ) stands for w̃ᵀ f(H) w̃; explicit ones have weights w̃².
         level: ε > 0, above the well's minimum.
         formula: as in `quadratic_threshold`.
-        total: ‖w̃‖² for the paper's formula, if the weights do not sum to it.
+        total: ‖w̃‖² for the paper's analytic bound, if the weights do not sum to it.
     """
     level = check_level(level)
     if formula not in ("exact", "paper"):

@@ -18,9 +18,9 @@ import torch
 
 from subspan import metrics
 from subspan.canonical import without_defaults
-from subspan.errors import invalid, real, whole
+from subspan.errors import invalid, real, text_name, whole
 from subspan.goals import Goal, name_of, parse_goal
-from subspan.printable import shown
+from subspan.printable import printable, shown
 from subspan.spec import AUTO, LATER_FIELDS, LrChoice, choice_of, refuse_auto
 from subspan.streams import derive, scoped_global_rngs
 from subspan.training.outcome import CurvePoint, NotFinite, Outcome
@@ -204,7 +204,8 @@ class FunctionTrainable(Trainable):
         return self.function(trial)
 
     def __repr__(self) -> str:
-        return f"<trainable {self.name}, version {self.version}: max_dim = {self.max_dim:,}>"
+        told = printable(f"{self.name}, version {self.version}")
+        return f"<trainable {told}: max_dim = {self.max_dim:,}>"
 
     def trial(self, pair: Pair, spec: LoopSpec, seed: int) -> Trial:
         """Return the identity of a trial.
@@ -293,8 +294,7 @@ def trainable(
     Raises:
         InputError: an argument is out of range.
     """
-    if not isinstance(name, str) or not name:
-        raise invalid("name", expected="a text", got=repr(name))
+    text_name("name", name)
     largest = whole("max_dim", max_dim, low=1)
     if isinstance(lr, tuple | list):
         span = lr_range(lr)

@@ -15,6 +15,7 @@ from subspan.errors import invalid
 from subspan.goals import Goal, best_for
 from subspan.maps import changes_of_bits
 from subspan.metrics import find, known, parse, qualified
+from subspan.printable import printable
 from subspan.training.outcome import CurvePoint, Outcome
 from subspan.trials.checks import check_curve, check_record
 from subspan.trials.packed import Layout, PackedCurve
@@ -116,7 +117,7 @@ class TrialRecord:
         told = f"best train loss {self.best_train_loss:.4g}"
         if self.metrics and "train:loss" not in self.metrics:
             told = f"last {self.metrics[0]} {self.final(*parse(self.metrics[0])):.4g}"
-        return (
+        return printable(
             f"<TrialRecord {names[0]} {names[1]} d={self.dim} repeat={self.trial.repeat}: "
             f"{self.outcome.value} after {self.steps} steps, {told}, key {self.key[:8]}…>"
         )

@@ -83,6 +83,9 @@ function figure(id, make) {
   numbers.addEventListener("toggle", () => numbers.open && fill(held));
 }
 
+let onPaper = false; // which no figure is told the size of: it is given one that fits A4 and Letter
+const PAPER = 680;
+
 function draw(held) {
   held.stale = false;
   if (held.made === null) return;
@@ -90,7 +93,10 @@ function draw(held) {
   const { traces, layout: { showlegend }, more = 0 } = held.made;
   const extra = more + 19 * Math.max(0, showlegend ? traces.length - 3 : 0);
   held.plot.style.height = extra > 0 ? `calc(${innerWidth < 640 ? 20 : 26}rem + ${extra}px)` : "";
-  Plotly.react(held.plot, held.made.traces, layout(held.made.layout), { displayModeBar: false, responsive: true });
+  const size = onPaper ? { autosize: false, width: PAPER, height: held.plot.clientHeight } : {};
+  Plotly.react(held.plot, held.made.traces, layout({ ...held.made.layout, ...size }), { displayModeBar: false, responsive: true });
+  const drawn = held.plot.querySelector(".main-svg");
+  if (!onPaper && drawn && drawn.clientWidth !== held.plot.clientWidth) Plotly.Plots.resize(held.plot);
 }
 
 function fill(held) {

@@ -22,6 +22,20 @@ function start() {
   addEventListener("DOMContentLoaded", () => requestAnimationFrame(() => setTimeout(goOn)));
 }
 
+// The figures with a choice of their own turn to the problem too, where they have one of it.
+function follow() {
+  const { name } = problem(), of = (e) => DATA.table.experiments[e].problem;
+  for (const [state, id, all] of [
+    ["comparison", "comparison", DATA.comparisons.map((c) => c.problem)], ["prediction", "prediction", DATA.predictions.map((p) => p.problem)],
+    ["spectrum", "spectra", DATA.spectra.map((s) => s.problem)], ["curve", "trial", DATA.curves.map((c) => of(c.e))],
+  ]) {
+    const first = all.indexOf(name);
+    if (first < 0 || all[chosenState[state]] === name) continue;
+    chosenState[state] = first;
+    $(id).value = String(first);
+  }
+}
+
 function goOn() {
   Object.assign(DATA, JSON.parse($("later").textContent));
   figure("curve", () => (metric() ? successCurve() : null));
@@ -32,7 +46,7 @@ function goOn() {
   figure("foretold", foretold);
   figure("spectrum", spectrum);
   figure("learning", learning);
-  choose("problem", (i) => { chosenState.problem = i; fillProblem(); });
+  choose("problem", (i) => { chosenState.problem = i; fillProblem(); follow(); });
   choose("experiment", (i) => { chosenState.experiment = i; });
   choose("metric", (i) => { chosenState.metric = i; fillMetric(); });
   choose("goal", (i) => { chosenState.level = slot(i); }, ["phase", "curve", "burn", "response"]);

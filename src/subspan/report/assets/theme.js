@@ -11,12 +11,18 @@ let chosen = null;
 const theme = () => chosen ?? (prefersDark.matches ? "dark" : "light");
 prefersDark.addEventListener("change", () => wear(theme()));
 
-// On paper: dark on white, and every figure.
+// On paper: dark on white, and every figure, in the size of a page.
 function forPaper() {
   for (const folded of document.querySelectorAll("#headline details")) folded.open = true;
+  onPaper = true;
   wear("light");
   drawAll();
 }
+
+function forScreen() {
+  onPaper = false;
+  wear(theme());
+}
 addEventListener("beforeprint", forPaper);
-addEventListener("afterprint", () => wear(theme()));
-matchMedia("print").addEventListener("change", (event) => (event.matches ? forPaper() : wear(theme())));
+addEventListener("afterprint", forScreen);
+matchMedia("print").addEventListener("change", (event) => (event.matches ? forPaper() : forScreen()));
