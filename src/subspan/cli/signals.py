@@ -1,13 +1,15 @@
 """Ctrl-C, SIGTERM and SIGHUP: each ends a command as Ctrl-C does, and none is lost.
 
 Python raises `KeyboardInterrupt` wherever it is. In a finalizer or a callback of C code that goes
-no further, so it is raised again when the command next says how far it is, or comes to its end.
+no further, so it is raised again when the command next says how far it is, or comes to its end;
+Python would print its traceback there, as "ignored".
 """
 
 from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -35,9 +37,12 @@ def caught(last: bool = False) -> Iterator[None]:
     ours = [n for n, handler in before.items() if handler not in (signal.SIG_IGN, None)]
     for number in ours:
         signal.signal(number, _catch)
+    told = sys.unraisablehook
+    sys.unraisablehook = lambda what: None if _is_of_signal(what.exc_value) else told(what)
     try:
         yield
     finally:
+        sys.unraisablehook = told
         for number in ours:
             signal.signal(number, signal.SIG_DFL if last else before[number])
 
@@ -77,6 +82,10 @@ def word() -> str:
     """Say what ended a command: `Interrupted`, or `Ended by SIGTERM`."""
     number = _caught[0] if _caught else signal.SIGINT
     return "Interrupted" if number == signal.SIGINT else f"Ended by {signal.Signals(number).name}"
+
+
+def _is_of_signal(error: BaseException | None) -> bool:
+    return isinstance(error, KeyboardInterrupt) and bool(_caught)
 
 
 def _catch(number: int, frame: FrameType | None) -> None:

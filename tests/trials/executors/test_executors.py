@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import threading
@@ -81,3 +82,27 @@ def test_an_executor_of_pythons_own():
 def test_what_is_no_executor_is_refused():
     with pytest.raises(InputError, match=r"executor: expected a name, or anything with submit"):
         Futures(object())
+
+
+def test_a_signal_while_a_worker_is_begun_leaves_none_behind(monkeypatch):
+    """What was held back over the fork is raised after it; the worker kept Python from ending."""
+    start = multiprocessing.Process.start
+    began = []
+
+    def interrupted(process):
+        start(process)
+        began.append(process)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    for kind in (multiprocessing.context.ForkProcess, multiprocessing.context.SpawnProcess):
+        monkeypatch.setattr(kind, "start", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        workers = Workers(1)
+        with pytest.raises(KeyboardInterrupt):
+            list(workers.completed([workers.submit(len, ())]))
+        workers.close()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert began
+    assert not any(process.is_alive() for process in began)

@@ -61,18 +61,25 @@ class _Work(NamedTuple):
 class _Worker:
     def __init__(self, start: Start) -> None:
         context: Any = multiprocessing.get_context(start)
-        self.connection, theirs = multiprocessing.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
-        with _without_main() if start == "spawn" else contextlib.nullcontext(), _no_signals():
-            self.process.start()
-        theirs.close()
+        self.connection, self._theirs = multiprocessing.Pipe()
+        arguments = self._theirs, os.getpid()
+        self.process = context.Process(target=_serve, args=arguments, daemon=True)
+        self._spawned = start == "spawn"
         self.work: _Work | None = None
         self.has: set[str] = set()
 
+    def begin(self) -> None:
+        """Start it, once it stands where it will be stopped: a signal may end this call."""
+        with _without_main() if self._spawned else contextlib.nullcontext(), _no_signals():
+            self.process.start()
+        self._theirs.close()
+
     def stop(self) -> None:
         self.connection.close()
-        self.process.kill()
-        self.process.join()
+        self._theirs.close()
+        if self.process.pid is not None:
+            self.process.kill()
+            self.process.join()
 
 
 class Workers(Executor):
@@ -155,6 +162,7 @@ class Workers(Executor):
         wanted = min(self.workers, sum(w.work is not None for w in self._workers) + self._queue())
         while len(self._workers) < wanted:
             self._workers.append(_Worker(self._start))
+            self._workers[-1].begin()
         for worker in self._workers:
             if worker.work is None and self._waiting:
                 self._give(worker, self._waiting.pop(0))
