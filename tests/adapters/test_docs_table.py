@@ -25,7 +25,9 @@ def page(repo_root: Path) -> str:
 
 
 def test_the_page_names_tests_that_exist(page: str, repo_root: Path) -> None:
-    files = (repo_root / "tests" / "adapters").glob("test_*.py")
+    files = [
+        p for of in ("adapters", "tuning") for p in (repo_root / "tests" / of).glob("test_*.py")
+    ]
     found = {n for f in files for n in re.findall(r"^def (test_\w+)", f.read_text(), re.M)}
     named = named_tests(page)
     assert len(named) > 20

@@ -176,10 +176,13 @@ def predict_threshold(
     return found
 
 
-def _digests(problem: AbstractProblem, centers: Mapping[float, ArrayLike]) -> dict[str, str]:
+def _digests(problem: AbstractProblem, centers: Mapping[float, ArrayLike]) -> dict[str, str | None]:
     if not isinstance(centers, Mapping):
         raise invalid("centers", expected="weights for each ε", got=type(centers))
-    return {repr(e): tensor_digest(weights_of(problem, "centers", c)) for e, c in centers.items()}
+    return {  # none are wanted where ε is at or above the initial loss
+        repr(e): None if c is None else tensor_digest(weights_of(problem, "centers", c))
+        for e, c in centers.items()
+    }
 
 
 def _as_level(
