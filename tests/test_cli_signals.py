@@ -1,5 +1,6 @@
 """SIGTERM and SIGHUP end a command as Ctrl-C does; no signal is swallowed."""
 
+import contextlib
 import functools
 import os
 import signal
@@ -10,6 +11,7 @@ import time
 import pytest
 
 import subspan
+from subspan.trials.dispatch import Dispatch
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 MINE = """
@@ -99,6 +101,40 @@ def test_a_ctrl_c_in_a_finalizer_is_not_swallowed(goes_on, cli, monkeypatch):
     assert err.startswith("Interrupted")
     assert "Traceback" not in err
     assert done == []
+
+
+SLEEPS = """
+import time
+import subspan as ss
+@ss.trainable(name="sleeps", max_dim=9)
+def sleeps(trial):
+    time.sleep(600)
+"""
+
+
+@pytest.mark.fault("Ctrl-C in an engine's callback", "not swallowed, though no trial ends")
+def test_a_ctrl_c_that_goes_nowhere_ends_a_wait_for_long_trials(cli, monkeypatch, tmp_path):
+    (tmp_path / "mine.py").write_text(SLEEPS)
+    wait, lost = Dispatch.wait, []
+
+    def first_lost(self, patience):
+        if not lost:
+            lost.append(patience)
+            with contextlib.suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.01)
+        return wait(self, patience)
+
+    monkeypatch.setattr(Dispatch, "wait", first_lost)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        line = f"surface {tmp_path / 'mine.py'}:sleeps --dims 1,2 --repeats 2 --goals 'loss<=1'"
+        code, _, err = cli(f"{line} --workers 2")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert code == 130
+    assert "Interrupted" in err
+    assert len(lost) == 1
 
 
 STARTING = """

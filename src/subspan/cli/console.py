@@ -118,6 +118,7 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
     from rich.console import Console
 
     from subspan.cli.live import Live
+    from subspan.trials import interruption
     from subspan.trials.progress import Count, Notice, Round
 
     console = Console(stderr=True)
@@ -139,7 +140,8 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
             complain(f"{count.done}{of} {what}, {message}")
 
     try:
-        with signals.foremost(), noting(store), view or contextlib.nullcontext():
+        asked = interruption.asking(signals.check)
+        with signals.foremost(), noting(store), asked, view or contextlib.nullcontext():
             yield update
     except KeyboardInterrupt:
         raise Interrupted(_interruption(count.done, store, what)) from None

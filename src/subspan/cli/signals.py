@@ -1,8 +1,8 @@
 """Ctrl-C, SIGTERM and SIGHUP: each ends a command as Ctrl-C does, and none is lost.
 
 Python raises `KeyboardInterrupt` wherever it is. In a finalizer or a callback of C code that goes
-no further, so it is raised again when the command next says how far it is, or comes to its end;
-Python would print its traceback there, as "ignored".
+no further, so it is raised again at the next turn of what waits for trials, when the command next
+says how far it is, or comes to its end; Python would print its traceback there, as "ignored".
 """
 
 from __future__ import annotations

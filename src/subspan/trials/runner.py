@@ -16,7 +16,7 @@ from subspan.metrics import parse
 from subspan.problems.base import AbstractProblem
 from subspan.subspaces.base import Method
 from subspan.training.outcome import Outcome
-from subspan.trials import asked
+from subspan.trials import asked, interruption
 from subspan.trials.deadline import Deadline
 from subspan.trials.dispatch import Dispatch
 from subspan.trials.executors.base import Executor, Shared, one_thread
@@ -230,6 +230,7 @@ class TrialRunner:
         due = 0.0  # when they are to be stored
         try:
             while waiting or dispatch.busy or rota.elsewhere or made:
+                interruption.look()
                 while waiting and not dispatch.full:
                     pairs, spec = waiting.popleft()
                     mine, found = rota.take((pair, spec) for pair in pairs)
