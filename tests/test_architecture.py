@@ -81,6 +81,31 @@ def test_an_import_that_goes_up_or_round_is_found(
     assert broken in broken_contracts(tmp_path, repo_root)
 
 
+# --- what is printed ----------------------------------------------------------------------------
+
+
+def bare_prints(source: str) -> list[int]:
+    """The lines on which `print` is given more than a text of our own and numbers that we made."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "print"
+        and not all(isinstance(argument, ast.Constant) for argument in node.args)
+    ]
+
+
+# What prints safely; text that was made safe by whoever raised it, a table of ours, our version.
+PRINTS = {"console.py": 5, "app.py": 2, "target.py": 1}
+
+
+def test_commands_print_by_what_escapes() -> None:
+    found = {p.name: len(bare_prints(p.read_text("utf-8"))) for p in (SRC / "cli").glob("*.py")}
+    assert {name: count for name, count in found.items() if count} == PRINTS
+    assert bare_prints("print('a')\nprint(f'{file}: 3')\nprint(x)") == [2, 3]
+
+
 # --- what must not be written -------------------------------------------------------------------
 
 FORBIDDEN_MODULES = {

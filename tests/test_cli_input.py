@@ -189,6 +189,51 @@ def test_names_in_a_store_are_escaped(cli: Any, tmp_path: Path) -> None:
     assert r"none\x1b[2J.db" in missing
 
 
+def test_names_of_files_are_escaped_by_every_command(
+    cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    evil = "e\x1b[31m\x07x"
+    with Store(f"{evil}.db") as store:
+        for record in subspan.run(
+            subspan.problems.load("quadratic"), "random", dims=[1], repeats=1, workers=1
+        ):
+            store.add(record)
+    lines = [
+        *(f"{command} '{evil}.db'" for command in ("trials", "verify", "compact", "retry", "resume")),
+        *(f"export '{evil}.db' '{evil}{kind}'" for kind in (".csv", ".jsonl", "/no.csv", "")),
+        f"merge '{evil}2.db' '{evil}.db'",
+        f"merge '{evil}2.db' '{evil}3.db'",
+        f"report '{evil}.db' --out '{evil}.html'",
+        f"threshold quadratic --goal 'loss<=0.1' --max-trials 1 --store '{evil}.db' "
+        f"--figure '{evil}'",
+        f"threshold '{evil}.py:f' --goal 'loss<=1'",
+    ]
+    for line in lines:
+        _, out, err = cli(line)
+        assert (out + err).replace("\n", "").isprintable(), line
+
+
+def test_names_that_another_process_left_in_a_store_are_escaped(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from subspan.cli.console import watch
+    from subspan.trials.progress import Notice, shown
+
+    evil = Notice("shares the trials with process 1 on h\x1b[31m\x07ost")
+    with watch(None) as progress:
+        progress(0, 2, evil)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    with shown(True) as progress:
+        progress(0, 2, evil)
+        progress(1, 2, "failed: \x1b[2J\x07")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count(r"h\x1b[31m\x07ost") == 2
+    assert r"failed: \x1b[2J\x07" in err
+
+
 # --- the standard streams ------------------------------------------------------------------------
 
 

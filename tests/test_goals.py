@@ -33,6 +33,15 @@ def test_what_does_not_parse_is_refused_with_an_example(text):
         parse_goal(text)
 
 
+@pytest.mark.parametrize("level", ["1e999", "-1e999", "inf", "-inf", "nan"])
+def test_a_level_that_is_not_finite_is_refused(level):
+    for text in (f"loss<={level}", f"val:mine>={level}"):
+        with pytest.raises(InputError, match="goal level: expected a finite number, got"):
+            parse_goal(text)
+    with pytest.raises(InputError, match=r"goal level: expected a finite number in \[0, 1\]"):
+        parse_goal(f"accuracy>={level}")
+
+
 def test_met_by():
     assert LossBelow(0.1).met_by(0.1)
     assert not LossBelow(0.1).met_by(math.nan)

@@ -167,13 +167,14 @@ def _check(goal: Goal) -> None:
     known, level = metrics.find(goal.metric), goal.level
     low, high = (known.least, known.most) if known else (-math.inf, math.inf)
     number = isinstance(level, int | float) and not isinstance(level, bool)
-    number = number and (isinstance(level, float) or abs(level) <= sys.float_info.max)
+    number = number and abs(level) <= sys.float_info.max  # neither NaN nor infinite
     if not (number and low <= level <= high):
         percent = high == 1 and number and 1 < level <= 100
         remedy = f"Accuracies are fractions: {level / 100:g} for {level:g} %." if percent else ""
+        between = f" in [{low:g}, {high:g}]" if low > -math.inf or high < math.inf else ""
         raise invalid(
             "goal level",
-            expected=f"a number in [{low:g}, {high:g}]",
+            expected="a finite number" + between,
             got=shown(level),
             remedy=remedy,
         )

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from subspan.cli.console import say
+
 
 def command(
     store: Annotated[str, typer.Argument(help="A store of trials: a file, or a database's URL.")],
@@ -15,4 +17,4 @@ def command(
 
     with Store(store) as opened:
         opened.compact()
-        print(f"{len(opened)} trials in {store}")
+        say(f"{len(opened)} trials in {store}")

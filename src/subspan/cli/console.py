@@ -35,9 +35,9 @@ def complain(text: str) -> None:
     print(printable(" ".join(text.split())), file=sys.stderr)
 
 
-def say(text: object) -> None:
-    """Print one line on standard output."""
-    print(printable(text))
+def say(text: object, *, lines: bool = False) -> None:
+    """Print one line on standard output; with `lines`, as many as the text has."""
+    print(printable(text, lines=lines))
 
 
 def print_json(value: Any) -> None:
@@ -131,7 +131,7 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
         count(now, total)
         signals.check()
         if isinstance(message, Notice):
-            console.print(f"subspan: {message}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"subspan: {printable(message)}", markup=False, highlight=False, soft_wrap=True)
         elif view is not None:
             view(now, total, message)
         elif not isinstance(message, Round) and time.monotonic() - said > _SECONDS_BETWEEN_LINES:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from subspan.cli import options, surface, threshold
-from subspan.cli.console import print_json, print_pairs, watch
+from subspan.cli.console import print_json, print_pairs, say, watch
 
 PROBLEM = "digits-mlp"
 GOAL = "loss<=0.1"
@@ -59,7 +59,7 @@ def command(
             }
         )
         return
-    print(f"How many degrees of freedom does {PROBLEM} need to reach {GOAL}?")
+    say(f"How many degrees of freedom does {PROBLEM} need to reach {GOAL}?")
     threshold.print_estimate(estimate)
     surface.print_matrix(measured)
     print_pairs(

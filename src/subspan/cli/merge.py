@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from subspan.cli.console import say
+
 
 def command(
     target: Annotated[str, typer.Argument(help="The store that gets the trials.")],
@@ -20,4 +22,4 @@ def command(
             with open_store(source, readonly=True) as opened:
                 added, known, notes = merge(into, opened)
             noted = f", {notes} noted result{'s' * (notes != 1)} added" if notes else ""
-            print(f"{source}: {added} added, {known} were there{noted}")
+            say(f"{source}: {added} added, {known} were there{noted}")

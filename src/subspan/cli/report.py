@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from subspan.cli import options
-from subspan.cli.console import complain, print_json
-from subspan.printable import printable
+from subspan.cli.console import complain, print_json, say
 
 
 def command(
@@ -32,5 +31,5 @@ def command(
         print_json({"page": out, "bytes": size, "headline": page.headline})
         return
     for line in page.headline:
-        print(printable(line))
-    print(f"{out}: {size / 1e6:.1f} MB, {page.data['trials']:,} trials")
+        say(line)
+    say(f"{out}: {size / 1e6:.1f} MB, {page.data['trials']:,} trials")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from subspan.cli.console import command_line, complain, noted
+from subspan.cli.console import command_line, complain, noted, say
 from subspan.errors import StoreError
 
 _NOT_ALL = 2
@@ -39,7 +38,7 @@ def command(
     with open_store(store, readonly=True) as opened:  # an older one is migrated by what goes on
         calls = asked.unfinished(opened)
     if not waiting and not calls:
-        print("Nothing to go on with: every command and call on this store came to its end.")
+        say("Nothing to go on with: every command and call on this store came to its end.")
     go_on(context, store, waiting, calls)
 
 
@@ -88,16 +87,13 @@ def _go_on(note: Mapping[str, Any], store: str) -> bool:
     try:
         arguments = asked.restored(note, load_from_file)
     except InputError as error:
-        print(
-            f"cannot go on with {named}, begun in {note['folder']}: {error}\n"
-            f"To go on, make the same call again with store={store!r}: its trials are there.",
-            file=sys.stderr,
-        )
+        complain(f"cannot go on with {named}, begun in {note['folder']}: {error}")
+        complain(f"To go on, make the same call again with store={store!r}: its trials are there.")
         return False
     complain(f"subspan: going on with {named}")
     with watch(store) as progress, asked.quiet():
         result = call(**arguments, store=store, progress=progress)
     with open_store(store) as opened:
         asked.finished(opened, note)
-    print(f"{len(result)} trials" if isinstance(result, list) else result)
+    say(f"{len(result)} trials" if isinstance(result, list) else result, lines=True)
     return True

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from subspan.cli.console import complain, noted
+from subspan.cli.console import complain, noted, say
 
 
 def command(
@@ -25,7 +25,7 @@ def command(
 
     before = _failed(store)
     if not before:
-        print("No trial of this store failed.")
+        say("No trial of this store failed.")
         return
     commands = [(note["argv"], note["folder"]) for note in noted(store)]
     with open_store(store, readonly=True) as opened:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from subspan.cli.console import say
+
 
 def command(
     store: Annotated[str, typer.Argument(help="A store of trials: a file, or a database's URL.")],
@@ -17,9 +19,13 @@ def command(
 
     with Store(store, readonly=True) as opened:
         bad = [*opened.damaged(), *notes.damaged(opened)]
-        count = len(opened)
+        records, noted = len(opened), notes.count(opened)
     for key, why in bad:
-        print(f"{key}: {why}")
+        say(f"{key}: {why}")
     if bad:
-        raise StoreError(f"store: {len(bad)} of {count} records and notes of {store} are damaged.")
-    print(f"{count} records, all as they were stored")
+        raise StoreError(
+            f"store: {len(bad)} of {records + noted} records and notes of {store} are damaged. "
+            "Restore it, or run again into another file."
+        )
+    also = f" and {noted} noted result{'s' * (noted != 1)}" if noted else ""
+    say(f"{records} records{also}, all as they were stored")

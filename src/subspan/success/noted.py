@@ -19,7 +19,7 @@ from subspan.success.posterior import Count, Range
 from subspan.success.records import Experiment
 from subspan.success.response import LearningRate
 from subspan.trials.stores.base import RecordStore
-from subspan.trials.stores.notes import ESTIMATE
+from subspan.trials.stores.notes import ESTIMATE, is_whole, sealed
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def note(store: RecordStore, estimate: ThresholdEstimate) -> None:
     asked = [data[name] for name in ("goal", "delta", "confidence", "min_dim", "max_dim")]
     key = f"{ESTIMATE}{digest([data['experiment'], *asked])}"
     stop_at = estimate.records[0].trial.spec["stop_at"]
-    store.claim(key, ESTIMATE, 0.0, {**data, "stop_at": stop_at})
+    store.claim(key, ESTIMATE, 0.0, sealed(key, {**data, "stop_at": stop_at}))
 
 
 def noted(store: RecordStore) -> Iterator[NotedEstimate]:
@@ -57,6 +57,8 @@ def noted(store: RecordStore) -> Iterator[NotedEstimate]:
     """
     for claim in store.claims(ESTIMATE):
         try:
+            if not is_whole(claim):
+                raise ValueError("not as it was noted")
             stop = claim.data["stop_at"]
             stop_at = None if stop is None else parse_goal(stop)
             yield NotedEstimate(_estimate(claim.data), stop_at)

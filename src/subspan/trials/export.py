@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from subspan.canonical import canonical_json
-from subspan.errors import StoreError, unknown
+from subspan.errors import StoreError, invalid
 from subspan.metrics import find, parse
+from subspan.printable import shown
 from subspan.trials.trial import TrialRecord, record_to_json
+
+
+COLUMNS = (  # before those of the metrics
+    *("key", "problem", "method", "dim", "ambient_dim", "seed", "repeat", "spec"),
+    *("outcome", "reason", "steps", "theta_norm", "wall_time", "search_steps", "search_bits"),
+)
 
 
 def export(records: Iterable[TrialRecord], path: str | Path) -> int:
@@ -25,10 +34,17 @@ def export(records: Iterable[TrialRecord], path: str | Path) -> int:
     """
     place = Path(path)
     if place.suffix not in FORMATS:
-        raise unknown("export's ending", place.suffix, list(FORMATS))
+        raise invalid(
+            "export's ending",
+            expected=f"one of {', '.join(FORMATS)}",
+            got=shown(str(path)),
+            remedy="trials.csv is one.",
+        )
     rows = list(records)
     try:
         FORMATS[place.suffix](rows, place)
+    except StoreError:
+        raise
     except OSError as error:
         raise StoreError(
             f"export: expected a file that can be written, got {place} ({error}). Name another."
@@ -36,26 +52,27 @@ def export(records: Iterable[TrialRecord], path: str | Path) -> int:
     return len(rows)
 
 
+def check_apart(path: str | Path, store: str | Path) -> None:
+    """Refuse to write over the store that is read.
+
+    Raises:
+        StoreError: they are one file.
+    """
+    with contextlib.suppress(OSError, ValueError):  # of a database elsewhere, or a new file
+        if os.path.samefile(path, store):
+            raise StoreError(f"export: expected another file than the store, got {path}.")
+
+
 def row(record: TrialRecord) -> dict[str, Any]:
     """Return a trial as one row of plain values."""
     trial = record.trial
-    cells: dict[str, Any] = {
-        "key": record.key,
-        "problem": trial.problem.get("name"),
-        "method": canonical_json(trial.method),
-        "dim": trial.dim,
-        "ambient_dim": record.ambient_dim,
-        "seed": trial.seed,
-        "repeat": trial.repeat,
-        "spec": canonical_json(trial.spec),
-        "outcome": record.outcome.value,
-        "reason": record.reason,
-        "steps": record.steps,
-        "theta_norm": record.theta_norm,
-        "wall_time": record.wall_time,
-        "search_steps": record.search_steps,
-        "search_bits": record.search_bits,
-    }
+    values = (
+        *(record.key, trial.problem.get("name"), canonical_json(trial.method), trial.dim),
+        *(record.ambient_dim, trial.seed, trial.repeat, canonical_json(trial.spec)),
+        *(record.outcome.value, record.reason, record.steps, record.theta_norm),
+        *(record.wall_time, record.search_steps, record.search_bits),
+    )
+    cells: dict[str, Any] = dict(zip(COLUMNS, values, strict=True))
     for name in record.metrics:
         metric, split = parse(name)
         cells[f"final {name}"] = record.final(metric, split)
@@ -67,7 +84,8 @@ def row(record: TrialRecord) -> dict[str, Any]:
 def _frame(records: list[TrialRecord]) -> Any:
     import pandas as pd
 
-    return pd.DataFrame([row(record) for record in records])
+    rows = [row(record) for record in records]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(COLUMNS))
 
 
 def _parquet(records: list[TrialRecord], path: Path) -> None:
@@ -76,6 +94,11 @@ def _parquet(records: list[TrialRecord], path: Path) -> None:
     except ImportError as error:
         raise StoreError(
             "export: Parquet needs pyarrow. pip install pyarrow, or write a .csv."
+        ) from error
+    except (OverflowError, TypeError, ValueError) as error:  # numbers that it has no room for
+        raise StoreError(
+            f"export: expected trials that fit into columns of Parquet, got others ({error}). "
+            "Write a .csv or .jsonl."
         ) from error
 
 

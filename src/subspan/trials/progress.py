@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from subspan.errors import invalid
+from subspan.printable import printable
 
 Progress = Callable[[int, int | None, str], None]
 """Called with (trials done, trials planned or None, a message)."""
@@ -126,9 +127,9 @@ def _bar() -> Iterator[Progress]:
     def update(done: int, total: int | None, message: str) -> None:
         count(done, total)
         if isinstance(message, Notice):
-            display.console.print(message, markup=False, highlight=False)
+            display.console.print(printable(message), markup=False, highlight=False)
             return
-        display.update(task, completed=count.done, total=count.total, description=str(message))
+        display.update(task, completed=count.done, total=count.total, description=printable(message))
 
     with display:
         task = display.add_task("starting", total=None)

@@ -13,6 +13,7 @@ import pytest
 
 import subspan as ss
 from subspan.errors import StoreError
+from subspan.success.noted import noted
 from subspan.trials.stores.merge import merge
 from subspan.trials.stores.notes import Kind, damaged, keep, notes, recall
 
@@ -84,7 +85,35 @@ def test_a_note_that_was_changed_is_refused(
     code, out, err = cli(f"verify {path}")
     assert code == 2
     assert "note:found:" in out
-    assert "1 of 0 records and notes" in err
+    assert "1 of 1 records and notes" in err
+
+
+@pytest.mark.fault("a noted result is edited or swapped", "found when it is read, and named")
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "UPDATE claims SET data = replace(data, '\"value\":', '\"value\":9')",
+        "UPDATE claims SET key = 'estimate:' || hex(zeroblob(16)) WHERE key LIKE 'estimate:%'",
+        "UPDATE claims SET data = '{}' WHERE key LIKE 'estimate:%'",
+    ],
+)
+def test_an_estimate_that_was_changed_is_refused(tmp_path: Path, cli: Any, harm: str) -> None:
+    path = tmp_path / "runs.db"
+    settings = {"max_trials": 4, "seed": 0, "workers": 1, "store": path}
+    problem = ss.problems.load("digits-mlp", subset=100)
+    ss.threshold(problem, "random", "loss<=1", spec=ss.TrainSpec(steps=4, lr="auto"), **settings)
+    assert "1 noted result, all as they were stored" in cli(f"verify {path}")[1]
+    with ss.Store(path) as store:
+        assert len(list(noted(store))) == 1
+    edit(path, harm)
+    with ss.Store(path) as store, ss.Store(tmp_path / "other.db") as other:
+        with pytest.raises(StoreError, match="notes of estimates, got one that is damaged"):
+            list(noted(store))
+        if "{}" not in harm:  # one of an earlier release has no digest, and may be anything
+            assert len(list(damaged(store))) == 1
+            with pytest.raises(StoreError, match="damaged"):
+                merge(other, store)
+            assert "estimate:" in cli(f"verify {path}")[1]
 
 
 def test_a_whole_note_of_another_form_is_refused(path: Path) -> None:

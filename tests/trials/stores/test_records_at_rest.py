@@ -145,6 +145,29 @@ def test_records_are_exported(path, tmp_path, cli):
         export(records, tmp_path / "runs.xls")
     with pytest.raises(StoreError, match="can be written"):
         export(records, tmp_path / "no" / "runs.csv")
+    with pytest.raises(StoreError, match="fit into columns of Parquet"):
+        export([changed(records[0], search_bits=2**70)], tmp_path / "large.parquet")
+
+
+def test_an_export_without_a_place_or_over_the_store_is_refused(path, tmp_path, cli):
+    for file in ("", ".csv", f"{tmp_path}", "runs.xls"):
+        assert "export's ending: expected one of .parquet, .csv, .jsonl" in cli(
+            f"export {path} '{file}'"
+        )[2]
+    own = path.rename(tmp_path / "runs.csv")
+    before = own.read_bytes()
+    assert "another file than the store" in cli(f"export {own} {own}")[2]
+    assert own.read_bytes() == before
+
+
+def test_an_export_of_nothing_has_the_names_and_what_is_left_out_is_said(tmp_path, cli):
+    with Store(tmp_path / "none.db") as store:
+        for i in range(2):
+            store.claim(f"estimate:{i}", "estimate:", 0.0, {})
+    code, out, err = cli(f"export {tmp_path}/none.db {tmp_path}/none.csv")
+    assert (code, out.split(" in ")[0]) == (0, "0 trials")
+    assert "2 noted results left out" in err
+    assert (tmp_path / "none.csv").read_text().startswith("key,problem,method,dim,")
 
 
 def test_a_store_is_compacted(path, cli):

@@ -93,11 +93,16 @@ def notes(store: RecordStore, kind: Kind[T]) -> Iterator[Note[T]]:
     return (_read(claim, kind) for claim in store.claims(f"{NOTE}{kind.name}:"))
 
 
+def count(store: RecordStore) -> int:
+    """Return how many results are noted in a store, of all kinds."""
+    return len(_kept(store))
+
+
 def damaged(store: RecordStore) -> Iterator[tuple[str, str]]:
     """Yield key and reason of each note that is not what was noted."""
-    for claim in store.claims(NOTE):
+    for claim in _kept(store):
         try:
-            _checked(claim)
+            _check(claim)
         except StoreError as error:
             yield claim.key, str(error)
 
@@ -108,15 +113,36 @@ def carry(target: RecordStore, source: RecordStore) -> int:
     Raises:
         StoreError: one is damaged.
     """
-    found = [claim for prefix in _KEPT for claim in source.claims(prefix)]
-    there = {claim.key for prefix in _KEPT for claim in target.claims(prefix)}
+    found, there = _kept(source), {claim.key for claim in _kept(target)}
     for claim in found:
-        if claim.key.startswith(NOTE):
-            _checked(claim)
+        _check(claim)
     new = [claim for claim in found if claim.key not in there]
     for claim in new:
         target.claim(claim.key, claim.owner, 0.0, claim.data)
     return len(new)
+
+
+def sealed(key: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return data for a claim of a form of its own, with a digest by which a change is found."""
+    return {**data, "digest": digest([key, dict(data)])}
+
+
+def is_whole(claim: Claim) -> bool:
+    """Whether a claim is as it was `sealed`; earlier releases did not, and are believed."""
+    data = {name: value for name, value in claim.data.items() if name != "digest"}
+    return claim.data.get("digest") in (digest([claim.key, data]), None)
+
+
+def _kept(store: RecordStore) -> list[Claim]:
+    return [claim for prefix in _KEPT for claim in store.claims(prefix)]
+
+
+def _check(claim: Claim) -> None:
+    """Refuse a note of any kind that is not what was noted."""
+    if claim.key.startswith(NOTE):
+        _checked(claim)
+    elif not is_whole(claim):
+        raise _damaged(claim.key)
 
 
 def _read(claim: Claim, kind: Kind[T]) -> Note[T]:
