@@ -200,7 +200,10 @@ def test_names_of_files_are_escaped_by_every_command(
         ):
             store.add(record)
     lines = [
-        *(f"{command} '{evil}.db'" for command in ("trials", "verify", "compact", "retry", "resume")),
+        *(
+            f"{command} '{evil}.db'"
+            for command in ("trials", "verify", "compact", "retry", "resume")
+        ),
         *(f"export '{evil}.db' '{evil}{kind}'" for kind in (".csv", ".jsonl", "/no.csv", "")),
         f"merge '{evil}2.db' '{evil}.db'",
         f"merge '{evil}2.db' '{evil}3.db'",

@@ -131,7 +131,9 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
         count(now, total)
         signals.check()
         if isinstance(message, Notice):
-            console.print(f"subspan: {printable(message)}", markup=False, highlight=False, soft_wrap=True)
+            console.print(
+                f"subspan: {printable(message)}", markup=False, highlight=False, soft_wrap=True
+            )
         elif view is not None:
             view(now, total, message)
         elif not isinstance(message, Round) and time.monotonic() - said > _SECONDS_BETWEEN_LINES:

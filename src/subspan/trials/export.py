@@ -15,7 +15,6 @@ from subspan.metrics import find, parse
 from subspan.printable import shown
 from subspan.trials.trial import TrialRecord, record_to_json
 
-
 COLUMNS = (  # before those of the metrics
     *("key", "problem", "method", "dim", "ambient_dim", "seed", "repeat", "spec"),
     *("outcome", "reason", "steps", "theta_norm", "wall_time", "search_steps", "search_bits"),
@@ -58,9 +57,11 @@ def check_apart(path: str | Path, store: str | Path) -> None:
     Raises:
         StoreError: they are one file.
     """
+    same = False
     with contextlib.suppress(OSError, ValueError):  # of a database elsewhere, or a new file
-        if os.path.samefile(path, store):
-            raise StoreError(f"export: expected another file than the store, got {path}.")
+        same = os.path.samefile(path, store)
+    if same:
+        raise StoreError(f"export: expected another file than the store, got {path}.")
 
 
 def row(record: TrialRecord) -> dict[str, Any]:

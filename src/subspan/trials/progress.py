@@ -129,7 +129,9 @@ def _bar() -> Iterator[Progress]:
         if isinstance(message, Notice):
             display.console.print(printable(message), markup=False, highlight=False)
             return
-        display.update(task, completed=count.done, total=count.total, description=printable(message))
+        display.update(
+            task, completed=count.done, total=count.total, description=printable(message)
+        )
 
     with display:
         task = display.add_task("starting", total=None)

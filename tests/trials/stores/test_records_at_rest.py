@@ -151,9 +151,10 @@ def test_records_are_exported(path, tmp_path, cli):
 
 def test_an_export_without_a_place_or_over_the_store_is_refused(path, tmp_path, cli):
     for file in ("", ".csv", f"{tmp_path}", "runs.xls"):
-        assert "export's ending: expected one of .parquet, .csv, .jsonl" in cli(
-            f"export {path} '{file}'"
-        )[2]
+        assert (
+            "export's ending: expected one of .parquet, .csv, .jsonl"
+            in cli(f"export {path} '{file}'")[2]
+        )
     own = path.rename(tmp_path / "runs.csv")
     before = own.read_bytes()
     assert "another file than the store" in cli(f"export {own} {own}")[2]
