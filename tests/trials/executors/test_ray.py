@@ -32,6 +32,7 @@ def cluster():
     patch = pytest.MonkeyPatch()
     patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+    patch.setenv("RAY_worker_niceness", "0")  # as urgent as the test that waits for them
     made = Cluster(
         initialize_head=True,
         head_node_args={"num_cpus": 1, "include_dashboard": False, "object_store_memory": 10**8},
@@ -137,8 +138,12 @@ def slow(trial):
 """
 
 
-@pytest.mark.fault("Ctrl-C in a sweep on Ray", "tasks cancelled, what was done is kept")
-def test_ctrl_c_cancels_and_keeps_what_was_done(cluster, tmp_path):
+@pytest.mark.fault("Ctrl-C, SIGTERM in a sweep on Ray", "tasks cancelled, what was done is kept")
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Ended by SIGTERM")],
+)
+def test_a_signal_cancels_and_keeps_what_was_done(number, code, said, cluster, tmp_path):
     import ray
 
     (tmp_path / "mine.py").write_text(SLOW)
@@ -158,10 +163,10 @@ def test_ctrl_c_cancels_and_keeps_what_was_done(cluster, tmp_path):
                 stored = len(store)
             if stored == 2 or running.poll() is not None:
                 break
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         _, err = running.communicate(timeout=60)
-    assert (stored, running.returncode) == (2, 130), err
-    assert "Interrupted after 2 trials" in err
+    assert (stored, running.returncode) == (2, code), err
+    assert err.startswith(f"{said} after 2 trials"), err
     if not ray.is_initialized():
         ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False)
     for _ in range(100):  # the place is free again
@@ -170,6 +175,67 @@ def test_ctrl_c_cancels_and_keeps_what_was_done(cluster, tmp_path):
         time.sleep(0.1)
     else:
         raise AssertionError("a task goes on")
+
+
+QUICK = """
+import time
+import subspan as ss
+@ss.trainable(name="quick", max_dim=100)
+def quick(trial):
+    time.sleep(0.2)
+    return {"loss": 1.0 / (1 + trial.dim + trial.repeat)}
+"""
+
+
+def stored(path):
+    with contextlib.suppress(StoreError), ss.Store(path, readonly=True) as store:
+        return {(r.key, r.outcome, repr(r.curve)) for r in store.records()}
+    return set()
+
+
+@pytest.mark.slow  # a cluster of its own takes its time to come
+@pytest.mark.fault(
+    "the node of driver and store dies", "on again, the store equals the local run's"
+)
+@pytest.mark.parametrize("driver_too", [True, False])
+def test_the_node_with_the_drivers_store_on_it_dies(driver_too, cluster, tmp_path):
+    """With the driver, as a machine without power does; or Ray's processes there alone."""
+    from ray.cluster_utils import Cluster
+
+    own = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 2, "include_dashboard": False, "object_store_memory": 10**8},
+    )
+    (tmp_path / "mine.py").write_text(QUICK)
+    sweep = [*("surface", "mine.py:quick", "--dims", "1,2,3", "--goals", "loss<=0.3")]
+    line = [sys.executable, "-m", "subspan", *sweep, "--repeats", "20", "--store"]
+
+    def run(store, *where):
+        return subprocess.Popen(
+            [*line, store, *where], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+
+    try:
+        with run("runs.db", "--executor", "ray", "--ray-address", own.address) as driver:
+            until = time.monotonic() + 100
+            while len(stored(tmp_path / "runs.db")) < 10 and time.monotonic() < until:
+                time.sleep(0.05)
+            if driver_too:
+                driver.kill()
+            own.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
+            _, err = driver.communicate(timeout=100)
+        kept = stored(tmp_path / "runs.db")
+        assert 10 <= len(kept) < 60, err
+        if not driver_too:
+            assert driver.returncode, "not a word of success"
+    finally:
+        own.shutdown()
+    for store in ("runs.db", "local.db"):
+        with run(store, "--workers", "1") as again:
+            _, err = again.communicate(timeout=100)
+        assert again.returncode == 0, err
+    assert kept < stored(tmp_path / "runs.db") == stored(tmp_path / "local.db")
 
 
 def test_an_address_without_its_executor_is_refused(cli):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -54,7 +56,10 @@ class Ray(Executor):
         if not self._ray.is_initialized():
             _silence(self._ray)
             try:
-                self._ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+                with _signals_kept(self._ray):
+                    self._ray.init(
+                        address=address, logging_level=logging.ERROR, log_to_driver=False
+                    )
             except (ConnectionError, ValueError) as error:
                 raise invalid(
                     "ray_address",
@@ -141,6 +146,8 @@ class Ray(Executor):
                 kind, answer = "error", "a task ended without an answer"
             except self._ray.exceptions.RayTaskError as error:
                 kind, answer = "error", str(error)
+            except self._ray.exceptions.LocalRayletDiedError as error:
+                kind, answer = "gone", str(error)
             except self._ray.exceptions.RayError as error:
                 kind, answer = "died", str(error)
             if not future.running():
@@ -152,8 +159,15 @@ class Ray(Executor):
                 future.set_result(shipping.unpack(answer))
             elif kind == "refused":
                 future.set_exception(InputError(answer))
+            elif kind == "gone":
+                future.set_exception(
+                    WorkerError(
+                        f"workers: Ray is gone from this machine ({_first_line(answer)}). What "
+                        "was done is kept; start Ray again and give the same call."
+                    )
+                )
             elif kind == "died":
-                why = answer.strip().splitlines()[0]
+                why = _first_line(answer)
                 future.set_exception(
                     WorkerDied(f"workers: one died {_RETRIES + 1} times on the same trials ({why})")
                 )
@@ -164,6 +178,10 @@ class Ray(Executor):
         if stream is not None:
             with contextlib.suppress(Exception):
                 self._ray.cancel(stream, force=True)
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0]
 
 
 def _imported() -> Any:
@@ -178,6 +196,29 @@ def _imported() -> Any:
             remedy="pip install 'subspan[ray]'.",
         ) from error
     return ray
+
+
+@contextlib.contextmanager
+def _signals_kept(ray: Any) -> Iterator[None]:
+    """Keep what handles SIGTERM: `ray.init` has it end the process, without a word of the trials.
+
+    Where nothing handles it Ray may: that takes down the cluster that it started.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    here = threading.current_thread() is threading.main_thread()
+    if not here or handler in (signal.SIG_DFL, None):
+        yield
+        return
+    utils = getattr(ray._private, "utils", None)
+    theirs = getattr(utils, "set_sigterm_handler", None)
+    if theirs is not None:
+        utils.set_sigterm_handler = lambda _: None
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)  # there is one of Ray's C++ by now
+        if theirs is not None:
+            utils.set_sigterm_handler = theirs
 
 
 def _silence(ray: Any) -> None:
