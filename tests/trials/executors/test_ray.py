@@ -194,9 +194,7 @@ def stored(path):
 
 
 @pytest.mark.slow  # a cluster of its own takes its time to come
-@pytest.mark.fault(
-    "the node of driver and store dies", "on again, the store equals the local run's"
-)
+@pytest.mark.fault("the node of driver and store dies", "begun again, all is as in a local run")
 @pytest.mark.parametrize("driver_too", [True, False])
 def test_the_node_with_the_drivers_store_on_it_dies(driver_too, cluster, tmp_path):
     """With the driver, as a machine without power does; or Ray's processes there alone."""

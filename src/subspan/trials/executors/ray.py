@@ -209,7 +209,7 @@ def _signals_kept(ray: Any) -> Iterator[None]:
     if not here or handler in (signal.SIG_DFL, None):
         yield
         return
-    utils = getattr(ray._private, "utils", None)
+    utils: Any = getattr(ray._private, "utils", None)
     theirs = getattr(utils, "set_sigterm_handler", None)
     if theirs is not None:
         utils.set_sigterm_handler = lambda _: None
