@@ -22,6 +22,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 _BLOCK = re.compile(
     r"^(?P<indent>[ \t]*)```(?:bash)?[ \t]*\n(?P<code>.*?)^(?P=indent)```\s*$", re.M | re.S
 )
+_STARTS = ("subspan ", "srun ", "exec ", "python ", "make ", "pip ")
 COMMANDS = typer.main.get_command(build())
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
@@ -34,9 +35,11 @@ def lines_of(text: str) -> list[list[str]]:
     found = []
     for match in _BLOCK.finditer(text):
         for line in match["code"].replace("\\\n", " ").splitlines():
-            if line.strip().startswith(("subspan ", "srun ", "python ", "make ", "pip ")):
+            if line.strip().startswith(_STARTS):
                 words = shlex.split(line.split(" | ")[0], comments=True)
-                found.append(words[words.index("subspan") :] if words[0] == "srun" else words)
+                if words[0] in ("srun", "exec"):  # it starts what follows its options
+                    words = words[words.index("subspan") :] if "subspan" in words else []
+                found += [words] if words else []
     return found
 
 

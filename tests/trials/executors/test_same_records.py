@@ -2,7 +2,8 @@
 
 import os
 import signal
-from concurrent.futures import ProcessPoolExecutor
+import time
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import pytest
@@ -93,3 +94,67 @@ def test_dask_with_a_worker_killed_in_mid_sweep(here, tmp_path):
     with ss.Store(tmp_path / "runs.db") as store:
         found = {r.key: repr(r.curve) for r in store.records()}
     assert found == {key: curve for key, _, _, curve, *_ in here}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.fault("Dask workers of several threads", "refused before the work")
+def test_dask_workers_of_several_threads_are_refused():
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+        pytest.raises(ss.InputError, match=r"of one thread each.*--nthreads 1"),
+    ):
+        results(executor=client.get_executor())
+
+
+def test_threads_of_which_nobody_knows_take_turns():
+    class Threads:
+        def __init__(self):
+            self.submit = ThreadPoolExecutor(4).submit
+
+    @ss.trainable(name="noisy", max_dim=100)
+    def noisy(trial):
+        total = 0.0
+        for _ in range(20):
+            total += float(torch.randn(3).sum())  # of the global generator
+            time.sleep(0.001)
+        return {"loss": total}
+
+    def losses(executor):
+        return [r.curve for r in ss.run(noisy, dims=[1, 2], repeats=4, executor=executor)]
+
+    assert losses(Threads()) == losses("inline")
+
+
+def test_a_job_that_died_is_a_failed_trial_and_the_others_go_on():
+    class UncompletedJobError(RuntimeError):
+        """As submitit's, by its name."""
+
+    class Jobs:
+        def submit(self, function, parcels, *call):
+            future = Future()
+            try:
+                future.set_result(function(parcels, *call))
+            except KeyError as error:
+                future.set_exception(UncompletedJobError(f"job 7 has no output ({error})"))
+            return future
+
+    @ss.trainable(name="jobs", max_dim=100)
+    def jobs(trial):
+        return {"loss": 0.5}
+
+    first = type(jobs).train
+
+    def train(self, pairs, *rest):
+        if any(pair[0] == 2 for pair in pairs):
+            raise KeyError("killed")
+        return first(self, pairs, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(jobs), "train", train)
+        records = ss.run(jobs, dims=[1, 2, 3], repeats=1, executor=Jobs(), workers=2)
+    assert [str(r.outcome) for r in records] == ["finished", "failed", "finished"]
+    assert "job 7" in records[1].reason

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,32 @@ def test_what_is_no_such_url_is_refused():
         Store("mysql://host/name")
     with pytest.raises(InputError, match=r"store: expected a file, or a URL"):
         Store("nonsense://host/name")
+
+
+@pytest.mark.fault("the database cuts its connections", "one clear error; the same call goes on")
+def test_a_server_that_cuts_its_connections(postgres, postgres_server):
+    calls, cut = [], []
+
+    @ss.trainable(name="cut", max_dim=100)
+    def work(trial):
+        calls.append(trial.dim)
+        if trial.dim == 3 and not cut:  # as a server does that is started again
+            cut.append(True)
+            with psycopg.connect(
+                host=postgres_server, user="tester", dbname="postgres", autocommit=True
+            ) as db:
+                db.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                    [postgres.split("/")[3].split("?")[0]],
+                )
+        time.sleep(0.3)  # what is done is stored by then
+        return {"loss": 0.5}
+
+    sweep = {"dims": [1, 2, 3, 4], "repeats": 1, "executor": "inline", "store": postgres}
+    with pytest.raises(StoreError, match="kept; see that the server runs"):
+        ss.run(work, **sweep)
+    before = len(calls)
+    assert 3 <= before <= 4
+    records = ss.run(work, **sweep)
+    assert [str(r.outcome) for r in records] == ["finished"] * 4
+    assert 1 not in calls[before:], "it was stored"

@@ -8,6 +8,7 @@ later ones carry its name, and a worker that has not got it says so and is sent 
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +28,13 @@ from subspan.trials.executors.forked import available_cores
 
 _SECONDS_BETWEEN_LOOKS = 0.05  # at futures that are not Python's own
 _ROOM = 1024  # pieces of work: how many workers there are may not be known, and may change
-_KILLERS = {"KilledWorker"}  # what Dask raises when workers died again and again on one piece
+_KILLERS = {  # what says that a worker died on one piece: Dask's, after some tries, submitit's
+    "KilledWorker",
+    "UncompletedJobError",
+}
+
+
+_ALONE = threading.Lock()  # in a worker that has several threads for all that
 
 
 class _Missing(NamedTuple):
@@ -46,7 +53,7 @@ class Futures(Executor):
             does not say.
 
     Raises:
-        InputError: it has no `submit`.
+        InputError: it has no `submit`, or its workers are threads.
     """
 
     def __init__(self, executor: Any, workers: int | None = None) -> None:
@@ -63,6 +70,7 @@ class Futures(Executor):
                 got=type(executor).__name__,
                 remedy="Choose 'inline', or a ProcessPoolExecutor.",
             )
+        _check_threads(executor)
         self._executor = executor
         self.workers = workers or getattr(executor, "_max_workers", None) or available_cores()
         self._payloads: dict[str, bytes] = {}
@@ -166,6 +174,19 @@ class Futures(Executor):
                 future.set_result(result)
 
 
+def _check_threads(executor: Any) -> None:
+    """Refuse Dask's workers of several threads, which is what a Dask cluster has by default."""
+    threads_of = getattr(getattr(executor, "_client", None), "nthreads", None)
+    most = max(threads_of().values(), default=1) if callable(threads_of) else 1
+    if most > 1:
+        raise invalid(
+            "executor",
+            expected="Dask workers of one thread each: a trial seeds generators and sets threads",
+            got=f"some of {most}",
+            remedy="dask worker --nthreads 1, or LocalCluster(threads_per_worker=1).",
+        )
+
+
 def _broken(error: BrokenExecutor) -> WorkerError:
     return WorkerError(
         f"workers: the executor broke ({error}). What was done is kept; make a new executor and "
@@ -183,5 +204,5 @@ def _call(
     for token, parcel in parcels.items():
         if parcel is not None and not shipping.has(token):
             shipping.receive(token, parcel)
-    with one_thread():
+    with _ALONE, one_thread():
         return function(*arguments)

@@ -60,12 +60,18 @@ class Ray(Executor):
                     self._ray.init(
                         address=address, logging_level=logging.ERROR, log_to_driver=False
                     )
-            except (ConnectionError, ValueError) as error:
+            except (
+                ConnectionError,
+                RuntimeError,
+                ValueError,
+                self._ray.exceptions.RayError,
+            ) as error:
                 raise invalid(
                     "ray_address",
                     expected="a Ray cluster that runs",
                     got=repr(address),
-                    remedy=f"({error}) Start one: ray start --head.",
+                    remedy=f"({_first_line(str(error))}) Start one: ray start --head. One that "
+                    "asks for a token wants RAY_AUTH_MODE=token here too.",
                 ) from error
         self._asked, self._counted, self._places = workers, -_SECONDS_BETWEEN_COUNTS, 1
         self._task = self._ray.remote(_call).options(
@@ -181,7 +187,7 @@ class Ray(Executor):
 
 
 def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0]
+    return (text.strip().splitlines() or ["?"])[0]
 
 
 def _imported() -> Any:

@@ -18,4 +18,9 @@ def reason(error: BaseException) -> str:
         return (
             "another process has been writing for half a minute. Wait for it, or use another file."
         )
+    if "connect" in text.lower():  # a server that is not there, or went away
+        return (
+            f"{text.rstrip('.')} What was reported before is kept; see that the server runs, and "
+            "give the same command again."
+        )
     return f"{text}."
