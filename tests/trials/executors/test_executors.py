@@ -1,6 +1,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -106,3 +108,36 @@ def test_a_signal_while_a_worker_is_begun_leaves_none_behind(monkeypatch):
         signal.signal(signal.SIGINT, before)
     assert began
     assert not any(process.is_alive() for process in began)
+
+
+@pytest.mark.fault("Ctrl-C while workers are ended", "all of them are, then interrupts")
+def test_a_signal_while_workers_are_ended_leaves_none_behind(monkeypatch):
+    """A worker that was left kept Python from ending: it waits for it, and nobody else does."""
+    kill = multiprocessing.process.BaseProcess.kill
+
+    def interrupted(process):
+        os.kill(os.getpid(), signal.SIGINT)
+        kill(process)
+
+    workers = Workers(2)
+    list(workers.completed([workers.submit(len, ()) for _ in range(2)]))
+    children = multiprocessing.active_children()
+    assert len(children) == 2
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "kill", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            workers.close()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not any(process.is_alive() for process in children)
+
+
+def test_a_pool_that_nobody_closes_does_not_keep_python_from_ending():
+    script = (
+        "from subspan.trials.executors.forked import Workers\n"
+        "kept = Workers(2)\n"
+        "print(len(list(kept.completed([kept.submit(len, ()) for _ in range(2)]))))"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], timeout=60, capture_output=True)
+    assert (ended.returncode, ended.stdout) == (0, b"2\n")

@@ -13,6 +13,7 @@ import ctypes
 import faulthandler
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.util
 import os
 import signal
 import sys
@@ -72,14 +73,19 @@ class _Worker:
         """Start it, once it stands where it will be stopped: a signal may end this call."""
         with _without_main() if self._spawned else contextlib.nullcontext(), _no_signals():
             self.process.start()
+            # Python asks what is left at its end to go by SIGTERM, which workers leave to their
+            # parent, and waits for it without end.
+            self._at_exit = multiprocessing.util.Finalize(None, self.process.kill, exitpriority=0)
         self._theirs.close()
 
     def stop(self) -> None:
+        """End it, whatever it is at. Twice is once: a signal may have cut the first call short."""
         self.connection.close()
         self._theirs.close()
         if self.process.pid is not None:
             self.process.kill()
             self.process.join()
+            self._at_exit.cancel()
 
 
 class Workers(Executor):
@@ -140,8 +146,8 @@ class Workers(Executor):
         """Kill the worker that is at this work; the next one takes its place."""
         self._waiting = [work for work in self._waiting if work.future is not future]
         for worker in [w for w in self._workers if w.work and w.work.future is future]:
-            self._workers.remove(worker)
             worker.stop()
+            self._workers.remove(worker)
         if not future.done():
             future.set_exception(WorkerDied("workers: the work was given up."))
 
@@ -153,9 +159,10 @@ class Workers(Executor):
         self._inherited, self._payloads = [], {}
 
     def _end(self) -> None:
-        for worker in self._workers:
-            worker.stop()
-        self._workers, self._waiting = [], []
+        with _no_signals():  # all of them, or nobody knows of the others any more
+            for worker in self._workers:
+                worker.stop()
+            self._workers, self._waiting = [], []
 
     def _turn(self, seconds: float | None) -> None:
         """Give work to the idle, wait for an answer, and take what has come."""
