@@ -69,6 +69,31 @@ def test_what_hung_once_is_trained(tmp_path):
     assert {r.outcome for r in records} == {Outcome.FINISHED}
 
 
+def test_time_in_which_this_process_was_at_something_else_is_not_a_trials(tmp_path, monkeypatch):
+    """As where the disk is slow: a trial that has just begun, or has ended, took none of that."""
+    add_all, slept = ss.Store.add_all, []
+
+    def slow(self, records):
+        slept.append(time.sleep(1.5))
+        return add_all(self, records)
+
+    monkeypatch.setattr(ss.Store, "add_all", slow)
+    log, dims = tmp_path / "log", list(range(1, 11))
+
+    @ss.trainable(name="uneven", max_dim=100)
+    def uneven(trial):
+        with log.open("a") as file:
+            file.write(f"{trial.dim}\n")
+        time.sleep(0.3 * (trial.dim % 2))
+        return {"loss": 0.5}
+
+    settings = {"repeats": 1, "workers": 2, "trial_timeout": 1.0, "store": tmp_path / "runs.db"}
+    records = ss.run(uneven, dims=dims, **settings)
+    assert {r.outcome for r in records} == {Outcome.FINISHED}
+    assert sorted(map(int, log.read_text().split())) == dims
+    assert len(slept) > 1
+
+
 def test_by_default_it_is_learnt_how_long_trials_take(tmp_path, monkeypatch):
     monkeypatch.setattr("subspan.trials.deadline._FLOOR", 1.0)
     records = ss.run(

@@ -19,6 +19,7 @@ from subspan.trials.trainable import Pair, Spec, Trainable
 from subspan.trials.trial import TrialRecord
 
 _ATTEMPTS = 2  # at a trial that hangs
+_LAST_LOOK = 0.01  # seconds, before work is given up
 
 
 @dataclass
@@ -71,12 +72,15 @@ class Dispatch:
     def wait(self, seconds: float) -> list[TrialRecord]:
         """Wait for work to be done, for so many seconds; return the records of what was."""
         futures = list(self._pieces)
+        under_way = [piece for future, piece in self._pieces.items() if future.running()]
         ended = next(self._executor.completed(futures, seconds), None)
         now = time.monotonic()
         passed, self._looked = now - self._looked, now
         passed = min(passed, 2 * seconds)  # a machine that slept, or was stopped, trained nothing
-        for future, piece in self._pieces.items():
-            piece.seconds += passed if future.running() or future is ended else 0.0
+        if ended is not None and self._pieces[ended] not in under_way:  # it took that at most
+            under_way.append(self._pieces[ended])
+        for piece in under_way:  # not one that has only just begun, after much else
+            piece.seconds += passed
         records = []
         for future in futures:  # all that are done: they are stored together
             if future.done():
@@ -97,12 +101,16 @@ class Dispatch:
         records = []
         for future, piece in list(self._pieces.items()):
             limit = self._deadline(piece.spec).limit(piece.pairs)
-            if limit is not None and piece.seconds > limit and not future.done():
+            if limit is not None and piece.seconds > limit and not self._has_ended(future):
                 self._executor.abandon(future)
                 del self._pieces[future]
                 reason = f"hung: not done after {limit:.3g} s, and ended; --trial-timeout sets that"
                 records += self._again(piece, reason, last=piece.attempt >= _ATTEMPTS)
         return records
+
+    def _has_ended(self, future: Future[Any]) -> bool:
+        """Look once more: an answer may have come while this process did not get to read it."""
+        return future.done() or next(self._executor.completed([future], _LAST_LOOK), None) is future
 
     def _again(self, piece: _Piece, reason: str, *, last: bool) -> list[TrialRecord]:
         """Try a piece again, by halves; one trial alone, unless that was its last attempt."""
