@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -60,6 +63,31 @@ def test_every_package_that_is_brought_is_pinned() -> None:
     brought = closure("subspan", frozenset(extras)) - {"subspan"}
     assert {"torch", "numpy", "hypothesis", "packaging"} <= brought
     assert sorted(brought - known.keys()) == []
+
+
+def test_what_builds_the_package_is_pinned_too() -> None:
+    known = pins((ROOT / "constraints.txt").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    needs = {canonicalize_name(Requirement(r).name) for r in project["build-system"]["requires"]}
+    assert needs
+    assert needs <= known.keys()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_every_install_of_the_makefile_is_under_the_lock() -> None:
+    """But that of the audit, which is no part of the environment."""
+    asked = ["make", "--always-make", "--dry-run", "test", "docs", "audit"]
+    told = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    installs = [
+        line
+        for line in told.replace("\\\n", " ").splitlines()
+        if "pip install" in line and "pip-audit" not in line
+    ]
+    assert len(installs) >= 2
+    for line in installs:
+        assert "-c constraints.txt" in line
+        assert "PIP_CONSTRAINT=constraints.txt" in line  # of the build, by pip before 25.3
+        assert "PIP_BUILD_CONSTRAINT=constraints.txt" in line
 
 
 @pytest.mark.parametrize("text", ["torch>=2", "torch", "-e .", "a==1\nA==2", "a == 1 ; b"])
