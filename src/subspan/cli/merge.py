@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated
 
 import typer
@@ -14,12 +15,18 @@ def command(
     sources: Annotated[list[str], typer.Argument(help="The stores that have them.")],
 ) -> None:
     """Add the trials of other stores to a store; the same trial twice is one."""
+    from subspan.errors import invalid
     from subspan.trials.stores.merge import merge
+    from subspan.trials.stores.place import same_file
     from subspan.trials.stores.registry import open_store
 
-    with open_store(target) as into:
-        for source in sources:
-            with open_store(source, readonly=True) as opened:
-                added, known, notes = merge(into, opened)
+    for source in sources:
+        if source == target or same_file(source, target):
+            raise invalid("merge", expected="other stores than the target", got=repr(source))
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(open_store(source, readonly=True)) for source in sources]
+        into = stack.enter_context(open_store(target))
+        for source, store in zip(sources, opened, strict=True):
+            added, known, notes = merge(into, store)
             noted = f", {notes} noted result{'s' * (notes != 1)} added" if notes else ""
             say(f"{source}: {added} added, {known} were there{noted}")

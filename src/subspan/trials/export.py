@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from subspan.canonical import canonical_json
 from subspan.errors import StoreError, invalid
 from subspan.metrics import find, parse
 from subspan.printable import shown
+from subspan.trials.stores.place import same_file
 from subspan.trials.trial import TrialRecord, record_to_json
 
 COLUMNS = (  # before those of the metrics
@@ -57,10 +56,7 @@ def check_apart(path: str | Path, store: str | Path) -> None:
     Raises:
         StoreError: they are one file.
     """
-    same = False
-    with contextlib.suppress(OSError, ValueError):  # of a database elsewhere, or a new file
-        same = os.path.samefile(path, store)
-    if same:
+    if same_file(path, store):
         raise StoreError(f"export: expected another file than the store, got {path}.")
 
 

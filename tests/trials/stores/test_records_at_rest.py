@@ -124,6 +124,18 @@ def test_two_stores_are_merged(path, tmp_path, cli):
         assert len(store) == 6  # nothing of it
 
 
+def test_a_merge_that_cannot_be_is_refused_before_any_is(path, tmp_path, cli):
+    other = tmp_path / "other.db"
+    with Store(other) as store:
+        store.add(example_record(dim=9))
+    assert "other stores than the target" in cli(f"merge {path} {other} {tmp_path}/./runs.db")[2]
+    assert "expected a file at" in cli(f"merge {path} {other} {tmp_path}/nowhere.db")[2]
+    with Store(path) as store:
+        assert len(store) == 4
+    assert cli(f"merge {tmp_path}/new.db {tmp_path}/nowhere.db")[0] == 2
+    assert not (tmp_path / "new.db").exists()
+
+
 def test_records_are_exported(path, tmp_path, cli):
     with Store(path) as store:
         records = list(store.records())

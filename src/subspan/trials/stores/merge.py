@@ -42,8 +42,8 @@ def merge(target: RecordStore, source: RecordStore) -> Merged:
             elif record.outcome is not Outcome.FAILED and _result(record) != _result(there):
                 raise StoreError(
                     f"merge: expected one result of each trial, got two of {record.key} "
-                    f"({record!r} and {there!r}). Nothing was merged; delete one of the two, or "
-                    "keep the stores apart."
+                    f"({record!r} and {there!r}). Nothing of that store was merged: keep "
+                    "the two apart, or train it again into a third to see which is right."
                 )
     carried = carry(target, source)  # which refuses a damaged one before a record is written
     target.add_all(new)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import stat
 from pathlib import Path
 
@@ -16,6 +17,13 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+def same_file(one: str | Path, other: str | Path) -> bool:
+    """Whether two paths lead to one file that is there."""
+    with contextlib.suppress(OSError, ValueError):  # one is new, or the URL of a database
+        return os.path.samefile(one, other)
+    return False
 
 
 def check_place(path: Path) -> None:
