@@ -57,6 +57,31 @@ def test_each_ends_with_what_is_safe_and_how_to_go_on(name, code, tmp_path):
     assert "safe in runs.db. To go on: subspan surface" in err
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_a_terminal_gets_its_cursor_back(name, tmp_path):
+    number = getattr(signal, name)
+    (tmp_path / "mine.py").write_text(MINE)
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "subspan", "surface", "mine.py:slow", "--dims", "1,2,3",
+         "--repeats", "5000", "--goals", "loss<=0.1", "--workers", "2"],
+        cwd=tmp_path, stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL,
+        env={**os.environ, "TERM": "xterm"}, preexec_fn=functools.partial(default, number),
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # which is how a terminal ends
+        while part := os.read(ours, 10_000):
+            shown += part
+            if number and b"\x1b[?25l" in shown:  # it is hidden: trials run
+                process.send_signal(number)
+                number = 0
+    os.close(ours)
+    assert process.wait(timeout=60) > 128, shown
+    assert number == 0, shown
+    assert shown.rfind(b"\x1b[?25h") > shown.rfind(b"\x1b[?25l"), shown[-1000:]
+
+
 def test_one_that_is_ignored_stays_so(cli, monkeypatch):
     """As under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -147,6 +147,9 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
             yield update
     except KeyboardInterrupt:
         raise Interrupted(_interruption(count.done, store, what)) from None
+    finally:
+        if view is not None:
+            console.show_cursor()  # whatever a signal cut short
 
 
 @contextlib.contextmanager

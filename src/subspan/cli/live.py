@@ -50,7 +50,11 @@ class Live:
         )
 
     def __enter__(self) -> Self:
-        self._screen.start()
+        try:
+            self._screen.start()
+        except BaseException:  # a signal: the cursor may be hidden by now
+            self._screen.stop()
+            raise
         return self
 
     def __exit__(self, *exception: object) -> None:
