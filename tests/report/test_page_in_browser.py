@@ -269,6 +269,20 @@ def test_on_paper_every_figure_is_there_in_ink(open_page: Open, tmp_path: Path) 
     page.wait_for_function("document.querySelector('#phase .main-svg').clientWidth > 900")
 
 
+A4 = 717  # pixels between Chromium's margins
+
+
+def test_on_paper_nothing_is_cut_off_at_the_edge(open_page: Open) -> None:
+    page = open_page(viewport={"width": A4, "height": 960})
+    page.emulate_media(media="print")
+    page.wait_for_function("document.documentElement.dataset.theme === 'light'")
+    wide = """() => [...document.querySelectorAll("pre, table, .scroll")]
+        .filter((e) => e.getClientRects().length && e.scrollWidth > e.clientWidth + 1)
+        .map((e) => `${e.tagName} ${e.id}`)"""
+    assert page.evaluate(wide) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= A4
+
+
 def test_a_narrow_screen_needs_no_scrolling_sideways(open_page: Open) -> None:
     page = open_page(viewport={"width": 360, "height": 740})
     choose_digits(page)
