@@ -11,10 +11,20 @@ def command(
     store: Annotated[str, typer.Argument(help="A store of trials: a file, or a database's URL.")],
     file: Annotated[str, typer.Argument(help="NAME.parquet, NAME.csv or NAME.jsonl.")],
 ) -> None:
-    """Write the trials of a store as Parquet, CSV, or lines of JSON, which have the curves too."""
+    """Write the trials of a store as Parquet, CSV, or lines of JSON, which have the curves too.
+
+    Noted results (d* at the best learning rate, predictions, spectra) are no trials and stay.
+    """
     from subspan.trials.export import export
+    from subspan.trials.stores.notes import ESTIMATE, NOTE
     from subspan.trials.stores.registry import open_store
 
     with open_store(store, readonly=True) as opened:
         count = export(opened.records(), file)
+        stay = sum(1 for kind in (NOTE, ESTIMATE) for _ in opened.claims(kind))
     print(f"{count} trials in {file}")
+    if stay:
+        told = "1 noted result stays" if stay == 1 else f"{stay} noted results stay"
+        print(
+            f"{told} in the store: `subspan report` shows them, `subspan merge` carries them along"
+        )
