@@ -198,9 +198,8 @@ class Posterior:
         """Return quantiles of d* that leave out `tail` on each side, whatever curve is likely.
 
         The hull of the intervals of the shapes that have a share in the posterior, and of slow
-        rises if they do. There shapes differ, and trials tell least: a narrow interval takes luck,
-        so the runs that stop with one are the lucky ones, and what a slow rise itself says of d*
-        must agree.
+        rises: there shapes differ and trials tell least, so the runs that come to a narrow
+        interval are the lucky ones, and what a slow rise alone says of d* must agree.
         """
         parts = self.weights.reshape(len(self.weights), len(SHAPES), _WIDTH_CELLS, -1).sum(3)
         slow = (self.width_edges[1:] + self.width_edges[:-1]) / 2 > math.log(_SLOW)
@@ -261,12 +260,9 @@ class Posterior:
         inside = keep[keep < cells * curves]
         cell, curve = np.divmod(inside, curves)
         other = keep[keep >= cells * curves] - cells * curves
+        others_p = others.probability(log_dims)
         p = np.concatenate(
-            [
-                self.nuisances.select(log_dims, self.centers[cell], curve),
-                others.probability(log_dims)[:, other],
-            ],
-            axis=1,
+            [self.nuisances.select(log_dims, self.centers[cell], curve), others_p[:, other]], axis=1
         )
         value = self._dims_of(np.concatenate([self.centers[cell], others.log_value[other]]))
         order = np.argsort(value, kind="stable")
