@@ -55,10 +55,10 @@ demo: $(VENV)/.package
 test: $(VENV)/.dev
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS)
 
-# KERNELS="--only ATEN": the settings with this in their name. Faults and whole programs are no
-# matter of kernels.
+# KERNELS="--only ATEN": the settings with this in their name; TESTS: folders, all by default.
+# Faults and whole programs are no matter of kernels.
 test-kernels: $(VENV)/.dev
-	$(TEST_ENV) $(BIN)/python tests/kernels.py $(KERNELS) -- -n $(WORKERS) -q -m "not slow and not fault and not program"
+	$(TEST_ENV) $(BIN)/python tests/kernels.py $(KERNELS) -- -n $(WORKERS) -q -m "not slow and not fault and not program" $(TESTS)
 
 faults: $(VENV)/.dev
 	$(TEST_ENV) $(BIN)/python -m pytest -q -m fault

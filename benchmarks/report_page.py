@@ -4,8 +4,15 @@
 
 The trials are made up: three problems, two methods, three learning rates, ten dims; losses that
 fall with d and a curve of twelve evaluations each. The law: at most 10 MB, and at most 2 s from
-opening the file to the picture of the phase diagram, the median of some openings. Without
-Chromium and playwright only the size is told.
+opening the file to the picture of the phase diagram, the median of some openings, by the page's
+own marks (User Timing: from the start of the navigation until a frame with it was shown). How long
+it takes until plotly has drawn it again, with hover, is told beside it. Without Chromium and
+playwright only the size is told.
+
+Where the time goes: plotly's 4.8 MB are parsed, compiled and run on the page's main thread, about
+0.8 s of a processor, and 0.7 s more where a debugger such as playwright listens (V8 then looks up
+the positions of every stack that is caught while plotly starts). So the first picture does not
+wait for it.
 """
 
 from __future__ import annotations
@@ -36,6 +43,11 @@ METHODS = (
 LRS = (0.01, 0.05, 0.25)
 EVALUATIONS = 12
 MEGABYTES, SECONDS = 10.0, 2.0
+PICTURES = ("first picture", "plotly's picture")
+MARKS = """names => {
+    const marks = names.map((name) => performance.getEntriesByName(name)[0]?.startTime);
+    return marks.every((at) => at > 0) && marks;
+}"""
 
 
 def records(trials: int) -> Iterator[TrialRecord]:
@@ -63,8 +75,12 @@ def records(trials: int) -> Iterator[TrialRecord]:
         yield TrialRecord(trial, PROBLEMS[problem], Outcome.FINISHED, 550, curve, 1.0, 0.01)
 
 
-def seconds_to_first_picture(page: Path, opened: int) -> list[float] | None:
-    """Open a page some times, each in a new context; None without a browser."""
+def seconds_to_pictures(page: Path, opened: int) -> dict[str, list[float]] | None:
+    """Open a page some times, each in a new context; None without a browser.
+
+    Returns:
+        Seconds to the first picture and to plotly's, one of each an opening.
+    """
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     try:
         from playwright.sync_api import sync_playwright
@@ -72,7 +88,7 @@ def seconds_to_first_picture(page: Path, opened: int) -> list[float] | None:
         return None
     if chromium is None:
         return None
-    found = []
+    found: dict[str, list[float]] = {name: [] for name in PICTURES}
     with sync_playwright() as started:
         browser = started.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"]
@@ -80,10 +96,11 @@ def seconds_to_first_picture(page: Path, opened: int) -> list[float] | None:
         for _ in range(opened):
             context = browser.new_context(viewport={"width": 1100, "height": 900})
             view = context.new_page()
-            began = time.perf_counter()
             view.goto(page.as_uri(), wait_until="commit")
-            view.wait_for_selector("#phase .heatmaplayer image", timeout=120_000)
-            found.append(time.perf_counter() - began)
+            view.wait_for_selector("html[data-ready]", timeout=120_000)
+            marks = view.wait_for_function(MARKS, arg=PICTURES, timeout=120_000).json_value()
+            for name, at in zip(PICTURES, marks, strict=True):
+                found[name].append(at / 1000)
             context.close()
         browser.close()
     return found
@@ -107,14 +124,16 @@ def main() -> None:
         size = page.stat().st_size / 1e6
         print(f"{date.today()}, {arguments.trials:,} trials, load {os.getloadavg()[0]:.1f}")
         print(f"page: {size:.1f} MB")
-        times = seconds_to_first_picture(page, arguments.opened)
+        times = seconds_to_pictures(page, arguments.opened)
+        good = size <= MEGABYTES
         if times is None:
             print("first picture: not measured (no chromium, or no playwright)")
-            good = size <= MEGABYTES
         else:
-            middle = statistics.median(times)
-            print(f"first picture: {middle:.2f} s (of {', '.join(f'{t:.2f}' for t in times)})")
-            good = size <= MEGABYTES and middle <= SECONDS
+            middles = {name: statistics.median(some) for name, some in times.items()}
+            for name, some in times.items():
+                listed = ", ".join(f"{t:.2f}" for t in some)
+                print(f"{name}: {middles[name]:.2f} s (of {listed})")
+            good = good and middles["first picture"] <= SECONDS
     if not good:
         sys.exit(f"the law: at most {MEGABYTES:g} MB and {SECONDS:g} s")
 

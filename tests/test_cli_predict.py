@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 import subspan
 from subspan.cli import main
-from subspan.cli.predict import RATIO, fit_from_store
+from subspan.cli.predict import from_store
 
 QUICK = "digits-mlp --subset 100 --directions 2"
 
@@ -74,12 +73,32 @@ def test_a_threshold_in_the_store_keeps_its_value_and_status(tmp_path: Path, cli
     said = json.loads(cli(f"{line} --json")[1])
     assert said["status"] == "not converged"
     problem, goal = subspan.problems.load("quadratic"), subspan.parse_goal("loss<=0.1")
-    found = fit_from_store(path, problem.identity, goal)
+    found = from_store(path, problem.identity, goal)
     assert found is not None
     seen = found.to_json()
     for name in ("value", "low", "high", "status", "trials", "min_dim", "max_dim"):
         assert seen[name] == said[name]
-    assert inspect.signature(subspan.threshold).parameters["ratio"].default == RATIO
+
+
+def test_what_was_measured_is_of_the_random_subspace_at_the_best_learning_rate(
+    tmp_path: Path, cli: Any
+) -> None:
+    """A prediction is not of burn-ins, and the default threshold spreads over learning rates."""
+    path, goal = tmp_path / "runs.db", subspan.parse_goal("loss<=2")
+    identity = subspan.problems.load("digits-mlp", subset=60).identity
+    line = f"--subset 60 --steps 5 --workers 1 --store {path}"
+    surface = f"surface digits-mlp --dims 8,32,128 --repeats 3 --goals loss<=2 {line}"
+    assert cli(f"{surface} --method burn-in:4")[0] == 0
+    assert from_store(str(path), identity, goal) is None
+    assert cli(surface)[0] == 0
+    grid = from_store(str(path), identity, goal)
+    assert grid is not None
+    assert grid.experiment is not None
+    assert (grid.experiment.method["name"], grid.lr) == ("random", None)
+    found = json.loads(cli(f"threshold digits-mlp --goal loss<=2 {line} --json")[1])
+    best = from_store(str(path), identity, goal)
+    assert best is not None
+    assert (best.value, best.lr) == (found["value"], found["lr"])
 
 
 def test_no_estimate_is_said_as_such(cli: Any) -> None:
@@ -112,7 +131,7 @@ def test_a_store_without_such_trials_is_said(cli: Any, store: Path) -> None:
         f'predict digits-mlp --subset 90 --directions 2 --goal "loss<=2" --store {store}'
     )
     assert code == 0
-    assert "no trials of this problem that decide loss<=2" in err
+    assert "no trials of this problem that tell d* for loss<=2" in err
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,18 @@ def test_a_run_that_is_noted_is_not_trained_again(cli, tmp_path, monkeypatch) ->
     assert cli(line)[:2] == (0, out)
     (spectra,) = ss.report.spectra(tmp_path / "runs.db")
     assert [list(run) for run in spectra.singular_values] == json.loads(out)["singular_values"]
+    code, out, err = cli(f"export {tmp_path / 'runs.db'} {tmp_path / 'runs.csv'}")
+    assert code == 0, err
+    assert out.startswith("0 trials in ")
+    assert "2 noted results stay in the store" in out
+
+
+def test_an_export_of_trials_alone_speaks_of_no_notes(cli, tmp_path) -> None:
+    line = 'surface digits-mlp --subset 50 --dims 8 --repeats 1 --goals "loss<=2" --steps 2'
+    code, _, err = cli(f"{line} --workers 1 --store {tmp_path / 'runs.db'}")
+    assert code == 0, err
+    code, out, _ = cli(f"export {tmp_path / 'runs.db'} {tmp_path / 'runs.csv'}")
+    assert (code, out) == (0, f"1 trials in {tmp_path / 'runs.csv'}\n")
 
 
 @pytest.mark.parametrize(

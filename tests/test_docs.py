@@ -108,6 +108,28 @@ def test_the_concepts_show_each_drawing_and_name_the_script() -> None:
     assert all(f'"{name.removesuffix(".svg")}"' in script for name in drawings)
 
 
+def ragged(text: str) -> list[int]:
+    """The lines of tables that have not as many cells as the table's head, counted from 1."""
+    lines = re.sub(r"`[^`\n]*`", "", text).split("\n")
+    cells = [len(re.split(r"(?<!\\)\|", line)) if line.startswith("|") else 0 for line in lines]
+    wrong, head = [], 0
+    for number, count in enumerate(cells, 1):
+        head = (head or count) if count else 0
+        if count != head:
+            wrong.append(number)
+    return wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_tables_have_as_many_cells_in_every_line(page: Path) -> None:
+    """A rule of seven cells under a head of eight is no table but a paragraph of bars."""
+    assert ragged(page.read_text(encoding="utf-8")) == []
+
+
+def test_a_rule_too_short_is_found() -> None:
+    assert ragged("| a | b |\n|---|\n| 1 | 2 |\n\n| c |\n|---|\n| `x|y` |") == [2]
+
+
 def test_links_inside_the_repository_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):

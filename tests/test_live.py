@@ -51,12 +51,14 @@ def test_a_round_shows_estimate_running_trials_cost_and_time_left():
     view(2, 2, Ended("d=32 stopped: loss 0.1", 32))
     view(0, 2, Round(LATER))
     text = drawn(view)
-    assert "round 2, 2 of at most 92 trials, 1.5 trainings spent, 0:30 gone" in text
+    (line,) = (line for line in text.splitlines() if "round 2," in line)
+    assert (
+        "round 2, 2 of at most 92 trials, 1.5 trainings spent, about 7:30 left, 0:30 gone" in line
+    )
     assert "d* 32" in text
     assert "[16, 64]" in text
     # two trials in 30 s; log(64/16) is twice log 2, so four times the 10 trials: 30 to go
     assert view.seconds_left() == pytest.approx(15.0 * 30)
-    assert "about 7:30 left" in text
 
 
 def test_a_grid_shows_how_many_are_done_and_the_time_left():
@@ -66,7 +68,7 @@ def test_a_grid_shows_how_many_are_done_and_the_time_left():
     assert view.seconds_left() is None, "what was found took no time"
     clock.now = 8.0
     view(6, 10, Ended("d=8 finished", 8))
-    assert "6 of 10 trials, 0:08 gone, about 0:32 left" in drawn(view)
+    assert "6 of 10 trials, about 0:32 left, 0:08 gone" in drawn(view)
 
 
 def test_names_in_messages_are_no_markup_and_no_escapes():

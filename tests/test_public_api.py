@@ -44,14 +44,21 @@ def test_the_public_names_are_those_that_are_listed() -> None:
 
 
 def referred() -> list[object]:
-    """What `::: subspan.…` of docs/api.md names, members of modules named whole included."""
+    """What `::: subspan.…` of docs/api.md names; of a module named whole what is defined in it.
+
+    What a module imports from elsewhere the reference leaves out.
+    """
     page = (HERE.parent / "docs" / "api.md").read_text(encoding="utf-8")
     found: list[object] = []
     for path in re.findall(r"^::: (subspan[\w.]*)$", page, re.M):
         thing = _at(path)
         found.append(thing)
         if inspect.ismodule(thing):
-            found += [value for name, value in vars(thing).items() if not name.startswith("_")]
+            found += [
+                value
+                for name, value in vars(thing).items()
+                if not name.startswith("_") and getattr(value, "__module__", "") == thing.__name__
+            ]
     return found
 
 

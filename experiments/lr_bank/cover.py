@@ -4,6 +4,7 @@ Goes on where it was cut off: one line of JSON per measurement.
 
     nice python experiments/lr_bank/cover.py cover.jsonl --ratio 1.5 --seeds 8
     python experiments/lr_bank/cover.py cover.jsonl --show
+    python experiments/lr_bank/cover.py cover.jsonl --misses    # and what is true at their ends
 """
 
 from __future__ import annotations
@@ -36,10 +37,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--only", nargs="+", metavar="KIND", help="families or banks, not all")
     parser.add_argument("--show", action="store_true")
+    parser.add_argument("--misses", action="store_true")
     options = parser.parse_args()
     rows = [json.loads(line) for line in options.out.open()] if options.out.exists() else []
     if options.show:
         return _show(rows)
+    if options.misses:
+        return _show_misses(rows)
     known = {(row["kind"], row["seed"], row["ratio"]) for row in rows}
     for seed in range(options.seeds):
         for kind in options.only or [*FAMILIES, *BANKED]:
@@ -49,15 +53,20 @@ def main() -> None:
     return None
 
 
-def _measured(kind: str, seed: int, ratio: float) -> dict[str, Any]:
-    from lr_worlds import BankWorld, Family, oracle
-    from test_joint_design import measure
+def _world(kind: str, seed: int) -> Any:
+    from lr_worlds import BankWorld, Family
 
     if kind in BANKED:
         _, name, metric, level = kind.split(":")
-        world: Any = BankWorld(name, metric, float(level))
-    else:
-        world = Family(kind, seed)
+        return BankWorld(name, metric, float(level))
+    return Family(kind, seed)
+
+
+def _measured(kind: str, seed: int, ratio: float) -> dict[str, Any]:
+    from lr_worlds import oracle
+    from test_joint_design import measure
+
+    world = _world(kind, seed)
     truth, _ = oracle(world)
     e = measure(world, seed, ratio=ratio, most=100)
     inside = e.low - 1 <= truth <= (e.high or math.inf) + 1
@@ -87,6 +96,21 @@ def _show(rows: list[dict[str, Any]]) -> None:
             f"{ratio} {kind}: held by {sum(row['held'] for row in own)} of {len(own)}; "
             f"trainings: median {np.median(costs):.1f}, 90 % {np.quantile(costs, 0.9):.1f}; "
             f"{dict(Counter(row['status'] for row in own))}"
+        )
+
+
+def _show_misses(rows: list[dict[str, Any]]) -> None:
+    rhos = np.log(0.0125) + np.log(2) * np.arange(0, 8.01, 0.05)
+    for row in sorted(rows, key=lambda row: (row["ratio"], row["kind"], row["seed"])):
+        if row["held"]:
+            continue
+        world = _world(row["kind"], row["seed"])
+        ends = (row["low"], row["high"] or world.max_dim)
+        chances = [max(world.probability(dim, rho) for rho in rhos) for dim in ends]
+        print(
+            f"{row['ratio']} {row['kind']}, seed {row['seed']}: d* {row['truth']:.1f}, found "
+            f"[{row['low']}, {row['high']}], {row['status']}, {row['cost']:.0f} trainings; success "
+            f"at the best lr {chances[0]:.3f} and {chances[1]:.3f} at the ends"
         )
 
 

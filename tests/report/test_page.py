@@ -82,6 +82,27 @@ def test_numbers_are_those_of_the_library(store: Path, written: tuple[PageData, 
     assert checked >= 15
 
 
+def test_verdicts_at_two_learning_rates_say_which_they_are_of() -> None:
+    random, burn = ({"name": n, "map": "hadamard"} for n in ("random", "burn-in"))
+    rates = (0.05, 0.2)
+    one, two = ([r for lr in rates[:n] for r in both(random, burn, lr)] for n in (1, 2))
+    (line,) = verdicts(one)
+    assert line.startswith("digits: burn-in")
+    lines = verdicts(two)
+    assert len(set(lines)) == 2
+    assert all(any(f"lr {lr:g}" in line.split(": ")[0] for line in lines) for lr in rates)
+
+
+def both(random: dict[str, object], burn: dict[str, object], lr: float) -> list[ss.TrialRecord]:
+    slow = page_store.of_method(random, 1.0, lr=lr)
+    return slow + page_store.of_method({**burn, "steps": 16}, 0.5, lr=lr)
+
+
+def verdicts(records: list[ss.TrialRecord]) -> list[str]:
+    lines = page_data(experiments(records)).headline
+    return [line for line in lines if "null" in line or "not tested" in line]
+
+
 def test_the_headline_says_what_was_asked_for(written: tuple[PageData, str]) -> None:
     page, _ = written
     stored = next(

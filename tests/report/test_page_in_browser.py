@@ -81,6 +81,48 @@ def test_hovering_tells_counts_and_interval(open_page: Open) -> None:
     assert "learning rate 0.05" in text
 
 
+SKETCH = """() => {
+    const [line] = document.querySelectorAll("#phase .sketch polyline");
+    return {
+        plotly: typeof Plotly,
+        cells: document.querySelectorAll("#phase .sketch rect").length,
+        line: line.getAttribute("points").split(" ").length,
+        texts: [...document.querySelectorAll("#phase .sketch text")].map((t) => t.textContent),
+    };
+}"""
+PLOTLYS = """() => {
+    const { data, layout } = document.getElementById("phase");
+    const cells = data[0].z.flat().filter((share) => share !== null).length;
+    const sketch = document.querySelector(".sketch");
+    return { cells, line: data[1].x.length, ticks: layout.xaxis.ticktext, sketch };
+}"""
+
+
+@pytest.mark.parametrize("width", [1100, 360])
+def test_the_first_picture_does_not_wait_for_plotly(
+    open_at: Open, address: str, tmp_path: Path, width: int
+) -> None:
+    """The page with plotly held back: the sketch is there, of the same cells, line and ticks."""
+    page_text = Path(address.removeprefix("file://")).read_text("utf-8")
+    held = page_text.replace('addEventListener("DOMContentLoaded"', "globalThis.goOnNow = (", 1)
+    held = held.replace("= (, ()", "= (()", 1)
+    assert "goOnNow = (() => shown(" in held
+    (tmp_path / "held.html").write_text(held, "utf-8")
+    page = open_at((tmp_path / "held.html").as_uri(), viewport={"width": width, "height": 740})
+    page.wait_for_function("performance.getEntriesByName('first picture').length")
+    sketched = page.evaluate(SKETCH)
+    assert sketched["plotly"] == "undefined"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.evaluate("goOnNow()")
+    page.wait_for_selector("html[data-ready]")
+    plotlys = page.evaluate(PLOTLYS)
+    assert plotlys["sketch"] is None
+    bar = 50 if width > 640 else 0
+    assert sketched["cells"] - bar == plotlys["cells"] > 10
+    assert sketched["line"] == plotlys["line"] > 1
+    assert set(plotlys["ticks"]) <= set(sketched["texts"])
+
+
 def test_every_figure_is_drawn_when_it_comes_into_sight(open_page: Open) -> None:
     page = open_page()
     choose_digits(page)
@@ -225,6 +267,20 @@ def test_on_paper_every_figure_is_there_in_ink(open_page: Open, tmp_path: Path) 
     page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
     page.locator("#s-phase").scroll_into_view_if_needed()
     page.wait_for_function("document.querySelector('#phase .main-svg').clientWidth > 900")
+
+
+A4 = 717  # pixels between Chromium's margins
+
+
+def test_on_paper_nothing_is_cut_off_at_the_edge(open_page: Open) -> None:
+    page = open_page(viewport={"width": A4, "height": 960})
+    page.emulate_media(media="print")
+    page.wait_for_function("document.documentElement.dataset.theme === 'light'")
+    wide = """() => [...document.querySelectorAll("pre, table, .scroll")]
+        .filter((e) => e.getClientRects().length && e.scrollWidth > e.clientWidth + 1)
+        .map((e) => `${e.tagName} ${e.id}`)"""
+    assert page.evaluate(wide) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= A4
 
 
 def test_a_narrow_screen_needs_no_scrolling_sideways(open_page: Open) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from subspan.cli.console import complain, say
+from subspan.cli.console import say
 
 
 def command(
@@ -15,7 +15,7 @@ def command(
 ) -> None:
     """Write the trials of a store as Parquet, CSV, or lines of JSON, which have the curves too.
 
-    Results noted beside the trials, as `predict --store` does, are left out.
+    Noted results (d* at the best learning rate, predictions, spectra) are no trials and stay.
     """
     from subspan.trials.export import check_apart, export
     from subspan.trials.stores import notes
@@ -23,8 +23,8 @@ def command(
 
     with open_store(store, readonly=True) as opened:
         check_apart(file, store)
-        count, noted = export(opened.records(), file), notes.count(opened)
+        count, stay = export(opened.records(), file), notes.count(opened)
     say(f"{count} trials in {file}")
-    if noted:
-        results = f"{noted} noted result{'s' * (noted != 1)}"
-        complain(f"subspan: {results} left out (estimates, predictions, spectra): no trials.")
+    if stay:
+        told = "1 noted result stays" if stay == 1 else f"{stay} noted results stay"
+        say(f"{told} in the store: `subspan report` shows them, `subspan merge` carries them along")

@@ -107,10 +107,12 @@ class Live:
             said.insert(0, f"round {known.number}")
             if known.trainings is not None:
                 said.append(f"{known.trainings:.1f} trainings spent")
-        said.append(f"{_clock(self._clock() - self._began)} gone")
         left = self.seconds_left()
         if left is not None:
             said.append(f"about {_clock(left)} left")
+        said.append(
+            f"{_clock(self._clock() - self._began)} gone"
+        )  # last: a narrow terminal cuts it
         return _line("", ", ".join(said))
 
     def _of(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from subspan.success import ThresholdEstimate
     from subspan.theory import ConeEstimate, Prediction
 
-RATIO = 1.5  # high/low at which `threshold` stops by default
 _SMALL = 100_000  # weights; below it threads cost more time than they save
 
 
@@ -64,7 +62,7 @@ def command(
     if loaded.ambient_dim < _SMALL:
         torch.set_num_threads(1)
     with noting(store):
-        measured = None if store is None else fit_from_store(store, loaded.identity, wanted)
+        measured = None if store is None else from_store(store, loaded.identity, wanted)
         complain("curvature: one training run in full space, then Lanczos, unless it is noted …")
         prediction = predict_threshold(loaded, wanted, seed, rows=rows, store=store)
         complain("cone: the smallest angles between random directions and the sub-level set …")
@@ -116,26 +114,25 @@ def command(
     )
 
 
-def fit_from_store(store: str, identity: dict[str, Any], goal: Goal) -> ThresholdEstimate | None:
-    """Fit the trials of this problem in a store: the largest set with one method and spec.
+def from_store(store: str, identity: dict[str, Any], goal: Goal) -> ThresholdEstimate | None:
+    """Return what a store's trials say of the random subspace, which a prediction is about.
 
-    Judged as `threshold` judges its own by default, which on the trials of one is what it said:
-    d* may lie anywhere in 1 … D, and an interval wider than its `ratio` is "not converged".
+    As a report has it: at the best learning rate where that was searched, else of the trials of
+    one learning rate that settle it best. Other methods start or span elsewhere.
     """
-    from subspan.canonical import canonical_json
-    from subspan.success import fit_threshold
+    from subspan.report.noted import measured_at
+    from subspan.report.stored import experiments
+    from subspan.success.noted import noted
     from subspan.trials.stores.registry import open_store
 
-    groups: dict[str, list[Any]] = defaultdict(list)
     with open_store(store, readonly=True) as opened:
-        for record in opened.records():
-            if record.trial.problem == identity and record.meets(goal) is not None:
-                groups[canonical_json([record.trial.method, record.trial.spec])].append(record)
-    if not groups:
-        complain(f"{store}: no trials of this problem that decide {goal}; predictions alone.")
-        return None
-    found = max(groups.values(), key=len)
-    return fit_threshold(found, goal, min_dim=1, max_dim=found[0].ambient_dim, ratio=RATIO)
+        told = measured_at(identity, goal, experiments(opened), tuple(noted(opened)))
+    if not told:
+        complain(
+            f"{store}: no trials of this problem that tell d* for {goal} in a random subspace; "
+            "predictions alone."
+        )
+    return told[0] if told else None
 
 
 def draw(
@@ -176,7 +173,8 @@ def _plain(prediction: Prediction) -> dict[str, Any]:
 
 def _training(measured: ThresholdEstimate) -> str:
     optimizer = "" if measured.experiment is None else f"{measured.experiment.spec['optimizer']}, "
-    return f"{optimizer}{measured.status}, {measured.trials} trials"
+    rate = "" if measured.lr is None else f"at the best learning rate, {measured.lr:.2g}, "
+    return f"{optimizer}{rate}{measured.status}, {measured.trials} trials"
 
 
 def _band(estimate: Any) -> str:

@@ -96,7 +96,11 @@ def measured(
             "store: expected notes of predictions, got one that does not say what was asked. "
             "Restore the store, or work into another."
         ) from error
-    return tuple(dataclasses.replace(o, measured=_measured(o, stored, found)) for o in joined)
+    return tuple(
+        dataclasses.replace(o, measured=tuple(e for e in told if e.value)[:MEASURED])
+        for o in joined
+        for told in [measured_at(o.problem, o.goal, stored, found)]
+    )
 
 
 def _joined(
@@ -129,26 +133,29 @@ def _stored(
     return StoredPrediction(asked["problem"], goal, asked["seed"], prediction, cone)
 
 
-def _measured(
-    one: StoredPrediction,
+def measured_at(
+    problem: Mapping[str, Any],
+    goal: Goal,
     stored: Sequence[StoredExperiment],
     found: Sequence[estimates.NotedEstimate],
 ) -> tuple[ThresholdEstimate, ...]:
-    """Thresholds at the goal of the random subspace through w₀, which a prediction is about."""
+    """Thresholds at a goal of the random subspace through w₀, which a prediction is about.
+
+    First those with a value: at the best learning rate, then what is sure and rests on many trials.
+    """
     told: list[ThresholdEstimate] = []
     for other in stored:
         e = other.experiment
-        if e.problem != one.problem or e.method.get("name") != "random":
+        if e.problem != problem or e.method.get("name") != "random":
             continue
         searched = other.found_by(found)
         if searched is not None:
-            if searched.estimate.goal == one.goal and searched.estimate not in told:
+            if searched.estimate.goal == goal and searched.estimate not in told:
                 told.append(searched.estimate)
             continue
         try:
-            told.append(other.estimate(one.goal))
+            told.append(other.estimate(goal))
         except InputError:  # none of its trials tells
             continue
-    told = [estimate for estimate in told if estimate.value]
-    told.sort(key=lambda e: (e.design != "joint", not e.estimate.ok, -e.trials))
-    return tuple(told[:MEASURED])
+    told.sort(key=lambda e: (not e.value, e.design != "joint", not e.estimate.ok, -e.trials))
+    return tuple(told)

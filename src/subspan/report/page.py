@@ -26,7 +26,7 @@ from subspan.version import VERSION
 
 _TOLD = 6  # results in words that are not folded
 _SCRIPTS = (
-    *("frame.js", "theme.js", "figures.js", "theory.js"),
+    *("frame.js", "sketch.js", "theme.js", "figures.js", "theory.js"),
     *("controls.js", "tables.js", "start.js"),
 )
 _LATER = (

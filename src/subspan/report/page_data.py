@@ -93,8 +93,7 @@ def page_data(
         problems.append(made.to_json())
         headline.extend(made.headline())
     tables = comparisons(stored, confidence=CONFIDENCE)
-    for compared in tables:
-        headline.extend(_told(compared))
+    headline.extend(_told(tables))
     rows, curves = trials_of(stored)
     total = sum(len(one.records) for one in stored)
     data = {
@@ -332,9 +331,15 @@ def _fit(estimate: ThresholdEstimate, dims: np.ndarray) -> list[list[float | Non
     return [short(grid), *(short(line) for line in estimate.curve(grid))]
 
 
-def _told(compared: StoredComparison) -> list[str]:
-    table = compared.table
-    return [f"{table.problem}: {line}." for line in table.summary()]
+def _told(tables: Sequence[StoredComparison]) -> list[str]:
+    """Verdicts in words; of a problem with several comparisons each says of which training."""
+    lines = []
+    for one in tables:
+        own = (one.table.problem, one.table.ambient_dim)
+        alone = sum((t.table.problem, t.table.ambient_dim) == own for t in tables) == 1
+        name = one.table.problem + ("" if alone else f" ({one.training}, seed {one.seed})")
+        lines += [f"{name}: {line}." for line in one.table.summary()]
+    return lines
 
 
 def _comparison(compared: StoredComparison) -> dict[str, Any]:

@@ -34,6 +34,8 @@ _LAPSE_PRIOR = np.array([0.55, 0.15, 0.15, 0.15])
 _NEGLIGIBLE = 1e-4  # cells of less mass are not looked at closely
 _ROOMY = 0.3  # look closer while the mass lies in less than this share of the cells
 _SHARE = 0.1  # a shape of less posterior mass has no say in an interval
+_SLOW = 1.0  # in log d: a slow rise takes longer to come from 10 to 90 %
+_SLOW_SHARE = 0.05  # slow rises of less posterior mass have no say in an interval
 _PASSES = 4
 _UNSEEN = 1e-6  # curves this much lighter than the heaviest are not looked ahead with
 _PLATEAU_CEILINGS = np.array([0.002, 0.15, 0.35, 0.55, 0.75, 0.88, 0.96])  # of 1 − δ
@@ -193,18 +195,21 @@ class Posterior:
         return self._quantile(probability, self.cell_mass)
 
     def interval(self, tail: float) -> tuple[float, float]:
-        """Return quantiles of d* that leave out `tail` on each side, whatever the shape.
+        """Return quantiles of d* that leave out `tail` on each side, whatever curve is likely.
 
-        The hull of the intervals of the shapes that have a share in the posterior. Slow rises are
-        where shapes differ, and where the one that happens to give a narrow interval would
-        otherwise say when to stop.
+        The hull of the intervals of the shapes that have a share in the posterior, and of slow
+        rises: there shapes differ and trials tell least, so the runs that come to a narrow
+        interval are the lucky ones, and what a slow rise alone says of d* must agree.
         """
-        shapes = self.weights.reshape(len(self.weights), len(SHAPES), -1).sum(2).T
-        rising = shapes.sum()
-        falls = self.cell_mass - shapes.sum(0)
+        parts = self.weights.reshape(len(self.weights), len(SHAPES), _WIDTH_CELLS, -1).sum(3)
+        slow = (self.width_edges[1:] + self.width_edges[:-1]) / 2 > math.log(_SLOW)
+        rising = parts.sum()
+        falls = self.cell_mass - parts.sum((1, 2))
+        kinds = [(mass, _SHARE) for mass in parts.sum(2).T]
+        kinds.append((parts[:, :, slow].sum((1, 2)), _SLOW_SHARE))
         ends = [(self.quantile(tail), self.quantile(1 - tail))]
-        for mass in shapes:
-            if mass.sum() > _SHARE * rising:
+        for mass, share in kinds:
+            if mass.sum() > share * rising:
                 cells = mass * (rising / mass.sum()) + falls
                 ends.append((self._quantile(tail, cells), self._quantile(1 - tail, cells)))
         return min(low for low, _ in ends), max(high for _, high in ends)
@@ -255,12 +260,9 @@ class Posterior:
         inside = keep[keep < cells * curves]
         cell, curve = np.divmod(inside, curves)
         other = keep[keep >= cells * curves] - cells * curves
+        others_p = others.probability(log_dims)
         p = np.concatenate(
-            [
-                self.nuisances.select(log_dims, self.centers[cell], curve),
-                others.probability(log_dims)[:, other],
-            ],
-            axis=1,
+            [self.nuisances.select(log_dims, self.centers[cell], curve), others_p[:, other]], axis=1
         )
         value = self._dims_of(np.concatenate([self.centers[cell], others.log_value[other]]))
         order = np.argsort(value, kind="stable")

@@ -89,11 +89,16 @@ const PAPER = 680;
 function draw(held) {
   held.stale = false;
   if (held.made === null) return;
+  if (!globalThis.Plotly) {
+    sketch(held);
+    return;
+  }
   // A long legend stands above the figure and takes room of its own.
   const { traces, layout: { showlegend }, more = 0 } = held.made;
   const extra = more + 19 * Math.max(0, showlegend ? traces.length - 3 : 0);
   held.plot.style.height = extra > 0 ? `calc(${innerWidth < 640 ? 20 : 26}rem + ${extra}px)` : "";
   const size = onPaper ? { autosize: false, width: PAPER, height: held.plot.clientHeight } : {};
+  held.plot.querySelector(".sketch")?.remove();
   Plotly.react(held.plot, held.made.traces, layout({ ...held.made.layout, ...size }), { displayModeBar: false, responsive: true });
   const drawn = held.plot.querySelector(".main-svg");
   if (!onPaper && drawn && drawn.clientWidth !== held.plot.clientWidth) Plotly.Plots.resize(held.plot);
