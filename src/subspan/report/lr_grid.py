@@ -19,6 +19,7 @@ from subspan.report.stored import StoredExperiment
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.collections import PathCollection
 
 _GRID_SHARE = 0.7  # of all pairs: with fewer it is no grid but a search
@@ -113,7 +114,7 @@ def draw_lr_grid(
         colours: Any = {"cmap": "cividis" if goal.higher else "cividis_r", "norm": shade}
         searched = len(known) < _GRID_SHARE * data.median.size
         if searched:
-            mesh = _draw_pairs(axes, data, colours)
+            mesh: ScalarMappable = _draw_pairs(axes, data, colours)
         else:
             mesh = axes.pcolormesh(x, y, np.ma.masked_invalid(data.median), **colours)
         base.dims_axis(axes, x[0], x[-1], data.ambient_dim)
