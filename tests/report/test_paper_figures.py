@@ -20,6 +20,7 @@ import page_store
 from subspan import report
 from subspan.errors import InputError
 from subspan.goals import parse_goal
+from subspan.report.lr_grid import LrGridData
 from subspan.report.spectroscopy import SpectroscopyData
 from subspan.report.spectrum import SpectrumData, draw_spectrum
 from subspan.report.wells import draw_wells, wells_data
@@ -151,6 +152,37 @@ def test_the_response_is_medians_and_counts() -> None:
         report.lr_grid_data([RANDOM], "loss<=0.1")
     with pytest.raises(InputError, match="one family"):
         report.lr_grid_data(OWN, "loss<=0.1")
+
+
+def test_a_search_over_learning_rates_is_drawn_as_points() -> None:
+    """Few of all pairs were tried: a grid of them would be stripes."""
+    median = np.full((4, 4), np.nan)
+    median[range(4), range(4)] = (0.9, 0.5, 0.05, 0.04)
+    wins, totals = np.zeros((4, 4), int), np.zeros((4, 4), int)
+    totals[range(4), range(4)] = 2
+    wins[2, 2], wins[3, 3] = 1, 2
+    dims, lrs = np.array([8, 16, 32, 64]), np.array([0.01, 0.1, 0.5, 1.0])
+    data = LrGridData(dims, lrs, median, wins, totals, parse_goal("loss<=0.1"), 500)
+    figure = report.draw_lr_grid(data)
+    met, missed = (points.get_offsets() for points in figure.axes[0].collections)
+    assert met.tolist() == [[32, 0.5], [64, 1.0]]
+    assert missed.tolist() == [[8, 0.01], [16, 0.1]]
+
+
+def test_labels_leave_out_what_all_lines_share() -> None:
+    figure = report.draw_thresholds(report.thresholds_data(OWN, GOALS))
+    texts = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert len(texts) == len(set(texts)) > 1
+    assert any("lr" in text for text in texts)
+    assert not any("batch" in text for text in texts)
+
+
+def test_metrics_of_one_trial_differ_in_colour() -> None:
+    figure = report.draw_learning_curves(
+        report.learning_curves_data(RANDOM.records[:1], ["loss", "test:loss"])
+    )
+    colours = [line.get_color() for line in figure.axes[0].lines]
+    assert len(colours) == len(set(colours))
 
 
 def test_learning_curves_are_what_was_reported() -> None:

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -104,6 +106,22 @@ def test_a_search_that_did_not_converge_certifies_nothing():
     assert found.gordon is found.polar is None
     texts = legend(draw_prediction(found))
     assert texts[0] == "Gordon: no certificate, cone not converged"
+
+
+def test_at_the_best_learning_rate_the_threshold_stands_without_a_curve():
+    found = dataclasses.replace(measured(), design="joint")
+    plain, joint = (
+        draw_prediction(prediction_data(prediction(), cone(), m)) for m in (measured(), found)
+    )
+    (text,) = (text for text in legend(joint) if text.startswith("measured"))
+    assert text.endswith("], best lr")
+    (drawn,) = (c for c in joint.axes[0].containers if c.get_label() == text)
+    assert drawn.lines[0].get_xydata().tolist() == [[found.value, 0.9]]
+    curves = [[c for c in f.axes[0].lines if len(c.get_xdata()) > 2] for f in (plain, joint)]
+    assert len(curves[1]) == len(curves[0]) - 1
+    joint.draw_without_rendering()
+    box = joint.axes[0].get_legend().get_window_extent()
+    assert joint.bbox.x0 <= box.x0 < box.x1 <= joint.bbox.x1, "a long label is cut off"
 
 
 def test_nothing_in_the_prediction_figure_overlaps():

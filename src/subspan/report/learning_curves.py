@@ -78,7 +78,7 @@ def draw_learning_curves(
     style: base.Style = "screen",
     serif: bool = False,
 ) -> Figure:
-    """Draw the curves: a colour for each trial, a dash for each metric.
+    """Draw the curves: a colour for each trial, or metric of a single one; a dash a metric.
 
     Args:
         data: what is shown.
@@ -91,11 +91,13 @@ def draw_learning_curves(
     """
     with base.canvas(ax, style, serif) as drawn:
         axes = drawn.axes
+        alone = len({curve.trial for curve in data.curves}) == 1
         for curve in data.curves:
+            shade = curve.metric if alone else curve.trial
             axes.plot(
                 curve.steps,
                 curve.values,
-                color=base.SERIES[curve.trial % len(base.SERIES)],
+                color=base.SERIES[shade % len(base.SERIES)],
                 linestyle=_DASHES[curve.metric % len(_DASHES)],
                 linewidth=1.5,
                 marker="o",
@@ -111,5 +113,5 @@ def draw_learning_curves(
         if len(data.curves) <= 8:
             axes.legend(**drawn.legend_below())
         drawn.title("Learning curves")
-        drawn.note(f"{len({c.trial for c in data.curves})} trials")
+        drawn.note("1 trial" if alone else f"{len({c.trial for c in data.curves})} trials")
     return drawn.figure

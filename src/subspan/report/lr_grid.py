@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize
@@ -19,6 +19,10 @@ from subspan.report.stored import StoredExperiment
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.collections import PathCollection
+
+_GRID_SHARE = 0.7  # of all pairs: with fewer it is no grid but a search
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,9 @@ def draw_lr_grid(
 ) -> Figure:
     """Draw the medians as colour, and in each cell how many trials met the goal.
 
+    Of a search, which tries few of all pairs, every pair is a point: a cross where fewer than
+    half of the trials that tell met the goal.
+
     Args:
         data: what is shown.
         ax: axes to draw in; None makes a figure.
@@ -104,18 +111,17 @@ def draw_lr_grid(
         known = data.median[np.isfinite(data.median)]
         logarithmic = not goal.higher and bool((known > 0).all())
         shade: Normalize = (LogNorm if logarithmic else Normalize)(known.min(), known.max())
-        mesh = axes.pcolormesh(
-            x,
-            y,
-            np.ma.masked_invalid(data.median),
-            cmap="cividis" if goal.higher else "cividis_r",
-            norm=shade,
-        )
+        colours: Any = {"cmap": "cividis" if goal.higher else "cividis_r", "norm": shade}
+        searched = len(known) < _GRID_SHARE * data.median.size
+        if searched:
+            mesh: ScalarMappable = _draw_pairs(axes, data, colours)
+        else:
+            mesh = axes.pcolormesh(x, y, np.ma.masked_invalid(data.median), **colours)
         base.dims_axis(axes, x[0], x[-1], data.ambient_dim)
         axes.set_yscale("log")
         axes.set_ylim(y[0], y[-1])
         axes.set_ylabel("learning rate")
-        if not drawn.narrow:
+        if not drawn.narrow and not searched:
             for row, lr in enumerate(data.lrs):
                 for column, dim in enumerate(data.dims):
                     total = data.totals[row, column]
@@ -133,5 +139,24 @@ def draw_lr_grid(
         bar = drawn.figure.colorbar(mesh, ax=axes, pad=0.015, aspect=28)
         bar.set_label(base.label(f"median best {name_of(goal)}"))
         drawn.title(base.label(f"Which learning rate? Trials that met {goal}"))
-        drawn.note(f"D = {data.ambient_dim:,}  ·  {int(data.totals.sum()):,} trials")
+        drawn.note(f"D = {data.ambient_dim:,}  ·  {int(data.totals.sum()):,} trials that tell")
     return drawn.figure
+
+
+def _draw_pairs(axes: Axes, data: LrGridData, colours: dict[str, Any]) -> PathCollection:
+    """Draw the pairs that were tried; return what a colour bar is of."""
+    rows, columns = np.nonzero(np.isfinite(data.median))
+    won = 2 * data.wins[rows, columns] >= data.totals[rows, columns]
+    for marker, mine, edge in (("o", won, base.GREY), ("X", ~won, "white")):
+        points = axes.scatter(
+            data.dims[columns[mine]],
+            data.lrs[rows[mine]],
+            c=data.median[rows[mine], columns[mine]],
+            marker=marker,
+            s=70,
+            edgecolors=edge,
+            linewidths=0.8,
+            zorder=3,
+            **colours,
+        )
+    return points

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,6 +15,7 @@ from subspan.report.success_curve import (
     headline,
     success_curve_data,
 )
+from subspan.report.words import d_star
 from subspan.success.estimate import ThresholdEstimate
 from subspan.theory.cone import ConeEstimate
 from subspan.theory.prediction import Prediction
@@ -158,7 +159,18 @@ def _marks(center: tuple[float, float, float], at_90: float | None) -> str:
 
 
 def _draw_measured(axes: Axes, seen: SuccessCurveData) -> None:
-    """Draw success rates with their intervals and the fit with its band."""
+    """Draw success rates with their intervals and the fit with its band.
+
+    At the best learning rate there is no curve over d alone: d* stands with its interval.
+    """
+    found = seen.estimate
+    if found.design == "joint" and found.value:
+        right = found.ambient_dim if found.high is None else found.high
+        label = f"measured: d* = {d_star(found)}, best lr"
+        ends = [[found.value - (found.low or 1)], [right - found.value]]
+        look: Any = {"color": base.BLUE, "markersize": 6, "linewidth": 1.8, "capsize": 4}
+        axes.errorbar([found.value], [1 - found.delta], xerr=ends, fmt="o", label=label, **look)
+        return
     label = f"measured: {headline(seen.estimate)}"
     axes.plot(seen.grid, seen.fit, color=base.BLUE, linewidth=1.8, label=label)
     axes.fill_between(

@@ -21,6 +21,7 @@ from subspan.success.estimate import ThresholdEstimate
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_LONG = 40  # characters of a label; two such do not stand side by side
 _MARKERS = "osD^vPX"
 
 
@@ -100,9 +101,9 @@ def draw_thresholds(
     _refuse_nothing(data)
     goal = data[0].goals[0]
     with base.canvas(ax, style, serif) as drawn:
-        for i, line in enumerate(data):
+        for i, (line, label) in enumerate(zip(data, _short_labels(data), strict=True)):
             x = [g.level for g in line.goals]
-            _draw(drawn.axes, x, line.estimates, i, line.label)
+            _draw(drawn.axes, x, line.estimates, i, label)
         levels = [g.level for line in data for g in line.goals]
         if not goal.higher and min(levels) > 0:
             drawn.axes.set_xscale("log")
@@ -170,6 +171,16 @@ def _draw(
         )
 
 
+def _short_labels(data: Sequence[ThresholdLine]) -> list[str]:
+    """Return the labels without what the trainings of all lines share."""
+    parts = [line.training.split(", ") for line in data]
+    shared = set(parts[0]).intersection(*parts)
+    own = [", ".join(word for word in words if word not in shared) for words in parts]
+    methods = [line.label.removesuffix(f", {line.training}") for line in data]
+    pairs = zip(methods, own, strict=True)
+    return [f"{method}, {rest}" if rest else method for method, rest in pairs]
+
+
 def _finish(drawn: base.Canvas, estimate: ThresholdEstimate, title: str) -> None:
     axes = drawn.axes
     axes.set_yscale("log")
@@ -177,7 +188,8 @@ def _finish(drawn: base.Canvas, estimate: ThresholdEstimate, title: str) -> None
     axes.set_ylabel("threshold training dimension d*")
     axes.grid(color=base.PALE, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.legend(**drawn.legend_below())
+    long = max(len(text) for text in axes.get_legend_handles_labels()[1]) > _LONG
+    axes.legend(**{**drawn.legend_below(), **({"ncols": 1} if long else {})})
     drawn.title(title)
     drawn.note(f"D = {estimate.ambient_dim:,}  ·  {100 * estimate.confidence:g} % intervals")
 

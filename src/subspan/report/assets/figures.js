@@ -15,6 +15,12 @@ function stored(one = experiment()) {
   return `import subspan as ss\n\nstored = ss.report.experiment(${JSON.stringify(DATA.store)}, "${one.id}")\n`;
 }
 
+function storedOfProblem() {
+  const { name, ambient } = problem();
+  return `import subspan as ss\n\nstored = ss.report.experiments(${JSON.stringify(DATA.store)})\n` +
+    `stored = [s for s in stored if s.problem == ${JSON.stringify(name)} and s.experiment.ambient_dim == ${ambient}]\n`;
+}
+
 // --- axes ----------------------------------------------------------------------------------------
 
 function niceTicks(low, high) {
@@ -196,8 +202,7 @@ function againstGoal() {
     traces, layout: { xaxis: levelAxis(), yaxis: dimAxis(dims, "threshold d*"), showlegend: true },
     words: `d* against the goal, ${traces.length} lines; the numbers are in the table below.`,
     columns: ["goal", "method and training", "d*", "low", "high", "status"], rows,
-    again: `import subspan as ss\n\nstored = ss.report.experiments(${JSON.stringify(DATA.store)})\n` +
-      `data = ss.report.thresholds_data(stored, ${JSON.stringify(m.goals)})\n` +
+    again: `${storedOfProblem()}data = ss.report.thresholds_data(stored, ${JSON.stringify(m.goals)})\n` +
       'ss.report.save_figure(ss.report.draw_thresholds(data), "thresholds")',
   };
 }
@@ -229,8 +234,7 @@ function againstBurnIn() {
     traces, layout: { xaxis: { title: { text: "burn-in steps" }, tickvals: ticks.map((t) => Math.log2(t + 1)), ticktext: ticks.map(String) }, yaxis: dimAxis(dims, `d* for ${plain(goalWords())}`), showlegend: traces.length > 1 },
     words: `d* against burn-in steps for ${goalWords()}.`,
     columns: ["training", "burn-in steps", "d*", "low", "high", "status"], rows,
-    again: `import subspan as ss\n\nstored = ss.report.experiments(${JSON.stringify(DATA.store)})\n` +
-      `data = ss.report.thresholds_data(stored, ${JSON.stringify([m.goals[chosenState.level]])})\n` +
+    again: `${storedOfProblem()}data = ss.report.thresholds_data(stored, ${JSON.stringify([m.goals[chosenState.level]])})\n` +
       'ss.report.save_figure(ss.report.draw_burn_in(data), "burn-in")',
   };
 }
