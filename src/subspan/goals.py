@@ -171,10 +171,11 @@ def _check(goal: Goal) -> None:
     if not (number and low <= level <= high):
         percent = high == 1 and number and 1 < level <= 100
         remedy = f"Accuracies are fractions: {level / 100:g} for {level:g} %." if percent else ""
+        word = "a number" if low > -math.inf and high < math.inf else "a finite number"
         between = f" in [{low:g}, {high:g}]" if low > -math.inf or high < math.inf else ""
         raise invalid(
             "goal level",
-            expected="a finite number" + between,
+            expected=word + between,
             got=shown(level),
             remedy=remedy,
         )

@@ -110,9 +110,8 @@ class Live:
         left = self.seconds_left()
         if left is not None:
             said.append(f"about {_clock(left)} left")
-        said.append(
-            f"{_clock(self._clock() - self._began)} gone"
-        )  # last: a narrow terminal cuts it
+        gone = _clock(self._clock() - self._began)
+        said.append(f"{gone} gone")  # last: a narrow terminal cuts it
         return _line("", ", ".join(said))
 
     def _of(self) -> str:

@@ -1,5 +1,6 @@
 """One sweep, wherever it runs: the same records, bit for bit in float64."""
 
+import contextlib
 import os
 import signal
 import time
@@ -68,16 +69,20 @@ def test_pythons_own_pool(here):
         assert results(executor=pool) == here
 
 
+@contextlib.contextmanager
+def dask(**workers):
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+    with (
+        distributed.LocalCluster(dashboard_address=None, **workers) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.fault("a Dask worker is killed", "records equal to the local run's, to the bit")
 def test_dask_with_a_worker_killed_in_mid_sweep(here, tmp_path):
-    distributed = pytest.importorskip("distributed", reason="distributed is not installed")
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with dask(n_workers=2, threads_per_worker=1, processes=True) as client:
         assert results(executor=client.get_executor()) == here
         done, killed = [], []
 
@@ -99,12 +104,8 @@ def test_dask_with_a_worker_killed_in_mid_sweep(here, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.fault("Dask workers of several threads", "refused before the work")
 def test_dask_workers_of_several_threads_are_refused():
-    distributed = pytest.importorskip("distributed", reason="distributed is not installed")
     with (
-        distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster) as client,
+        dask(n_workers=1, threads_per_worker=2, processes=False) as client,
         pytest.raises(ss.InputError, match=r"of one thread each.*--nthreads 1"),
     ):
         results(executor=client.get_executor())

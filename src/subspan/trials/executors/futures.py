@@ -32,9 +32,7 @@ _KILLERS = {  # what says that a worker died on one piece: Dask's, after some tr
     "KilledWorker",
     "UncompletedJobError",
 }
-
-
-_ALONE = threading.Lock()  # in a worker that has several threads for all that
+_ALONE = threading.Lock()  # one trial at a time, where threads were not seen and refused
 
 
 class _Missing(NamedTuple):
