@@ -65,6 +65,32 @@ def test_a_signal_that_another_thread_takes_waits_until_a_worker_is_begun():
         other.join()
 
 
+def test_a_signal_as_others_are_let_through_again_leaves_none_held_back(monkeypatch):
+    """Held back for ever, a later Ctrl-C went nowhere, in what is started from here too."""
+    set_handler, mask = signal.signal, signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    ended = threading.Event()
+    other = threading.Thread(target=ended.wait)  # which takes what this thread holds back
+    other.start()
+
+    def interrupted(number, handler):
+        set_handler(number, handler)
+        if (number, handler) == (signal.SIGINT, signal.default_int_handler):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+
+    before = set_handler(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(signal, "signal", interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt), _no_signals():
+            pass
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        set_handler(signal.SIGINT, before)
+        ended.set()
+        other.join()
+
+
 def test_a_closed_pool_works_again_without_what_was_shared():
     executor = Workers(1, "fork")
     shared = executor.share({"base": 1})

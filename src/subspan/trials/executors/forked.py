@@ -251,18 +251,19 @@ def _no_signals() -> Iterator[None]:
         elif callable(handler):
             handler(number, frame)
 
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     try:
         for number, handler in handlers.items():
             if callable(handler):
                 signal.signal(number, hold)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # first: a handler may raise below
         came, waiting = waiting or (), None
         for number, handler in handlers.items():
             if callable(handler):
                 signal.signal(number, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for number in came:
             hold(number, None)
 
