@@ -377,7 +377,7 @@ def _provenance(stored: Sequence[StoredExperiment]) -> list[dict[str, Any]]:
     counted: dict[tuple[str, ...], int] = {}
     for one in stored:
         for r in one.records:
-            told = tuple(str(r.provenance.get(name, "")) for name in names)
+            told = tuple(str(r.environment.get(name, "")) for name in names)
             counted[told] = counted.get(told, 0) + 1
     return [{**dict(zip(names, told, strict=True)), "trials": n} for told, n in counted.items()]
 

@@ -7,6 +7,7 @@ goal it stopped at, is one experiment.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,22 +75,25 @@ class StoredExperiment:
     def found_by(self, noted: Iterable[NotedEstimate]) -> NotedEstimate | None:
         """Return the estimate whose search over d and learning rate these trials are a part of."""
         e = self.experiment
-        stops = {r.trial.spec.get("stop_at") for r in self.records}
         for one in noted:
             shared = one.estimate.experiment
             if (
                 shared is not None
-                and stops == {None if one.stop_at is None else str(one.stop_at)}
+                and set(self.stops) == {None if one.stop_at is None else str(one.stop_at)}
                 and (shared.problem, shared.method) == (e.problem, e.method)
                 and {**e.spec, "lr": shared.spec["lr"]} == shared.spec
             ):
                 return one
         return None
 
+    @functools.cached_property
+    def stops(self) -> tuple[str | None, ...]:
+        """The goals at which trials were to stop, as text, or None, in the store's order."""
+        return tuple(dict.fromkeys(r.trial.spec.get("stop_at") for r in self.records))
+
     def goals_asked(self) -> tuple[Goal, ...]:
         """The goals at which some of the trials were to stop."""
-        found = dict.fromkeys(r.trial.spec.get("stop_at") for r in self.records)
-        return tuple(parse_goal(text) for text in found if text)
+        return tuple(parse_goal(text) for text in self.stops if text)
 
     def telling(self, goal: Goal | str) -> list[TrialRecord]:
         """Return the trials that tell whether they met a goal, chosen without looking at it.
@@ -99,8 +103,7 @@ class StoredExperiment:
         that failed missed what it did not reach.
         """
         wanted = parse_goal(goal)
-        texts = {r.trial.spec.get("stop_at") for r in self.records}
-        fit = {text for text in texts if tells(text, wanted)}
+        fit = {text for text in self.stops if tells(text, wanted)}
         return [r for r in self.records if r.trial.spec.get("stop_at") in fit]
 
     def range(self, goal: Goal | str) -> tuple[int, int] | None:
