@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from subspan.canonical import canonical_json, digest
 from subspan.errors import invalid
 from subspan.goals import Goal, name_of, parse_goal
 from subspan.spec import shared
+from subspan.subspaces.registry import METHODS
 from subspan.success.estimate import ThresholdEstimate, fit_threshold
 from subspan.success.noted import NotedEstimate
 from subspan.success.records import Experiment
@@ -64,7 +66,7 @@ class StoredExperiment:
 
     @property
     def method(self) -> str:
-        """The method in words: its name, and what else fixes it."""
+        """The method as the command line reads it: `random`, `burn-in:64`, `random:gaussian`."""
         return _method(self.experiment.method)
 
     @property
@@ -197,13 +199,25 @@ def _of(records: Sequence[TrialRecord]) -> StoredExperiment:
     return StoredExperiment(e, tuple(records))
 
 
-def _method(config: dict[str, Any]) -> str:
+def _method(config: Mapping[str, Any]) -> str:
+    """Return a method as the command line reads it, without what its class has by default."""
     name = str(config.get("name", "?"))
-    short = {"random": "map", "burn-in": "steps", "lottery-ticket": "rounds"}.get(name)
-    own = {k: v for k, v in config.items() if k != "name" and isinstance(v, str | int | float)}
-    first = f":{own.pop(short)}" if short in own else ""
-    rest = ", ".join(f"{k} {v}" for k, v in own.items() if k == "map")
-    return f"{name}{first}" + (f" ({rest})" if rest else "")
+    form = METHODS.get(name)
+    if form is None:
+        return name
+    usual = {k: p.default for k, p in inspect.signature(form.make).parameters.items()}
+    own = {
+        key: value
+        for key, value in config.items()
+        if key != "name" and isinstance(value, str | int | float) and form.takes(key)
+        if usual.get(key, "an option of the map") not in (None, value)
+    }
+    told = [str(own.pop(form.short))] if form.short in own else []
+    told += [
+        f"{key}={str(value).lower() if isinstance(value, bool) else value}"
+        for key, value in own.items()
+    ]
+    return f"{name}:{','.join(told)}" if told else name
 
 
 def _training(spec: dict[str, Any]) -> str:

@@ -326,10 +326,12 @@ function learning() {
   const own = Object.keys(curve.values).filter((name) => name.split(":").at(-1) === base);
   const names = own.length ? own : Object.keys(curve.values);
   const values = names.flatMap((name) => curve.values[name]).filter((v) => v !== null);
-  const log = base === "loss" && values.every((v) => v > 0);
+  const log = base === "loss" && values.every((v) => v > 0), height = (v) => (v === null || !log ? v : Math.log10(v));
+  const title = plain(names.length === 1 ? names[0] : base);
   return {
-    traces: names.map((name, i) => ({ x: curve.step, y: curve.values[name], mode: "lines+markers", name: plain(name), line: { color: series(i), dash: DASHES[i % 4] }, marker: { size: 6, symbol: SYMBOLS[i % 7] }, hovertemplate: "step %{x}: %{y:.4g}<extra></extra>" })),
-    layout: { xaxis: { title: { text: "step" } }, yaxis: { title: { text: plain(names.length === 1 ? names[0] : base) }, ...(log ? { type: "log", dtick: Math.max(...values) > 300 * Math.min(...values) ? 1 : "D2" } : {}) }, showlegend: names.length > 1 },
+    traces: names.map((name, i) => ({ x: curve.step, y: curve.values[name].map(height), mode: "lines+markers", name: plain(name), line: { color: series(i), dash: DASHES[i % 4] }, marker: { size: 6, symbol: SYMBOLS[i % 7] },
+      hoverinfo: "text", text: curve.step.map((s, k) => `step ${number(s)}: ${number(curve.values[name][k])}`) })),
+    layout: { xaxis: { title: { text: "step" } }, yaxis: log ? logAxis(values, title) : { title: { text: title } }, showlegend: names.length > 1 },
     words: `Learning curve of ${one.problem}, ${one.method}, d = ${curve.d}, repeat ${curve.repeat}: ${names.join(", ")} over ${curve.step.length} evaluations.`,
     columns: ["step", ...names], rows: curve.step.map((s, i) => [s, ...names.map((name) => curve.values[name][i])]),
     again: `import subspan as ss\n\nstored = ss.report.experiment(${JSON.stringify(DATA.store)}, "${one.id}")\nrecords = [r for r in stored.records if r.key.startswith("${curve.key}")]\n` +
