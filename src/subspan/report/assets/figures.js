@@ -60,9 +60,10 @@ function place(level, m = metric()) {
 function levelAxis(m = metric()) {
   const every = Math.ceil(m.levels.length / 9);
   const places = m.levels.map((l) => place(l, m)), least = 0.045 * (Math.max(...places) - Math.min(...places));
-  const apart = []; // ticks whose labels do not touch; of two that would, the one asked for
-  for (const i of [...m.asked, ...places.keys()]) {
-    if (apart.every((j) => Math.abs(places[i] - places[j]) >= least) && (i % every === 0 || m.asked.includes(i))) apart.push(i);
+  const apart = []; // ticks whose labels do not touch; of two that would, the one asked for, or an end
+  const foremost = [...m.asked, 0, places.length - 1];
+  for (const i of [...foremost, ...places.keys()]) {
+    if (apart.every((j) => Math.abs(places[i] - places[j]) >= least) && (i % every === 0 || foremost.includes(i))) apart.push(i);
   }
   const shown = apart.sort((a, b) => a - b).map((i) => m.levels[i]);
   const turned = m.scale !== "gap" && !m.higher;
