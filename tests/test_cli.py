@@ -20,8 +20,9 @@ from typing import Any
 import pytest
 
 import subspan
-from subspan.cli import app, console, demo
+from subspan.cli import app, demo
 from subspan.cli.console import cell, print_json, print_table, watch
+from subspan.trials import progress as heard
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = [sys.executable, "-c", "from subspan.cli import main; main()"]
@@ -350,7 +351,7 @@ def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_log_file_gets_lines_of_progress(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(console, "_SECONDS_BETWEEN_LINES", -1.0)
+    monkeypatch.setattr(heard, "SECONDS_BETWEEN_LINES", -1.0)
     with watch(None) as progress:
         progress(1, 4, "d=8 finished")
         progress(2, 4, "d=16 finished")

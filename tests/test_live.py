@@ -14,6 +14,7 @@ from rich.console import Console
 import subspan as ss
 from subspan.cli import console as cli_console
 from subspan.cli.live import Live, interval_line, trials_needed
+from subspan.trials import progress as heard
 from subspan.trials.progress import Count, Ended, Known, Round
 
 START = Known(1, None, 1, None, (1, 1024), 1.5, 0, 100, 0.0, ((32, 0.05), (64, 0.02)))
@@ -145,7 +146,12 @@ def test_progress_true_is_a_bar_and_anything_else_is_refused(monkeypatch, capsys
     problem = ss.problems.load("digits-mlp", subset=60)
     settings = {"dims": [4], "repeats": 2, "spec": ss.TrainSpec(steps=2), "workers": 1}
     ss.run(problem, "random", progress=True, **settings)
-    assert capsys.readouterr() == ("", ""), "no terminal: nothing"
+    assert capsys.readouterr() == ("", ""), "no terminal: nothing within half a minute"
+    monkeypatch.setattr(heard, "SECONDS_BETWEEN_LINES", -1.0)
+    ss.run(problem, "random", progress=True, **settings)
+    done = capsys.readouterr()
+    assert done.out == ""
+    assert "2/2 trials, d=4 finished" in done.err
     monkeypatch.setenv("FORCE_COLOR", "1")
     ss.run(problem, "random", progress=True, **settings)
     done = capsys.readouterr()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ import subspan as ss
 from subspan import notebook
 from subspan.comparison.compare import table_of
 from subspan.success import fit_threshold
+from subspan.success.response import LearningRate
 
 EVIL = "<script>alert(1)</script>"
 TRIALS = grid([16, 32, 64, 128, 256], 10)
@@ -31,6 +33,14 @@ def test_an_estimate_shows_its_interval() -> None:
     found = cells(estimate._repr_html_())
     assert found[7:10] == [f"{v:,}" for v in (estimate.value, estimate.low, estimate.high)]
     assert found[-1] == estimate.status
+
+
+def test_an_estimate_at_the_best_learning_rate_says_which_and_what_it_cost() -> None:
+    plain = fit_threshold(TRIALS, "loss<=1")
+    rate = LearningRate(0.25, 0.125, 0.5)
+    estimate = dataclasses.replace(plain, learning_rate=rate, design="joint", trainings=9.5)
+    assert cells(estimate._repr_html_())[-5:] == ["9.5", "0.25", "0.125", "0.5", estimate.status]
+    assert "lr" not in " ".join(cells(plain._repr_html_()))
 
 
 def test_a_surface_shows_hits_of_trials() -> None:

@@ -1,6 +1,6 @@
 """The numbers of the phase diagram on the site's start page: `docs/images/mnist-conv2.json`.
 
-The store is that of `screenshot.py`; of it the two sweeps of mnist-conv2 are enough:
+The store, forty minutes of one core:
 
     G=accuracy>=0.3,accuracy>=0.4,accuracy>=0.5,accuracy>=0.6,accuracy>=0.7,accuracy>=0.8,
       accuracy>=0.85,accuracy>=0.9,accuracy>=0.95 (on one line, quoted)
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--problem", default="mnist-conv2")
-    parser.add_argument("--goal", default="accuracy>=0.8")
+    parser.add_argument("--goal", default="accuracy>=0.7")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         page = ss.report.write_page(arguments.store, Path(folder) / "report.html")

@@ -15,6 +15,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -27,6 +28,7 @@ from subspan.report import page as pages
 from subspan.report import page_data as data_of_pages
 from subspan.report import page_trials
 from subspan.report.against_null import comparisons
+from subspan.report.levels import levels_of
 from subspan.report.page import render, write_page
 from subspan.report.page_data import PageData, page_data
 from subspan.report.stored import experiments
@@ -114,11 +116,11 @@ def test_the_headline_says_what_was_asked_for(written: tuple[PageData, str]) -> 
     estimate = stored.estimate("loss<=0.1")
     first = next(line for line in page.headline if line.startswith("digits"))
     assert f"training loss ≤ 0.1 in {d_star(estimate)} of 2,410 degrees of freedom" in first
-    assert "40 trials (random:hadamard, lr 0.05, the best of 3 tried)" in first
+    assert "40 trials (random, lr 0.05, the best of 3 tried)" in first
     assert any(page_store.EVIL in line and "val reward ≥ 20" not in line for line in page.headline)
     assert any(line.startswith("lonely: 1 trials, too few dims") for line in page.headline)
     (table,) = (c.table for c in comparisons(experiments(page_store.records())))
-    assert table.null == "random:hadamard"
+    assert table.null == "random"
     assert [line for line in page.headline if "burn-in" in line] == [
         f"digits: {line}." for line in table.summary()
     ]
@@ -244,11 +246,57 @@ def test_results_beyond_the_first_few_are_folded_and_none_is_lost() -> None:
         lines = tuple(f"line {i} <b>" for i in range(n))
         return pages._headline(lines)
 
-    assert "details" not in made(7)  # one alone is not folded
+    assert "details" not in made(6)  # one alone is not folded
     folded = made(9)
     assert folded.count("<li>") == 9
-    assert folded.index("line 5 &lt;b&gt;") < folded.index("<summary>3 more</summary>")
-    assert folded.index("<summary>") < folded.index("line 6 &lt;b&gt;")
+    assert folded.index("line 4 &lt;b&gt;") < folded.index("<summary>4 more</summary>")
+    assert folded.index("<summary>") < folded.index("line 5 &lt;b&gt;")
+
+
+def test_what_the_eye_looks_for_is_bold_and_names_stay_names() -> None:
+    line = "a in <i> of 9 trains to loss ≤ 1 in 12 [9, ∞] of 2,410 degrees of freedom: 71×."
+    shown = pages._headline((line, "b trains to loss ≤ 1 in more than 7 of 8 degrees of freedom."))
+    assert "a in &lt;i&gt; of 9 trains" in shown
+    assert "in <strong>12 [9, ∞]</strong> of 2,410 degrees" in shown
+    assert "in <strong>more than 7</strong> of 8 degrees" in shown
+
+
+def test_the_first_lines_tell_of_every_problem_and_of_the_hardest_goal_that_is_settled() -> None:
+    records = [
+        dataclasses.replace(r, trial=dataclasses.replace(r.trial, problem={"name": name}))
+        for name in ("one", "two")
+        for r in page_store.of_method({"name": "random", "map": "hadamard"}, 1.0)
+    ]
+    goals = [parse_goal(f"loss<={level}") for level in (2.2, 1.5, 0.7, 1e-9)]
+    told = page_data(experiments(records), asked={"one": goals, "two": goals}).headline
+    assert [line.split()[0] for line in told[:2]] == ["one", "two"]
+    first, second, third = (line for line in told if line.startswith("one"))
+    assert "loss ≤ 0.7" in first
+    assert "loss ≤ 1.5" in second
+    assert "loss ≤ 2.2" in third
+
+
+def test_levels_stay_apart_from_those_asked_for_and_on_the_axis() -> None:
+    best = np.geomspace(0.01, 1.0, 200)
+    free = levels_of("train:loss", best, 9)
+    assert len(free) == 9
+    asked = [1.03 * free[2], 1.25 * free[5], 0.0]
+    levels = levels_of("train:loss", best, 9, asked=asked)
+    assert levels == sorted({*free, *asked} - {free[2], 0.0})
+
+
+def test_methods_are_named_as_the_command_line_reads_them() -> None:
+    texts = (
+        *("random", "random:gaussian", "random:sparse,nnz=4", "burn-in:64,map=gaussian"),
+        *("lottery-subspace:unit,snapshots=32", "lottery-ticket:5,rewind=64,biases=false"),
+        *("snip:layer", "last-layer"),
+    )
+    for text in texts:
+        config = ss.parse_method(text).config()
+        trial = dataclasses.replace(page_store.records()[0].trial, method=config)
+        (stored,) = experiments([dataclasses.replace(page_store.records()[0], trial=trial)])
+        assert ss.parse_method(stored.method).config() == config, text
+        assert stored.method == text
 
 
 def test_an_empty_store_makes_a_page(tmp_path: Path) -> None:

@@ -135,6 +135,34 @@ def test_every_figure_is_drawn_when_it_comes_into_sight(open_page: Open) -> None
         page.wait_for_selector(f"#s-{name} tbody tr:nth-child(2)")
 
 
+def test_every_tick_of_a_learning_curve_is_a_number_of_its_own(open_page: Open) -> None:
+    """Plotly's own ticks of a log axis are 5, 2, 0.1, 5: digits without their power of ten."""
+    page = open_page()
+    choose_digits(page)
+    page.locator("#s-learning").scroll_into_view_if_needed()
+    page.wait_for_selector("#learning .ytick text")
+    ticks = [float(text) for text in page.locator("#learning .ytick text").all_text_contents()]
+    assert len(ticks) > 2
+    assert ticks == sorted(set(ticks))
+
+
+def test_the_controls_stand_above_the_figures_they_choose_and_hide_no_title(
+    open_page: Open,
+) -> None:
+    page = open_page(viewport={"width": 1100, "height": 700})
+    choose_digits(page)
+    box = "e => document.querySelector(e).getBoundingClientRect()"
+    for section, there in (("s-goals", True), ("s-learning", False)):
+        page.evaluate(
+            f"document.getElementById('{section}').scrollIntoView({{behavior: 'instant'}})"
+        )
+        page.wait_for_timeout(300)
+        controls = page.evaluate(f"({box})('#controls')")
+        title = page.evaluate(f"({box})('#{section} h2')")
+        assert (controls["bottom"] > 0) == there
+        assert controls["bottom"] <= title["top"] + 1
+
+
 def hover(page: Any, figure: str, curve: int, point: int) -> str:
     """Move the mouse to a point of a line or of marks; return what is said of it."""
     page.locator(f"#s-{figure}").scroll_into_view_if_needed()

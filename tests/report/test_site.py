@@ -48,12 +48,12 @@ def open_page(open_at: Open, site: Path) -> Open:
 def test_the_slider_of_the_start_page_moves_the_threshold(open_page: Open) -> None:
     page = open_page("index")
     told = page.locator("#told")
-    assert "80 % training accuracy: d* =" in told.inner_text()
+    assert "70 % training accuracy: d* =" in told.inner_text()
     marks = "document.getElementById('phase').data[2].y[0]"
     at = page.evaluate(marks)
     page.locator("#goal").focus()
     page.keyboard.press("ArrowLeft")
-    assert "80 % training accuracy:" not in told.inner_text()
+    assert "70 % training accuracy:" not in told.inner_text()
     assert page.evaluate(marks) < at
     assert page.locator("#goal").get_attribute("aria-valuetext") in told.inner_text()
     methods = page.locator("#experiment option").all_text_contents()

@@ -9,7 +9,6 @@ import math
 import os
 import shlex
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import PurePath
@@ -18,8 +17,6 @@ from typing import Any
 from subspan.cli import signals
 from subspan.errors import StoreError
 from subspan.printable import printable
-
-_SECONDS_BETWEEN_LINES = 30.0
 
 Progress = Callable[[int, "int | None", str], None]
 
@@ -119,15 +116,13 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
 
     from subspan.cli.live import Live
     from subspan.trials import interruption
-    from subspan.trials.progress import Count, Notice, Round
+    from subspan.trials.progress import Count, Lines, Notice
 
     console = Console(stderr=True)
     view = Live(console, what) if console.is_terminal else None
-    said = time.monotonic()
-    count = Count()
+    count, lines = Count(), Lines(what)
 
     def update(now: int, total: int | None, message: str) -> None:
-        nonlocal said
         count(now, total)
         signals.check()
         if isinstance(message, Notice):
@@ -136,10 +131,8 @@ def watch(store: object | None, *, what: str = "trials") -> Iterator[Progress]:
             )
         elif view is not None:
             view(now, total, message)
-        elif not isinstance(message, Round) and time.monotonic() - said > _SECONDS_BETWEEN_LINES:
-            said = time.monotonic()
-            of = "" if count.total is None else f"/{count.total}"
-            complain(f"{count.done}{of} {what}, {message}")
+        else:
+            lines(count, message)
 
     try:
         asked = interruption.asking(signals.check)

@@ -22,6 +22,7 @@ from subspan.metrics import find, known, parse
 from subspan.problems import structure
 from subspan.subspaces.registry import starts_alike
 from subspan.training.outcome import Outcome
+from subspan.trials.columns import bests_of, reported
 from subspan.trials.function import FunctionTrainable
 from subspan.trials.runner import Subject
 from subspan.trials.trial import TrialRecord
@@ -29,6 +30,7 @@ from subspan.trials.trial import TrialRecord
 SAME_WEIGHTS = "every repeat starts from the same weights"
 
 Records = Mapping[str, Sequence[TrialRecord]]
+_Of = tuple[str, int, int]  # a method's label, d and repeat
 
 
 def first_metric(records: Records) -> str:
@@ -36,7 +38,7 @@ def first_metric(records: Records) -> str:
 
     Accuracy before others, loss last, held-out data before the training set.
     """
-    there = {name: parse(name) for own in records.values() for r in own for name in r.metrics}
+    there = {name: parse(name) for own in records.values() for name in reported(own)}
     told = [(name, *pair) for name, pair in there.items() if find(pair[0])]
     ranked = sorted(
         (kind != "accuracy", kind == "loss", split == "train", name) for name, kind, split in told
@@ -72,11 +74,16 @@ def rows_of(
         for label, own in records.items()
         for dim in sorted({r.dim for r in own})
     ]
-    exists = any(math.isfinite(r.best(kind, split)) for _, own in cells for r in own)
+    reached = {
+        _of(label, r): float(value)
+        for label, own in records.items()
+        for r, value in zip(own, bests_of(metric, own, higher=facts.higher), strict=True)
+    }
+    exists = any(map(math.isfinite, reached.values()))
     if exists:
-        _refuse_silent(records, kind, split)
+        _refuse_silent(records, reached, metric)
     worst = math.nan if not exists else facts.least if facts.higher else facts.most
-    best = {_of(label, r): _or(r.best(kind, split), worst) for label, own in cells for r in own}
+    best = {of: _or(value, worst) for of, value in reached.items()}
     tests, gains, notes = [], [], []
     for label, own in cells:
         pairs = [(best[_of(label, r)], best[_of(null, r)]) for r in own if _of(null, r) in best]
@@ -91,7 +98,7 @@ def rows_of(
     rows = []
     for (label, own), test, gain, p, note in zip(cells, tests, gains, adjusted, notes, strict=True):
         values = tuple(best[_of(label, r)] for r in own)
-        finite = _finite([r.best(kind, split) for r in own])
+        finite = _finite([reached[_of(label, r)] for r in own])
         mean, low, high = mean_interval(values, confidence, step) if exists else (math.nan,) * 3
         train_steps = sum(r.steps for r in own) / len(own)
         if note == SAME_WEIGHTS:
@@ -127,24 +134,24 @@ def rows_of(
     return rows
 
 
-def _refuse_silent(records: Mapping[str, Sequence[TrialRecord]], metric: str, split: str) -> None:
+def _refuse_silent(records: Records, reached: Mapping[_Of, float], metric: str) -> None:
     """A metric that a method's trials never report is no failure of the method."""
     for label, own in records.items():
-        seen = sorted({name for record in own for name in record.metrics})
-        if seen and all(math.isnan(record.best(metric, split)) for record in own):
-            if all(record.outcome is Outcome.DIVERGED for record in own):
+        if all(math.isnan(reached[_of(label, record)]) for record in own):
+            seen = sorted(reported(own))
+            if not seen or all(record.outcome is Outcome.DIVERGED for record in own):
                 continue
             raise invalid(
                 "metric",
                 expected="one that all report",
-                got=f"{split}:{metric}, which {label} does not",
+                got=f"{metric}, which {label} does not",
                 remedy=f"It reports {', '.join(seen)}.",
             )
 
 
 def _losses(records: Sequence[TrialRecord], confidence: float) -> tuple[float, float, float]:
     """Return the mean of the best training losses and its interval; NaN where none has one."""
-    found = [r.best_train_loss for r in records]
+    found = bests_of("train:loss", records, higher=False).tolist()
     if all(math.isnan(loss) for loss in found) and not all(
         r.outcome is Outcome.DIVERGED for r in records
     ):
@@ -156,7 +163,7 @@ def _or(value: float, worst: float) -> float:
     return value if math.isfinite(value) else worst
 
 
-def _of(label: str, record: TrialRecord) -> tuple[str, int, int]:
+def _of(label: str, record: TrialRecord) -> _Of:
     return label, record.dim, record.trial.repeat
 
 

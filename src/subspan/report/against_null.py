@@ -11,8 +11,9 @@ import numpy as np
 from subspan.canonical import canonical_json
 from subspan.comparison.rows import first_metric, rows_of
 from subspan.comparison.table import ComparisonTable
-from subspan.metrics import parse
+from subspan.metrics import known, parse
 from subspan.report.stored import StoredExperiment
+from subspan.trials.columns import bests_of
 from subspan.trials.trial import TrialRecord
 
 
@@ -104,7 +105,9 @@ def _counts(record: TrialRecord, seed: int) -> bool:
 
 def resolution(records: dict[str, list[TrialRecord]], metric: str) -> float:
     """Return the smallest step between two values: of an accuracy, one row or a few; 0 if none."""
-    kind, split = parse(metric)
-    values = np.unique([r.best(kind, split) for own in records.values() for r in own])
+    higher = known(parse(metric)[0]).higher
+    values = np.unique(
+        np.concatenate([bests_of(metric, own, higher=higher) for own in records.values()])
+    )
     gaps = np.diff(values[np.isfinite(values)])
     return float(gaps[gaps > 1e-9].min(initial=1.0)) if len(gaps) else 0.0

@@ -6,7 +6,7 @@ It counts what `tally` counts, one draw once; a test holds the two equal.
 from __future__ import annotations
 
 import dataclasses
-import math
+import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from subspan.goals import Goal
 from subspan.report.stored import StoredExperiment, tells
 from subspan.success.estimate import ThresholdEstimate, estimate_from_counts, with_records
 from subspan.success.posterior import Count, Range
+from subspan.trials.columns import bests_of, starts_of
 
 Known = dict[tuple[object, ...], ThresholdEstimate]
 
@@ -38,7 +39,6 @@ class Columns:
         dims: training dimensions.
         draw: number of the draw: same dim, seed and repeat.
         best: the best value over the curve; NaN where there is none.
-        start: the value at step 0; NaN where there is none.
         stop: which of `stops` it was to stop at.
         stops: the goals, as text, or None.
     """
@@ -48,7 +48,6 @@ class Columns:
     dims: np.ndarray
     draw: np.ndarray
     best: np.ndarray
-    start: np.ndarray
     stop: np.ndarray
     stops: tuple[str | None, ...]
 
@@ -57,22 +56,19 @@ class Columns:
         """Read a metric off the trials."""
         draws: dict[tuple[int, int, int], int] = {}
         stops: dict[str | None, int] = {}
-        number, stop, best, start = [], [], [], []
+        dims, number, stop = [], [], []
         for r in stored.records:
             t = r.trial
+            dims.append(t.dim)
             number.append(draws.setdefault((t.dim, t.seed, t.repeat), len(draws)))
             stop.append(stops.setdefault(t.spec.get("stop_at"), len(stops)))
-            values = [p.metrics[metric] for p in r.curve if metric in p.metrics]
-            best.append((max(values) if higher else min(values)) if values else math.nan)
-            first = r.curve[0] if r.curve and r.curve[0].step == 0 else None
-            start.append(math.nan if first is None else first.metrics.get(metric, math.nan))
+        best = bests_of(metric, stored.records, higher=higher)
         return cls(
             stored,
             metric,
-            np.array([r.trial.dim for r in stored.records]),
+            np.array(dims),
             np.array(number),
-            np.array(best),
-            np.array(start),
+            best,
             np.array(stop),
             tuple(stops),
         )
@@ -85,8 +81,7 @@ class Columns:
     def cells(self, goal: Goal) -> Cells:
         """Count the draws that met a goal of this metric, at every dim; d = 0 too."""
         mask = self.telling(goal)
-        with np.errstate(invalid="ignore"):
-            met = (self.best >= goal.level) if goal.higher else (self.best <= goal.level)
+        met = _met(self.best, goal)
         draws, first, place = np.unique(self.draw[mask], return_index=True, return_inverse=True)
         won = np.zeros(len(draws), bool)
         np.logical_or.at(won, place, met[mask])
@@ -122,10 +117,20 @@ class Columns:
         """Whether `with_records` may find that the offsets alone meet the goal."""
         mask = self.telling(goal)
         untrained = mask & (self.dims == 0)
-        values = self.best[untrained] if untrained.any() else self.start[mask]
-        met = sum(goal.met_by(v) for v in values)
-        return met >= (1 - delta) * (untrained.sum() or mask.sum())
+        values = self.best[untrained] if untrained.any() else self._start[mask]
+        return _met(values, goal).sum() >= (1 - delta) * (untrained.sum() or mask.sum())
+
+    @functools.cached_property
+    def _start(self) -> np.ndarray:
+        """The values before the first step."""
+        return starts_of(self.metric, self.stored.records)
 
     def told(self) -> bool:
         """Whether any trial has the metric."""
         return bool(np.isfinite(self.best).any())
+
+
+def _met(values: np.ndarray, goal: Goal) -> np.ndarray:
+    """Return which values meet a goal; NaN meets none."""
+    with np.errstate(invalid="ignore"):
+        return values >= goal.level if goal.higher else values <= goal.level

@@ -9,6 +9,8 @@ import numpy as np
 from subspan import metrics
 from subspan.goals import Goal, parse_goal
 
+_APART = 0.04  # of the range of levels: no nearer comes one to one that was asked for
+
 Kind = str  # "gap": distance from the best there is, on a log scale; "log"; "linear"
 
 
@@ -37,13 +39,25 @@ def levels_of(
     if not len(values):
         return sorted(wanted)
     kind, top = kind_of(metric, best), top_of(metric)
+    if kind == "log":  # at 0 and below nothing stops: such a goal is no place on the axis
+        wanted = {level for level in wanted if level > 0}
     if kind == "gap":
         gaps = top - values
-        place = np.log10(np.maximum(gaps, max(gaps[gaps > 0].min(initial=1.0), 1e-4) / 2))
+        nearest = max(gaps[gaps > 0].min(initial=1.0), 1e-4) / 2
     else:
-        place = np.log10(values) if kind == "log" else values
-    low, high = np.quantile(place, (0.03, 0.97))
+        nearest = 0.0
+
+    def place(x: np.ndarray) -> np.ndarray:
+        if kind == "gap":
+            return np.asarray(np.log10(np.maximum(top - x, nearest)))
+        return np.asarray(np.log10(x) if kind == "log" else x)
+
+    low, high = np.quantile(place(values), (0.03, 0.97))
+    taken = place(np.array(sorted(wanted)))
+    apart = _APART * (high - low)
     for x in np.linspace(low, high, max(most, 2)):
+        if len(taken) and np.abs(taken - x).min() < apart:
+            continue  # a level that was asked for stands there
         if kind == "linear":
             wanted.add(float(f"{x:.3g}"))
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import re
 import shlex
 from collections.abc import Sequence
 from importlib import resources
@@ -24,7 +25,10 @@ from subspan.trials.stores.base import RecordStore
 from subspan.trials.stores.registry import open_store
 from subspan.version import VERSION
 
-_TOLD = 6  # results in words that are not folded
+_D_STAR = re.compile(
+    r"( in )((?:more than )?[\d,]+(?: or fewer| \[[^\]]*\])?)( of [\d,]+ degrees of freedom)"
+)
+_TOLD = 5  # results in words that are not folded
 _SCRIPTS = (
     *("frame.js", "sketch.js", "theme.js", "figures.js", "theory.js"),
     *("controls.js", "tables.js", "start.js"),
@@ -136,13 +140,18 @@ def _headline(lines: Sequence[str]) -> str:
         first, others = lines, ()
 
     def listed(some: Sequence[str]) -> str:
-        items = "\n".join(f"<li>{html.escape(printable(line))}</li>" for line in some)
+        items = "\n".join(f"<li>{_with_weight(html.escape(printable(line)))}</li>" for line in some)
         return f"<ul>\n{items}\n</ul>"
 
     if not others:
         return listed(first)
     more = f"<details><summary>{len(others)} more</summary>\n{listed(others)}\n</details>"
     return f"{listed(first)}\n{more}"
+
+
+def _with_weight(line: str) -> str:
+    """Return a result in words, escaped, with d* set in bold: what the eye looks for."""
+    return _D_STAR.sub(r"\1<strong>\2</strong>\3", line, count=1)
 
 
 def noted_commands(store: RecordStore) -> list[list[str]]:

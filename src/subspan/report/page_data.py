@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,11 +87,14 @@ def page_data(
     fits = sum(len(group) * len(scales[key]) for key, group in by_problem.items())
     most = min(max(FITS // max(fits, 1), LEVELS[0]), LEVELS[1])
     known: Known = {}
-    problems, headline = [], []
+    problems, told = [], []
     for key, group in by_problem.items():
-        made = _Problem(group, scales[key], goals[key], most, known, noted)
+        foremost = {*(asked or {}).get("", ()), *_own_goals(group, noted)}
+        made = _Problem(group, scales[key], goals[key], foremost, most, known, noted)
         problems.append(made.to_json())
-        headline.extend(made.headline())
+        told.append(made.headline())
+    # What each problem says first, then the rest.
+    headline = [lines[0] for lines in told] + [line for lines in told for line in lines[1:]]
     tables = comparisons(stored, confidence=CONFIDENCE)
     headline.extend(_told(tables))
     rows, curves = trials_of(stored)
@@ -117,11 +120,15 @@ def _asked(
     asked: Mapping[str, Sequence[Goal]],
     noted: Sequence[NotedEstimate],
 ) -> list[Goal]:
-    own: list[Goal] = []
-    for one in group:
-        found = one.found_by(noted)
-        own += one.goals_asked() if found is None else [found.estimate.goal]
+    own = _own_goals(group, noted)
     return list(dict.fromkeys([*asked.get("", ()), *own, *asked.get(group[0].problem, ())]))
+
+
+def _own_goals(group: Sequence[StoredExperiment], noted: Sequence[NotedEstimate]) -> list[Goal]:
+    """Return the goals that trials were to stop at, or were to measure."""
+    found = [(one, one.found_by(noted)) for one in group]
+    each = (one.goals_asked() if f is None else (f.estimate.goal,) for one, f in found)
+    return [goal for goals in each for goal in goals]
 
 
 def _metrics(group: Sequence[StoredExperiment], asked: Iterable[Goal]) -> dict[str, bool]:
@@ -146,11 +153,12 @@ class _Problem:
         group: Sequence[StoredExperiment],
         directions: Mapping[str, bool],
         wanted: Sequence[Goal],
+        foremost: Set[Goal],
         most: int,
         known: Known,
         noted: Sequence[NotedEstimate],
     ) -> None:
-        self.group, self.asked, self.known = group, wanted, known
+        self.group, self.asked, self.foremost, self.known = group, wanted, foremost, known
         found = ((i, one.found_by(noted)) for i, one in enumerate(group))
         self.found = {i: one.estimate for i, one in found if one is not None}
         self.columns = {
@@ -190,9 +198,13 @@ class _Problem:
             for (_, i, level), e in self.estimates.items()
             if e is not None and i not in self.found
         ]
-        wanted = [g for g in self.asked if any(e.goal == g for *_, e in told)][:SENTENCES]
-        groups = [[t for t in told if t[2].goal == goal] for goal in wanted] or [told]
-        return [max(group, key=self._rank) for group in groups if group]
+        groups = [[t for t in told if t[2].goal == goal] for goal in self.asked]
+        best = [max(group, key=self._rank) for group in groups if group]
+        best = best or ([max(told, key=self._rank)] if told else [])
+        # Of the goals of a grid the hardest that is settled says most.
+        first = [t for t in best if t[2].goal in self.foremost]
+        rest = [t for t in best if t[2].goal not in self.foremost]
+        return [*first, *sorted(rest, key=self._rank, reverse=True)][:SENTENCES]
 
     def _method(self, i: int) -> str:
         """The method in words; and of several learning rates, which."""
@@ -207,7 +219,8 @@ class _Problem:
         i, level, estimate = told
         harder = level if estimate.goal.higher else -level
         few = -(estimate.value or math.inf)
-        return _is_null(self.group[i]), estimate.estimate.ok, estimate.trials, harder, few
+        sure = estimate.estimate.ok, estimate.status not in _BEYOND
+        return _is_null(self.group[i]), *sure, estimate.trials, harder, few
 
     def to_json(self) -> dict[str, Any]:
         first = self.group[0].experiment
@@ -377,7 +390,7 @@ def _provenance(stored: Sequence[StoredExperiment]) -> list[dict[str, Any]]:
     counted: dict[tuple[str, ...], int] = {}
     for one in stored:
         for r in one.records:
-            told = tuple(str(r.provenance.get(name, "")) for name in names)
+            told = tuple(str(r.environment.get(name, "")) for name in names)
             counted[told] = counted.get(told, 0) + 1
     return [{**dict(zip(names, told, strict=True)), "trials": n} for told, n in counted.items()]
 

@@ -7,7 +7,9 @@ goal it stopped at, is one experiment.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import functools
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from subspan.canonical import canonical_json, digest
 from subspan.errors import invalid
 from subspan.goals import Goal, name_of, parse_goal
 from subspan.spec import shared
+from subspan.subspaces.registry import METHODS
 from subspan.success.estimate import ThresholdEstimate, fit_threshold
 from subspan.success.noted import NotedEstimate
 from subspan.success.records import Experiment
@@ -63,7 +66,7 @@ class StoredExperiment:
 
     @property
     def method(self) -> str:
-        """The method in words: its name, and what else fixes it."""
+        """The method as the command line reads it: `random`, `burn-in:64`, `random:gaussian`."""
         return _method(self.experiment.method)
 
     @property
@@ -74,22 +77,25 @@ class StoredExperiment:
     def found_by(self, noted: Iterable[NotedEstimate]) -> NotedEstimate | None:
         """Return the estimate whose search over d and learning rate these trials are a part of."""
         e = self.experiment
-        stops = {r.trial.spec.get("stop_at") for r in self.records}
         for one in noted:
             shared = one.estimate.experiment
             if (
                 shared is not None
-                and stops == {None if one.stop_at is None else str(one.stop_at)}
+                and set(self.stops) == {None if one.stop_at is None else str(one.stop_at)}
                 and (shared.problem, shared.method) == (e.problem, e.method)
                 and {**e.spec, "lr": shared.spec["lr"]} == shared.spec
             ):
                 return one
         return None
 
+    @functools.cached_property
+    def stops(self) -> tuple[str | None, ...]:
+        """The goals at which trials were to stop, as text, or None, in the store's order."""
+        return tuple(dict.fromkeys(r.trial.spec.get("stop_at") for r in self.records))
+
     def goals_asked(self) -> tuple[Goal, ...]:
         """The goals at which some of the trials were to stop."""
-        found = dict.fromkeys(r.trial.spec.get("stop_at") for r in self.records)
-        return tuple(parse_goal(text) for text in found if text)
+        return tuple(parse_goal(text) for text in self.stops if text)
 
     def telling(self, goal: Goal | str) -> list[TrialRecord]:
         """Return the trials that tell whether they met a goal, chosen without looking at it.
@@ -99,8 +105,7 @@ class StoredExperiment:
         that failed missed what it did not reach.
         """
         wanted = parse_goal(goal)
-        texts = {r.trial.spec.get("stop_at") for r in self.records}
-        fit = {text for text in texts if tells(text, wanted)}
+        fit = {text for text in self.stops if tells(text, wanted)}
         return [r for r in self.records if r.trial.spec.get("stop_at") in fit]
 
     def range(self, goal: Goal | str) -> tuple[int, int] | None:
@@ -194,13 +199,25 @@ def _of(records: Sequence[TrialRecord]) -> StoredExperiment:
     return StoredExperiment(e, tuple(records))
 
 
-def _method(config: dict[str, Any]) -> str:
+def _method(config: Mapping[str, Any]) -> str:
+    """Return a method as the command line reads it, without what its class has by default."""
     name = str(config.get("name", "?"))
-    short = {"random": "map", "burn-in": "steps", "lottery-ticket": "rounds"}.get(name)
-    own = {k: v for k, v in config.items() if k != "name" and isinstance(v, str | int | float)}
-    first = f":{own.pop(short)}" if short in own else ""
-    rest = ", ".join(f"{k} {v}" for k, v in own.items() if k == "map")
-    return f"{name}{first}" + (f" ({rest})" if rest else "")
+    form = METHODS.get(name)
+    if form is None:
+        return name
+    usual = {k: p.default for k, p in inspect.signature(form.make).parameters.items()}
+    own = {
+        key: value
+        for key, value in config.items()
+        if key != "name" and isinstance(value, str | int | float) and form.takes(key)
+        if usual.get(key, "an option of the map") not in (None, value)
+    }
+    told = [str(own.pop(form.short))] if form.short in own else []
+    told += [
+        f"{key}={str(value).lower() if isinstance(value, bool) else value}"
+        for key, value in own.items()
+    ]
+    return f"{name}:{','.join(told)}" if told else name
 
 
 def _training(spec: dict[str, Any]) -> str:

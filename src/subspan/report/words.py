@@ -44,7 +44,7 @@ def sentence(problem: str, method: str, estimate: ThresholdEstimate) -> str:
     rate = ""
     if estimate.at_best_lr:
         flat = f"as good from {estimate.lr_low:.2g} to {estimate.lr_high:.2g}"
-        rate = f" at the best learning rate, {estimate.lr:.2g} ({flat})"
+        rate = f" at the best learning rate {estimate.lr:.2g} ({flat})"
     cost = f"{estimate.trials:,} trials"
     if estimate.trainings is not None:
         cost += f", {estimate.trainings:.1f} trainings"

@@ -210,15 +210,15 @@ class ThresholdEstimate:
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: d* with its interval, and what it rests on."""
+        ends = {"d*": self.value, "low": self.low, "high": self.high}
+        shown = {**ends, "D": self.ambient_dim, "D/d*": self.compression, "trials": self.trials}
+        if self.at_best_lr:
+            shown |= {"trainings": self.trainings, "best lr": self.lr}
+            shown |= {"as good from": self.lr_low, "to": self.lr_high}
         return notebook.table(
             f"Threshold training dimension for {self.goal}",
-            ("d*", "low", "high", "D", "D/d*", "trials", "status"),
-            [
-                (
-                    *(self.value, self.low, self.high, self.ambient_dim, self.compression),
-                    *(self.trials, self.status),
-                )
-            ],
+            (*shown, "status"),
+            [(*shown.values(), self.status)],
             f"{100 * self.confidence:g} % interval; P = {1 - self.delta:g} at d*.",
             self.remark,
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Self
@@ -12,6 +14,8 @@ from subspan.printable import printable
 
 Progress = Callable[[int, int | None, str], None]
 """Called with (trials done, trials planned or None, a message)."""
+
+SECONDS_BETWEEN_LINES = 30.0
 
 
 class Notice(str):
@@ -86,7 +90,7 @@ def shown(progress: Progress | bool | None) -> Iterator[Progress]:
 
     Args:
         progress: a callable; True for a bar, by rich: in a notebook one of the notebook's, on a
-            terminal one on standard error, elsewhere nothing; None or False for silence.
+            terminal one on standard error, elsewhere plain `Lines`; None or False for silence.
 
     Raises:
         InputError: it is none of these.
@@ -122,13 +126,15 @@ def _bar() -> Iterator[Progress]:
         redirect_stderr=False,
         disable=not (console.is_terminal or console.is_jupyter),
     )
-    count = Count()
+    count, lines = Count(), Lines()
 
     def update(done: int, total: int | None, message: str) -> None:
         count(done, total)
         if isinstance(message, Notice):
             display.console.print(printable(message), markup=False, highlight=False)
             return
+        if display.disable:
+            lines(count, message)
         display.update(
             task, completed=count.done, total=count.total, description=printable(message)
         )
@@ -137,6 +143,27 @@ def _bar() -> Iterator[Progress]:
         task = display.add_task("starting", total=None)
         yield update
         display.refresh()  # a notebook's is not drawn again when it ends
+
+
+class Lines:
+    """What a log file gets of progress: a line on standard error each half minute, not oftener.
+
+    Args:
+        what: is counted.
+    """
+
+    def __init__(self, what: str = "trials") -> None:
+        self._what, self._said = what, time.monotonic()
+
+    def __call__(self, count: Count, message: str) -> None:
+        """Hear a message, of which `count` has heard."""
+        now = time.monotonic()
+        if isinstance(message, Round) or now - self._said <= SECONDS_BETWEEN_LINES:
+            return
+        self._said = now
+        of = "" if count.total is None else f"/{count.total}"
+        text = f"{count.done}{of} {self._what}, {message}"
+        print(printable(" ".join(text.split())), file=sys.stderr, flush=True)
 
 
 class Count:

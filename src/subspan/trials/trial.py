@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,6 +152,12 @@ class TrialRecord:
         """How the curve lies in bytes, these, and where in them it begins; None if in none."""
         fields = self.__dict__
         return fields["_kin"].curve(fields["_stored"][-1]) if "_stored" in fields else None
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """The provenance without a checksum that is the trial's own; others share it: read only."""
+        fields = self.__dict__
+        return fields["_kin"].environment if "_stored" in fields else self.provenance
 
     @property
     def key(self) -> str:

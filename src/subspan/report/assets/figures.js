@@ -60,9 +60,10 @@ function place(level, m = metric()) {
 function levelAxis(m = metric()) {
   const every = Math.ceil(m.levels.length / 9);
   const places = m.levels.map((l) => place(l, m)), least = 0.045 * (Math.max(...places) - Math.min(...places));
-  const apart = []; // ticks whose labels do not touch; of two that would, the one asked for
-  for (const i of [...m.asked, ...places.keys()]) {
-    if (apart.every((j) => Math.abs(places[i] - places[j]) >= least) && (i % every === 0 || m.asked.includes(i))) apart.push(i);
+  const apart = []; // ticks whose labels do not touch; of two that would, the one asked for, or an end
+  const foremost = [...m.asked, 0, places.length - 1];
+  for (const i of [...foremost, ...places.keys()]) {
+    if (apart.every((j) => Math.abs(places[i] - places[j]) >= least) && (i % every === 0 || foremost.includes(i))) apart.push(i);
   }
   const shown = apart.sort((a, b) => a - b).map((i) => m.levels[i]);
   const turned = m.scale !== "gap" && !m.higher;
@@ -326,10 +327,12 @@ function learning() {
   const own = Object.keys(curve.values).filter((name) => name.split(":").at(-1) === base);
   const names = own.length ? own : Object.keys(curve.values);
   const values = names.flatMap((name) => curve.values[name]).filter((v) => v !== null);
-  const log = base === "loss" && values.every((v) => v > 0);
+  const log = base === "loss" && values.every((v) => v > 0), height = (v) => (v === null || !log ? v : Math.log10(v));
+  const title = plain(names.length === 1 ? names[0] : base);
   return {
-    traces: names.map((name, i) => ({ x: curve.step, y: curve.values[name], mode: "lines+markers", name: plain(name), line: { color: series(i), dash: DASHES[i % 4] }, marker: { size: 6, symbol: SYMBOLS[i % 7] }, hovertemplate: "step %{x}: %{y:.4g}<extra></extra>" })),
-    layout: { xaxis: { title: { text: "step" } }, yaxis: { title: { text: plain(names.length === 1 ? names[0] : base) }, ...(log ? { type: "log", dtick: Math.max(...values) > 300 * Math.min(...values) ? 1 : "D2" } : {}) }, showlegend: names.length > 1 },
+    traces: names.map((name, i) => ({ x: curve.step, y: curve.values[name].map(height), mode: "lines+markers", name: plain(name), line: { color: series(i), dash: DASHES[i % 4] }, marker: { size: 6, symbol: SYMBOLS[i % 7] },
+      hoverinfo: "text", text: curve.step.map((s, k) => `step ${number(s)}: ${number(curve.values[name][k])}`) })),
+    layout: { xaxis: { title: { text: "step" } }, yaxis: log ? logAxis(values, title) : { title: { text: title } }, showlegend: names.length > 1 },
     words: `Learning curve of ${one.problem}, ${one.method}, d = ${curve.d}, repeat ${curve.repeat}: ${names.join(", ")} over ${curve.step.length} evaluations.`,
     columns: ["step", ...names], rows: curve.step.map((s, i) => [s, ...names.map((name) => curve.values[name][i])]),
     again: `import subspan as ss\n\nstored = ss.report.experiment(${JSON.stringify(DATA.store)}, "${one.id}")\nrecords = [r for r in stored.records if r.key.startswith("${curve.key}")]\n` +

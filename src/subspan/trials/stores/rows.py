@@ -100,7 +100,7 @@ class _Kin:
         provenance: dict[str, Any],
         layout: Layout,
     ) -> None:
-        self.digests, self._trial, self._provenance = digests, trial, provenance
+        self.digests, self._trial, self.environment = digests, trial, provenance
         self._layout, self._record, self.ambient_dim = layout, record, record["ambient_dim"]
         self.sizes = {kind: first + layout.size for kind, first in _FIRST.items()}
         # A class has the defaults of its fields; of 100,000 small dicts much is won.
@@ -128,7 +128,7 @@ class _Kin:
             return PackedCurve(*self.curve(packed)).points()
         if name == "provenance":
             own = packed[_NUMBERS.size : _FIRST[packed[0]]].hex()
-            whole = self._provenance | ({"subspace": own} if own else {})
+            whole = self.environment | ({"subspace": own} if own else {})
             return dict(sorted(whole.items()))
         _, *numbers = _NUMBERS.unpack_from(packed)
         try:
