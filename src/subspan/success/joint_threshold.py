@@ -13,7 +13,7 @@ from subspan.goals import Goal, best_for
 from subspan.spec import AUTO, TrainSpec
 from subspan.subspaces.base import Method
 from subspan.success.estimate import ThresholdEstimate, with_records
-from subspan.success.joint_design import JointDesign, TrialOutcome
+from subspan.success.joint_design import ENOUGH, JointDesign, TrialOutcome
 from subspan.success.joint_estimate import JointEstimate
 from subspan.success.records import experiment, refuse_missing_metric
 from subspan.success.response import LearningRate, Response
@@ -112,9 +112,19 @@ def goal_at(goal: Goal, level: float) -> Goal:
 
 
 def tell(design: JointDesign, record: TrialRecord, goal: Goal, lr: float) -> None:
-    """Tell a design how good a trial got; one that failed got nowhere: a miss."""
-    best = best_for(goal, record.values(goal.metric, goal.split))
-    design.tell(record.dim, lr, best, _OUTCOMES[record.outcome])
+    """Tell a design how good a trial got; one that failed got nowhere: a miss.
+
+    Of one that was evaluated on its way and got beyond `design.enough` it is told no more than
+    that. How far beyond is the step between two evaluations, tenfold in a loss that falls fast:
+    taken as scatter it doubles the noise at the level, and the trials.
+    """
+    values = record.values(goal.metric, goal.split)
+    best = best_for(goal, values)
+    on_its_way = record.outcome is Outcome.STOPPED or len(values) > 1
+    if on_its_way and best is not None and design.scale.distance(best) > ENOUGH:
+        design.tell(record.dim, lr, design.enough, "stopped")
+    else:
+        design.tell(record.dim, lr, best, _OUTCOMES[record.outcome])
 
 
 def jointly_estimated(
