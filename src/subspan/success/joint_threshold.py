@@ -18,11 +18,12 @@ from subspan.success.joint_estimate import JointEstimate
 from subspan.success.records import experiment, refuse_missing_metric
 from subspan.success.response import LearningRate, Response
 from subspan.success.rounds import announce
+from subspan.success.worked_out import WorkedOut
 from subspan.training.outcome import Outcome
 from subspan.trials.cost import trainings
 from subspan.trials.failures import refuse_hopeless
 from subspan.trials.function import LoopSpec
-from subspan.trials.runner import Subject
+from subspan.trials.runner import Subject, TrialRunner
 from subspan.trials.trial import TrialRecord
 
 NARROW = 2  # trials per round: wider rounds cost more trials (docs/results.md)
@@ -84,11 +85,12 @@ def measure_jointly(
         return enough.replace(lr=lr) if enough.lr == AUTO else enough
 
     rounds = 0
-    while not design.done:
-        asked = design.ask(min(width, design.max_trials - design.trials))
+    answers = WorkedOut(design, trials.store if isinstance(trials, TrialRunner) else None)
+    while asked := answers.next(width):
         rounds += 1
         spent = partial(trainings, problem, spec, records)
-        announce(trials, design, rounds, spent, [(a.dim, a.lr) for a in asked])
+        at_lrs = [(a.dim, a.lr) for a in asked]
+        announce(trials, design, rounds, spent, at_lrs, answers.estimate)
         plan = [((a.dim, len(records) + i), at(a.lr)) for i, a in enumerate(asked)]
         done = trials.run_each(way, plan, seed=seed)
         refuse_hopeless(done)
