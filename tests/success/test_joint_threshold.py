@@ -55,6 +55,7 @@ class World:
     best: float = 0.5
     slope: float = 1.5
     cost: float = 0.7
+    beyond: float = 0.99  # of the level that it was to stop at, where a trial stopped
     plans: list[Any] = field(default_factory=list)
 
     @property
@@ -79,7 +80,7 @@ class World:
         level = spec.stop_at.level
         if loss <= level:
             return record(
-                dim, repeat, (2.3, level * 0.99), spec=spec, steps=STEPS // 4,
+                dim, repeat, (2.3, level * self.beyond), spec=spec, steps=STEPS // 4,
                 outcome=Outcome.STOPPED,
             )  # fmt: skip
         return record(dim, repeat, (2.3, loss), spec=spec, steps=STEPS)
@@ -104,6 +105,14 @@ def test_the_threshold_at_the_best_learning_rate_is_found(found: Any) -> None:
     assert "at the best learning rate" in str(found)
     assert f"{found.trainings:.1f} trainings" in str(found)
     assert found.lr_at_edge is None
+
+
+def test_how_far_beyond_its_stop_a_trial_was_found_changes_nothing() -> None:
+    """That is the step between two evaluations; taken as scatter it would cost many trials."""
+    near, far = (measure(World(slope=4.0, beyond=beyond)) for beyond in (0.99, 0.05))
+    assert any(record.outcome is Outcome.STOPPED for record in far.records)
+    assert [record.dim for record in near.records] == [record.dim for record in far.records]
+    assert (near.value, near.low, near.high) == (far.value, far.low, far.high)
 
 
 def test_cost_is_the_steps_taken_over_those_of_a_full_training(found: Any) -> None:

@@ -42,6 +42,19 @@ def test_jobs_keep_a_repeat_in_one_piece_where_a_search_serves_its_dims():
     assert uneven == [whole[1] + whole[2], [*whole[0], (9, 0)]]
 
 
+def test_where_all_is_in_the_store_nothing_is_tried_out(monkeypatch, tmp_path):
+    """Whether trials can be batched is tried with `vmap`, two seconds of imports alone."""
+    problem = load("digits-mlp", subset=200)
+    first = run(problem, "random", [4], 2, SPEC, store=tmp_path / "runs.db", workers=1)
+
+    def tried(problem):
+        raise AssertionError("nothing is to be trained")
+
+    monkeypatch.setattr(problem_trainable, "ensemble_size", tried)
+    again = run(problem, "random", [4], 2, SPEC, store=tmp_path / "runs.db", workers=1)
+    assert results(again) == results(first)
+
+
 @pytest.mark.parametrize("workers", [1, 2, 4])
 @pytest.mark.parametrize("kept", [2**30, 0])
 def test_one_search_serves_all_dims_of_a_repeat(workers, kept, monkeypatch, tmp_path):

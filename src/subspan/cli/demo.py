@@ -32,7 +32,7 @@ def command(
     limits = options.given(workers=workers)
     with watch(store) as progress:
         estimate = subspan.threshold(
-            problem, method, GOAL, seed=0, store=store, progress=progress, ratio=1.25, **limits
+            problem, method, GOAL, seed=0, store=store, progress=progress, **limits
         )
         trials = subspan.run(
             problem,

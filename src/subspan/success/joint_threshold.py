@@ -13,16 +13,17 @@ from subspan.goals import Goal, best_for
 from subspan.spec import AUTO, TrainSpec
 from subspan.subspaces.base import Method
 from subspan.success.estimate import ThresholdEstimate, with_records
-from subspan.success.joint_design import JointDesign, TrialOutcome
+from subspan.success.joint_design import ENOUGH, JointDesign, TrialOutcome
 from subspan.success.joint_estimate import JointEstimate
 from subspan.success.records import experiment, refuse_missing_metric
 from subspan.success.response import LearningRate, Response
 from subspan.success.rounds import announce
+from subspan.success.worked_out import WorkedOut
 from subspan.training.outcome import Outcome
 from subspan.trials.cost import trainings
 from subspan.trials.failures import refuse_hopeless
 from subspan.trials.function import LoopSpec
-from subspan.trials.runner import Subject
+from subspan.trials.runner import Subject, TrialRunner
 from subspan.trials.trial import TrialRecord
 
 NARROW = 2  # trials per round: wider rounds cost more trials (docs/results.md)
@@ -84,11 +85,12 @@ def measure_jointly(
         return enough.replace(lr=lr) if enough.lr == AUTO else enough
 
     rounds = 0
-    while not design.done:
-        asked = design.ask(min(width, design.max_trials - design.trials))
+    answers = WorkedOut(design, trials.store if isinstance(trials, TrialRunner) else None)
+    while asked := answers.next(width):
         rounds += 1
         spent = partial(trainings, problem, spec, records)
-        announce(trials, design, rounds, spent, [(a.dim, a.lr) for a in asked])
+        at_lrs = [(a.dim, a.lr) for a in asked]
+        announce(trials, design, rounds, spent, at_lrs, answers.estimate)
         plan = [((a.dim, len(records) + i), at(a.lr)) for i, a in enumerate(asked)]
         done = trials.run_each(way, plan, seed=seed)
         refuse_hopeless(done)
@@ -112,9 +114,19 @@ def goal_at(goal: Goal, level: float) -> Goal:
 
 
 def tell(design: JointDesign, record: TrialRecord, goal: Goal, lr: float) -> None:
-    """Tell a design how good a trial got; one that failed got nowhere: a miss."""
-    best = best_for(goal, record.values(goal.metric, goal.split))
-    design.tell(record.dim, lr, best, _OUTCOMES[record.outcome])
+    """Tell a design how good a trial got; one that failed got nowhere: a miss.
+
+    Of one that was evaluated on its way and got beyond `design.enough` it is told no more than
+    that. How far beyond is the step between two evaluations, tenfold in a loss that falls fast:
+    taken as scatter it doubles the noise at the level, and the trials.
+    """
+    values = record.values(goal.metric, goal.split)
+    best = best_for(goal, values)
+    on_its_way = record.outcome is Outcome.STOPPED or len(values) > 1
+    if on_its_way and best is not None and design.scale.distance(best) > ENOUGH:
+        design.tell(record.dim, lr, design.enough, "stopped")
+    else:
+        design.tell(record.dim, lr, best, _OUTCOMES[record.outcome])
 
 
 def jointly_estimated(

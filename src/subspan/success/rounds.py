@@ -35,6 +35,7 @@ def announce(
     number: int,
     spent: Callable[[], float | None],
     asked: Sequence[tuple[int, float | None]],
+    estimate: Callable[[], _Interval] | None = None,
 ) -> None:
     """Tell who listens to `trials`, if it is a runner, that round `number` begins.
 
@@ -44,13 +45,16 @@ def announce(
         number: from 1.
         spent: returns what these cost, in full trainings.
         asked: the dim and learning rate of each trial of the round.
+        estimate: returns what is known of d*; the design's own if None.
     """
     if isinstance(trials, TrialRunner):
-        trials.announce(lambda: _known(design, number, spent(), asked))
+        known = estimate or design.estimate
+        trials.announce(lambda: _known(design, known, number, spent(), asked))
 
 
 def _known(
     design: _Design,
+    estimate: Callable[[], _Interval],
     number: int,
     trainings: float | None,
     asked: Sequence[tuple[int, float | None]],
@@ -60,7 +64,7 @@ def _known(
     high: int | None = None
     low = span.min_dim
     if design.trials:
-        found = design.estimate()
+        found = estimate()
         value, high = (None if end is None else int(end) for end in (found.value, found.high))
         low = int(found.low or span.min_dim)
     return Known(

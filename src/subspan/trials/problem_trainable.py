@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Sequence
 
@@ -47,7 +48,12 @@ class ProblemTrainable(Trainable):
         self._by_dtype = {} if by_dtype is None else by_dtype
         self._family: tuple[TrainSpec, int, Family] | None = None  # of the last trial asked for
         self.name, self.max_dim = problem.name, problem.ambient_dim
-        self.width, self.device = ensemble_size(problem), problem.device
+        self.device = problem.device
+
+    @functools.cached_property
+    def width(self) -> int:  # type: ignore[override]  # set where it is first read
+        """How many trials to advance together: tried out where something is to be trained."""
+        return ensemble_size(self.problem)
 
     def trial(self, pair: Pair, spec: TrainSpec, seed: int) -> Trial:
         """Return the identity of a trial.
