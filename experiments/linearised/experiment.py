@@ -120,7 +120,7 @@ def draw(trials: Trials) -> Figure:
         axes.yaxis.set_major_formatter(lambda value, _: plain_number(value))
         axes.yaxis.set_minor_formatter(lambda value, _: plain_number(value))
         axes.grid(linewidth=0.4)
-        axes.legend(fontsize=8, loc="center")
+        axes.legend(fontsize=8, loc="upper right")
     return figure
 
 
