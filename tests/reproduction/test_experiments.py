@@ -101,6 +101,11 @@ def test_what_was_trained_is_exported_and_checked_without_training(cli: Any, mad
     assert len(json.loads(out)) == 8
 
 
+def test_a_folder_of_data_is_for_the_problems_that_have_data(cli: Any, folder: Path) -> None:
+    code, _, err = cli(f"experiment well_hits --folder {folder} --data-dir {folder} --workers 1")
+    assert code == 0, err
+
+
 def test_an_export_has_no_note_of_who_asked(made: Path) -> None:
     with sqlite3.connect(made / "well_hits" / "trials.db") as opened:
         text = "\n".join(opened.iterdump())

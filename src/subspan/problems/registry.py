@@ -133,6 +133,17 @@ def names() -> list[str]:
     return list(PROBLEMS)
 
 
+def takes(name: str, option: str) -> bool:
+    """Whether a registered problem has an option, such as `"data_dir"`.
+
+    Raises:
+        InputError: the name is unknown.
+    """
+    if name not in PROBLEMS:
+        raise unknown("problem", name, names())
+    return option in inspect.signature(PROBLEMS[name]).parameters
+
+
 def load(name: str, **options: Any) -> AbstractProblem:
     """Load a registered problem.
 
@@ -151,7 +162,7 @@ def load(name: str, **options: Any) -> AbstractProblem:
         made = PROBLEMS[name](**options)
     except TypeError as error:
         if match := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
-            own = sorted({"data_dir", "subset"} & set(inspect.signature(PROBLEMS[name]).parameters))
+            own = [each for each in ("data_dir", "subset") if takes(name, each)]
             raise invalid(
                 "option",
                 expected=f"one that {name!r} has",

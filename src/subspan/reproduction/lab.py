@@ -14,6 +14,7 @@ from subspan import problems
 from subspan.comparison import compare
 from subspan.errors import invalid
 from subspan.problems.base import AbstractProblem
+from subspan.problems.registry import takes
 from subspan.reproduction.folder import ExperimentFolder
 from subspan.reproduction.trials import RESULT
 from subspan.success.threshold import threshold
@@ -73,7 +74,7 @@ class Lab:
 
     def load(self, name: str, **options: Any) -> AbstractProblem:
         """Load a problem, from `data_dir` where it has data of its own."""
-        place = {} if self.data_dir is None else {"data_dir": self.data_dir}
+        place = {"data_dir": self.data_dir} if takes(name, "data_dir") else {}
         return problems.load(name, **place, **options)
 
     @property
