@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import types
 
@@ -132,8 +133,7 @@ def of(folder):
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
 def test_a_signal_while_ray_starts_leaves_no_process(name, code, seconds, tmp_path):
     pytest.importorskip("ray", reason="ray is not installed")
-    folder = os.path.realpath(f"/tmp/r{os.getpid()}")  # sockets have short paths
-    os.mkdir(folder)
+    folder = tempfile.mkdtemp(prefix="r", dir="/tmp")  # sockets have short paths
     settings = {
         "RAY_TMPDIR": folder,
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -146,9 +146,10 @@ def test_a_signal_while_ray_starts_leaves_no_process(name, code, seconds, tmp_pa
         env={k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | settings,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as running:  # fmt: skip
-        until = time.monotonic() + 100
+        until = time.monotonic() + 300
         while not (tmp_path / "begun").exists() and time.monotonic() < until:
             time.sleep(0.01)
+        assert (tmp_path / "begun").exists()
         time.sleep(seconds)
         running.send_signal(getattr(signal, name))
         out, err = running.communicate(timeout=100)
