@@ -25,7 +25,7 @@ help:
 	@echo "make bench-check   the same, and which aims are missed"
 	@echo "make experiments  train each again (hours; DATA=folder), against what is expected"
 	@echo "make experiments-check  the committed trials against what is expected, without training"
-	@echo "make audit    known vulnerabilities of the pinned versions (needs the network)"
+	@echo "make audit    known vulnerabilities of the pinned versions (asks a service; ADVISORIES=folder: does not)"
 	@echo "make lint     ruff, mypy and import-linter"
 	@echo "make format   let ruff rewrite the code"
 	@echo "make docs     build the documentation into site/"
@@ -85,11 +85,17 @@ experiments: $(VENV)/.dev
 experiments-check: $(VENV)/.dev
 	$(BIN)/subspan experiment --check
 
-# An environment of its own: what audits the lock is no part of it.
+# An environment of its own: what audits the lock is no part of it. ADVISORIES: a copy of
+# github.com/pypa/advisory-database, where no service can be asked.
+ifdef ADVISORIES
+audit: $(VENV)/.dev
+	$(BIN)/python tests/advisories.py $(ADVISORIES)
+else
 audit: $(VENV)/.made
 	$(PYTHON) -m venv $(VENV)/audit
 	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	$(VENV)/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
+endif
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -122,3 +122,16 @@ def test_what_cannot_be_ended_has_no_deadline():
         ss.run(function, dims=[1], repeats=1, executor="inline", trial_timeout=1.0)
     with pytest.raises(InputError, match="trial_timeout"):
         ss.run(function, dims=[1], repeats=1, trial_timeout=0)
+
+
+def test_a_deadline_is_an_option_of_the_commands(cli, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import time\nimport subspan as ss\n@ss.trainable(name='hangs', max_dim=9)\n"
+        "def hangs(trial):\n    time.sleep(600 * (trial.dim == 2))\n    return {'loss': 1.0}\n"
+    )
+    line = f"surface {tmp_path / 'mine.py'}:hangs --dims 1,2 --repeats 1 --goals 'loss<=2'"
+    code, out, err = cli(f"{line} --workers 2 --trial-timeout 1 --store {tmp_path / 'runs.db'}")
+    assert code == 0, err
+    code, out, _ = cli(f"trials {tmp_path / 'runs.db'} --failed")
+    assert (code, len(out.splitlines())) == (0, 2)
+    assert "hung" in out

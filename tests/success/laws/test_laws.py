@@ -6,9 +6,12 @@ its limits fails a check with a chance below 0.001.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
+import subspan
 from subspan.estimate import Estimate
 from subspan.success.design import ThresholdDesign
 from subspan.testing import check_design
@@ -130,3 +133,32 @@ def test_the_suite_finds_broken_manners(design: type, law: str) -> None:
 def test_every_law(law: Law) -> None:
     tallies = check_design(ThresholdDesign, [law], 60)
     print(law_table(tallies))
+
+
+def estimate_of(law: Law, seed: int, *misses: str) -> tuple[object, ...]:
+    """Measure d* by trials that fall by a law, and miss in these ways, by turns."""
+
+    @subspan.trainable(name="law", max_dim=law.max_dim)
+    def falls(trial):  # type: ignore[no-untyped-def]
+        if np.random.default_rng(trial.seed).random() < law.probability(np.array([trial.dim]))[0]:
+            return {"loss": 0.0}
+        way = misses[trial.seed % len(misses)]
+        if way == "fails":
+            trial.report(step=1, loss=1.0)  # as long a trial as the others: what it costs counts
+            raise RuntimeError("by the law")
+        return {"loss": {"diverges": math.nan, "misses": 1.0}[way]}
+
+    found = subspan.threshold(
+        falls, goal="loss<=0.5", seed=seed, workers=1, min_dim=law.min_dim, max_failures=10**6
+    )
+    ends = found.endings
+    assert (ends.failed > 0, ends.diverged > 0) == ("fails" in misses, "diverges" in misses)
+    return found.value, found.low, found.high, found.status, tuple(found.counts)
+
+
+@pytest.mark.parametrize("name", ["step plateau 0.5", "step plateau 0.8"])
+def test_a_plateau_is_what_it_is_with_failures_and_divergence_in_the_mix(name: str) -> None:
+    """Designs hear of hits and misses alone; so what holds of a law holds however trials miss."""
+    found = estimate_of(BY_NAME[name], 1, "misses", "fails", "diverges")
+    assert found == estimate_of(BY_NAME[name], 1, "misses")
+    assert found[3] != "ok"

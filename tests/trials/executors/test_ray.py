@@ -35,7 +35,10 @@ def cluster():
     patch.setenv("RAY_worker_niceness", "0")  # as urgent as the test that waits for them
     made = Cluster(
         initialize_head=True,
-        head_node_args={"num_cpus": 1, "include_dashboard": False, "object_store_memory": 10**8},
+        head_node_args={
+            **{"num_cpus": 1, "num_gpus": 1},  # the GPU in name alone
+            **{"include_dashboard": False, "object_store_memory": 10**8},
+        },
     )
     try:
         yield made
@@ -91,6 +94,22 @@ def test_laws_and_a_hung_task(cluster, capfd):
     assert one(executor, double, 4) == 8
     executor.close()
     assert capfd.readouterr() == ("", "")  # what Ray has to say is not ours to print
+
+
+def resources():
+    import ray
+
+    return ray.get_runtime_context().get_assigned_resources()
+
+
+def test_a_task_takes_its_share_of_a_gpu(cluster):
+    from subspan.trials.executors.ray import Ray
+
+    executor = Ray(address=cluster.address, cpus=0.25, gpus=0.5)
+    assert executor.workers == 2  # of two halves, where cores would be enough for four
+    assert one(executor, resources) == {"CPU": 0.25, "GPU": 0.5}
+    executor.close()
+    assert Ray(address=cluster.address, cpus=0.25).workers == 4
 
 
 @pytest.mark.slow  # a node takes its time to come and to be missed

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
+import socket
+import sys
 import threading
 import time
+import types
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -24,6 +28,10 @@ from subspan.trials.executors.base import Executor, Shared, WorkerDied, WorkerEr
 
 _RETRIES = 2  # after the worker or the node was lost
 _SECONDS_BETWEEN_COUNTS = 5.0  # of the cluster's places
+_SECONDS_TO_CONNECT = 10.0
+_SIGNALS = [
+    getattr(signal, f"SIG{n}") for n in ("INT", "TERM", "HUP") if hasattr(signal, f"SIG{n}")
+]
 
 
 class Ray(Executor):
@@ -56,16 +64,12 @@ class Ray(Executor):
         if not self._ray.is_initialized():
             _silence(self._ray)
             try:
-                with _signals_kept(self._ray):
+                _connect(address or os.environ.get("RAY_ADDRESS") or "")
+                with _wholly(self._ray):
                     self._ray.init(
                         address=address, logging_level=logging.ERROR, log_to_driver=False
                     )
-            except (
-                ConnectionError,
-                RuntimeError,
-                ValueError,
-                self._ray.exceptions.RayError,
-            ) as error:
+            except (OSError, RuntimeError, ValueError, self._ray.exceptions.RayError) as error:
                 raise invalid(
                     "ray_address",
                     expected="a Ray cluster that runs",
@@ -204,27 +208,89 @@ def _imported() -> Any:
     return ray
 
 
-@contextlib.contextmanager
-def _signals_kept(ray: Any) -> Iterator[None]:
-    """Keep what handles SIGTERM: `ray.init` has it end the process, without a word of the trials.
+def _connect(address: str) -> None:
+    """Raise an `OSError` where nobody listens at `host:port`.
 
-    Where nothing handles it Ray may: that takes down the cluster that it started.
+    Ray would try it for minutes, deaf to signals.
     """
-    handler = signal.getsignal(signal.SIGTERM)
-    here = threading.current_thread() is threading.main_thread()
-    if not here or handler in (signal.SIG_DFL, None):
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdecimal():
+        with contextlib.suppress(OverflowError):  # a port that is none, which Ray refuses
+            socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_CONNECT).close()
+
+
+@contextlib.contextmanager
+def _wholly(ray: Any) -> Iterator[None]:
+    """Let Ray start, and end it again if a signal came meanwhile, before that is handled.
+
+    A start that is cut short leaves processes behind, or ends in an abort. A second signal is
+    handled at once. SIGTERM that nothing handles ends Python, so that the cluster ends too.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    utils: Any = getattr(ray._private, "utils", None)
-    theirs = getattr(utils, "set_sigterm_handler", None)
-    if theirs is not None:
-        utils.set_sigterm_handler = lambda _: None
+    known: dict[int, Any] = {int(number): signal.getsignal(number) for number in _SIGNALS}
+    if known[signal.SIGTERM] is signal.SIG_DFL:
+        known[signal.SIGTERM] = lambda number, _: sys.exit(128 + number)
+    handled = [number for number, handler in known.items() if callable(handler)]
+    came: list[int] = []
+
+    def note(number: int, frame: types.FrameType | None) -> None:
+        came.append(number)
+        if len(came) > 1:
+            known[number](number, frame)
+
+    utils = getattr(ray._private, "utils", None)
+    theirs = getattr(utils, "set_sigterm_handler", None)  # another version may not have it
+    if utils is not None and theirs is not None:
+        utils.set_sigterm_handler = lambda handler: None
+    try:
+        with _sigterm_held_back():
+            for number in handled:
+                signal.signal(number, note)
+            try:
+                yield
+            finally:
+                for number in handled:  # Ray's C++ has put one of its own for SIGTERM
+                    signal.signal(number, note)
+    finally:
+        if utils is not None and theirs is not None:
+            utils.set_sigterm_handler = theirs
+        for number, handler in known.items():
+            if handler is not None:
+                signal.signal(number, handler)
+        if len(came) == 1:
+            ray.shutdown()
+        if came:
+            known[came[0]](came[0], None)
+
+
+_held_back = False
+
+
+@contextlib.contextmanager
+def _sigterm_held_back() -> Iterator[None]:
+    """Let SIGTERM wait, in threads begun within too: Ray's C++ would print where each stands."""
+    global _held_back
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    _held_back = True
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, handler)  # there is one of Ray's C++ by now
-        if theirs is not None:
-            utils.set_sigterm_handler = theirs
+        _held_back = False
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _hear_in_child() -> None:
+    if _held_back:  # else Ray's own processes would not hear it for good
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_hear_in_child)
 
 
 def _silence(ray: Any) -> None:
