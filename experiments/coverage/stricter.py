@@ -3,9 +3,9 @@
     python experiments/coverage/stricter.py [--widths 0.3,0.5,1.25,2.3] [--repeats 40] [--seed 0]
 
 Each run goes on until every rule has said "ok" or its trials are up; a rule only decides when the
-interval of the counts so far is believed, not which dims are asked for. A rule reads the posterior of
-rises slower than a width by itself, if these have a share in it, at a part of the tail; or it asks
-for a least number of trials.
+interval of the counts so far is believed, not which dims are asked for. A rule reads the posterior
+of rises slower than a width by itself, if these have a share in it, at a part of the tail; or it
+asks for a least number of trials.
 """
 
 from __future__ import annotations
