@@ -33,6 +33,7 @@ from subspan.report.page import render, write_page
 from subspan.report.page_data import PageData, page_data
 from subspan.report.stored import experiments
 from subspan.report.words import d_star, goal_in_words
+from subspan.trials.function import LoopSpec
 from subspan.trials.stores.sql import Store
 
 
@@ -357,6 +358,14 @@ def test_what_was_found_at_the_best_learning_rate_is_told_as_it_was(tmp_path: Pa
     chosen = {"d": estimate.value, "lr": estimate.lr, "words": d_star(estimate)}
     assert all(one["best"] == chosen for one in problem["experiments"])
     assert sum(one["trials"] for one in problem["experiments"]) == estimate.trials
+
+    ss.run(
+        loop, dims=[50, 100, 200, 400], repeats=4, spec=LoopSpec(lr=0.01), store=store, workers=1
+    )
+    both = write_page(store, tmp_path / "both.html").headline
+    assert both[0] == line
+    assert all(other.endswith("(trainable, lr 0.01).") for other in both[1:])
+    assert len(both) > 1
 
 
 def test_what_was_not_measured_by_a_joint_design_is_not_noted(tmp_path: Path) -> None:

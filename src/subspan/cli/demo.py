@@ -61,6 +61,7 @@ def command(
         return
     say(f"How many degrees of freedom does {PROBLEM} need to reach {GOAL}?")
     threshold.print_estimate(estimate)
+    say(f"And over d and goal, at the one learning rate {trials[0].trial.spec['lr']:g}:")
     surface.print_matrix(measured)
     print_pairs(
         *(("figure", path) for path in drawn if path.suffix == ".png"),

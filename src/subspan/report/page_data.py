@@ -207,12 +207,14 @@ class _Problem:
         return [*first, *sorted(rest, key=self._rank, reverse=True)][:SENTENCES]
 
     def _method(self, i: int) -> str:
-        """The method in words; and of several learning rates, which."""
+        """The method in words; and which learning rate, where others were tried or searched."""
         one = self.group[i]
         tried = sum(
             other.family == one.family and k not in self.found for k, other in enumerate(self.group)
         )
-        return one.method + (f", lr {one.lr:g}, the best of {tried} tried" if tried > 1 else "")
+        if tried > 1:
+            return f"{one.method}, lr {one.lr:g}, the best of {tried} tried"
+        return one.method + (f", lr {one.lr:g}" if self.found and one.lr is not None else "")
 
     def _rank(self, told: tuple[int, int, ThresholdEstimate]) -> tuple[Any, ...]:
         """The null first, then what is sure, rests on many trials, is hard, and needs few dims."""

@@ -33,11 +33,11 @@ function niceTicks(low, high) {
   return ticks.filter((t) => t >= low * 0.999 && t <= high * 1.001);
 }
 
-// Labels of experiments without what all of them share.
-function shortLabels(all) {
-  const parts = all.map((one) => one.training.split(", "));
-  const own = parts.map((words) => words.filter((word) => !parts.every((other) => other.includes(word))));
-  return all.map((one, i) => [one.method, ...own[i]].join(", "));
+// Labels of experiments without what all of those among which they stand share.
+function shortLabels(some, among = some) {
+  const parts = among.map((one) => one.training.split(", "));
+  const own = some.map((one) => one.training.split(", ").filter((word) => !parts.every((other) => other.includes(word))));
+  return some.map((one, i) => [one.method, ...own[i]].join(", "));
 }
 
 function logAxis(values, title) {
@@ -185,7 +185,7 @@ function successCurve() {
 function againstGoal() {
   const m = metric(), traces = [], rows = [], dims = [];
   const pointsOf = (one) => (counted(one)?.levels ?? []).map((l, k) => ({ d: l.d, level: m.levels[k], k })).filter((p) => hasValue(p.d));
-  const shown = problem().experiments.filter((one) => pointsOf(one).length), names = shortLabels(shown);
+  const shown = problem().experiments.filter((one) => pointsOf(one).length), names = shortLabels(shown, problem().experiments);
   shown.forEach((one, i) => {
     const points = pointsOf(one);
     const marks = thresholdMarks(points, counted(one).dims);
