@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from synthetic import record
@@ -105,6 +106,14 @@ def test_the_threshold_at_the_best_learning_rate_is_found(found: Any) -> None:
     assert "at the best learning rate" in str(found)
     assert f"{found.trainings:.1f} trainings" in str(found)
     assert found.lr_at_edge is None
+
+
+def test_learning_rates_said_to_be_as_good_are_those_of_the_figure(found: Any) -> None:
+    """d* with one of them is at most a tenth above the best; an interval of dims is 4 % wide."""
+    serves = found.response.threshold_at(np.array([found.lr_low, found.lr_high]), 0.95)[0]
+    assert (serves <= 1.1 * 1.05 * found.value).all()
+    beyond = found.response.threshold_at(np.array([found.lr_low / 3, 3 * found.lr_high]), 0.95)[0]
+    assert (beyond > 1.1 * found.value).all()
 
 
 def test_how_far_beyond_its_stop_a_trial_was_found_changes_nothing() -> None:

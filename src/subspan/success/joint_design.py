@@ -20,6 +20,8 @@ from subspan.trials.lr_scale import LrScale
 TrialOutcome = Literal["finished", "stopped", "diverged"]
 ENOUGH = 1.0  # on the scale of the surface
 _FLAT = math.log(1.1)  # "as good as the best": d* at most a tenth higher
+_FLAT_CELLS = 60  # learning rates looked at on either side, to a factor of e³
+_BELOW, _ABOVE = slice(0, _FLAT_CELLS), slice(_FLAT_CELLS + 1, None)
 _DOUBT = 0.01  # counts less likely than this contradict the surface
 _FEWEST = 8  # trials before any verdict
 _AT_END = math.log(1.1)  # so near an end of the range in log d, a trial tells of it
@@ -317,19 +319,34 @@ class JointDesign:
         return [Ask(dim, _rounded(math.exp(np.quantile(thought, q)) * unit)) for q in places]
 
     def _best_lr(self, dim: int) -> tuple[float, float, float]:
-        """Return the best lr at a dim and the ends of those that serve nearly as well."""
-        belief, surfaces = self.posterior, self.posterior.surfaces
+        """Return the best lr at a dim, and the ends of those with which d* is a tenth up at most.
+
+        That is what half of the surfaces say: each is asked whether with one lr success is as sure
+        a tenth beyond its own d* as it is there with its own best.
+        """
+        belief, s = self.posterior, self.posterior.surfaces
         centre = float(np.median(belief.best_log_lr(math.log(dim))))
-        offsets = np.linspace(-3, 3, 121)
-        v = belief.best_v[:, None] + offsets
-        lost = surfaces.off_ridge(belief.best_v[:, None]) - surfaces.off_ridge(v)
-        flat = np.median(lost / surfaces.slope, axis=0) <= _FLAT
+        logs = centre + math.log(self.lr.unit(dim)) + np.linspace(-3, 3, 2 * _FLAT_CELLS + 1)
+        reached = np.isfinite(belief.log_threshold)
+        own = np.where(reached, belief.log_threshold, math.log(dim))[:, None]
+        up = own + _FLAT
+        t, v = s.coordinates(up, logs - self._log_unit(up))
+        enough = s.success(own - s.crossing, belief.best_v[:, None])
+        serves = (s.success(t, v) >= enough).mean(0) >= 0.5
+        below, above = (np.flatnonzero(~serves[side]) for side in (_BELOW, _ABOVE))
+        first = below[-1] + 1 if len(below) else 0
+        last = _FLAT_CELLS + (above[0] if len(above) else _FLAT_CELLS)
+        ends = logs[first], logs[_FLAT_CELLS], logs[last]
         unit = self.lr.unit(dim)
-        ends = (centre + offsets[flat].min(), centre, centre + offsets[flat].max())
         low, best, high = (
-            min(max(math.exp(end), self.lr.low), self.lr.high) * unit for end in ends
+            min(max(math.exp(end), self.lr.low * unit), self.lr.high * unit) for end in ends
         )
         return best, low, high
+
+    def _log_unit(self, log_dim: np.ndarray) -> np.ndarray:
+        """Return the log of the lr that is 1 on the scale: a constant, or a power of d."""
+        first, last = (math.log(self.lr.unit(d)) for d in (1, self.span.max_dim))
+        return first + (last - first) * log_dim / max(math.log(self.span.max_dim), 1e-9)
 
 
 def _rounded(lr: float) -> float:
