@@ -209,9 +209,7 @@ class _Problem:
     def _method(self, i: int) -> str:
         """The method in words; and which learning rate, where others were tried or searched."""
         one = self.group[i]
-        tried = sum(
-            other.family == one.family and k not in self.found for k, other in enumerate(self.group)
-        )
+        tried = sum(o.family == one.family for k, o in enumerate(self.group) if k not in self.found)
         if tried > 1:
             return f"{one.method}, lr {one.lr:g}, the best of {tried} tried"
         return one.method + (f", lr {one.lr:g}" if self.found and one.lr is not None else "")
