@@ -8,32 +8,24 @@ Trials end at the goal. Goes on where it was cut off.
 
 from __future__ import annotations
 
-import argparse
 import math
-from pathlib import Path
 
-import torch
-from run import BANKS
+from run import loaded, training_parser
 
 import subspan as ss
 
 
 def main() -> None:
     """Train at each d and ρ, and print how many trials met the goal."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=list(BANKS))
+    parser = training_parser(__doc__)
     parser.add_argument("goal")
     parser.add_argument("--dims", type=int, nargs="+", required=True)
     parser.add_argument("--rhos", type=float, nargs="+", required=True)
     parser.add_argument("--repeats", type=int, default=40)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--data-dir")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    bank = BANKS[options.name]
-    problem = bank.load(options.data_dir)
+    problem, spec = loaded(options)
     goal = ss.goals.parse_goal(options.goal)
-    spec = (bank.spec or problem.default_spec).replace(stop_at=goal)
+    spec = spec.replace(stop_at=goal)
     norm = float(problem.init(0).norm())
     for dim in options.dims:
         for rho in options.rhos:

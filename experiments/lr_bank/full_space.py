@@ -7,30 +7,21 @@ The grid is that of the banks: nine ρ, factor 2. Goes on where it was cut off.
 
 from __future__ import annotations
 
-import argparse
 import math
-from pathlib import Path
 
 import numpy as np
-import torch
-from run import BANKS, RHOS
+from run import RHOS, loaded, training_parser
 
 import subspan as ss
 
 
 def main() -> None:
     """Train at the chosen rate and at each of the grid, and print the best training accuracies."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=list(BANKS))
+    parser = training_parser(__doc__)
     parser.add_argument("--goal", default="accuracy>=0.9", help="what the rate is chosen for")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--data-dir")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    bank = BANKS[options.name]
-    problem = bank.load(options.data_dir)
-    spec = bank.spec or problem.default_spec
+    problem, spec = loaded(options)
     dim = problem.ambient_dim
 
     def accuracies(spec: ss.TrainSpec) -> list[ss.TrialRecord]:

@@ -98,6 +98,23 @@ BANKS = {
 }
 
 
+def training_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser of what every script takes that trains a bank's problem into a store."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("name", choices=list(BANKS))
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--data-dir")
+    return parser
+
+
+def loaded(options: argparse.Namespace) -> tuple[ss.Problem, ss.TrainSpec]:
+    """Return the problem that was named, and its training; one thread from here on."""
+    torch.set_num_threads(1)
+    bank = BANKS[options.name]
+    problem = bank.load(options.data_dir)
+    return problem, bank.spec or problem.default_spec
+
+
 def main() -> None:
     """Train what the store does not hold yet, and write the bank."""
     parser = argparse.ArgumentParser(description=__doc__)

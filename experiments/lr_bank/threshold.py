@@ -9,14 +9,12 @@ Goes on where it was cut off.
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from pathlib import Path
 
 import numpy as np
-import torch
-from run import BANKS
+from run import loaded, training_parser
 
 import subspan as ss
 
@@ -27,24 +25,19 @@ def main() -> None:
     """Measure with each seed, and print what was found and what it cost."""
     from lr_worlds import BankWorld, oracle
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=list(BANKS))
+    parser = training_parser(__doc__)
     parser.add_argument("goal")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--ratio", type=float, default=1.5)
-    parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--banks", type=Path, help="a folder of banks other than the tests'")
-    parser.add_argument("--data-dir")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     goal = ss.goals.parse_goal(options.goal)
     folder = {} if options.banks is None else {"folder": options.banks}
     world = BankWorld(options.name, goal.metric, goal.level, **folder)
     truth, log_rho = oracle(world)
     print(f"oracle: {truth:.0f} at rho = {math.exp(log_rho):.2g}", flush=True)
-    bank = BANKS[options.name]
-    problem = bank.load(options.data_dir)
-    spec = (bank.spec or problem.default_spec).replace(lr="auto")
+    problem, spec = loaded(options)
+    spec = spec.replace(lr="auto")
     costs, held = [], 0
     for seed in range(options.seeds):
         found = ss.threshold(

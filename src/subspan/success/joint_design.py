@@ -21,7 +21,6 @@ TrialOutcome = Literal["finished", "stopped", "diverged"]
 ENOUGH = 1.0  # on the scale of the surface
 _FLAT = math.log(1.1)  # "as good as the best": d* at most a tenth higher
 _FLAT_CELLS = 60  # learning rates looked at on either side, to a factor of e³
-_BELOW, _ABOVE = slice(0, _FLAT_CELLS), slice(_FLAT_CELLS + 1, None)
 _DOUBT = 0.01  # counts less likely than this contradict the surface
 _FEWEST = 8  # trials before any verdict
 _AT_END = math.log(1.1)  # so near an end of the range in log d, a trial tells of it
@@ -333,10 +332,10 @@ class JointDesign:
         t, v = s.coordinates(up, logs - self._log_unit(up))
         enough = s.success(own - s.crossing, belief.best_v[:, None])
         serves = (s.success(t, v) >= enough).mean(0) >= 0.5
-        below, above = (np.flatnonzero(~serves[side]) for side in (_BELOW, _ABOVE))
-        first = below[-1] + 1 if len(below) else 0
-        last = _FLAT_CELLS + (above[0] if len(above) else _FLAT_CELLS)
-        ends = logs[first], logs[_FLAT_CELLS], logs[last]
+        serves[_FLAT_CELLS] = True  # the best itself
+        fails = np.concatenate([[-1], np.flatnonzero(~serves), [len(logs)]])
+        after = np.searchsorted(fails, _FLAT_CELLS)
+        ends = logs[fails[after - 1] + 1], logs[_FLAT_CELLS], logs[fails[after] - 1]
         unit = self.lr.unit(dim)
         low, best, high = (
             min(max(math.exp(end), self.lr.low * unit), self.lr.high * unit) for end in ends
