@@ -46,6 +46,7 @@ RULES = {
     "slower than 2, 1 %, half the tail": Rule(2, 0.01, 0.5),
     "3 %, a fifth of every tail": Rule(1, 0.03, 0.5, whole_tail=0.2),
 }
+TRIALS = 200
 _SHAPE_SHARE = 0.1  # as in `Posterior.interval`
 _rule = RULES["as it is: 1, 5 %"]
 
@@ -102,7 +103,8 @@ def main() -> None:
     for width in map(float, args.widths.split(",")):
         said = defaultdict(list)
         for family in FAMILIES:
-            law = Law(f"{family}, width {width:g}", "curve", rise(family, 100, width))
+            name = f"{family}, width {width:g}"
+            law = Law(name, "curve", rise(family, 100, width), max_trials=TRIALS)
             for repeat in range(args.repeats):
                 luck = uniforms(args.seed, law.name, repeat, count=law.max_trials)
                 for name, told in run(law, luck).items():
@@ -110,7 +112,7 @@ def main() -> None:
         runs = args.repeats * len(FAMILIES)
         for name in RULES:
             held = sum(kept for _, kept in said[name])
-            trials = [n for n, _ in said[name]] + [200] * (runs - len(said[name]))
+            trials = [n for n, _ in said[name]] + [TRIALS] * (runs - len(said[name]))
             row = (width, name, runs, len(said[name]), share(held, len(said[name])))
             print("|", " | ".join(map(str, row)), "|", f"{np.median(trials):g} |", flush=True)
 

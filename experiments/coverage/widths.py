@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--widths", default=",".join(map(str, WIDTHS)))
     parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--max-trials", type=int, default=200)
+    parser.add_argument("--max-trials", type=int, default=1000)
     args = parser.parse_args()
     start = time.process_time()
     print(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,24 +25,33 @@ from subspan.reproduction import Lab, Step, Trials
 from subspan.spec import TrainSpec
 from subspan.success.estimate import ThresholdEstimate
 
-LEVELS = (0.5, 0.6, 0.65, 0.7, 0.74, 0.78, 0.8, 0.82, 0.84, 0.86, 0.88, 0.9, 0.92, 0.94, 0.96)
+LEVELS = {  # of training accuracy, by data set
+    "mnist": (0.5, 0.6, 0.65, 0.7, 0.74, 0.78, 0.8, 0.82, 0.84, 0.86, 0.88, 0.9, 0.92, 0.94, 0.96),
+    "fashion-mnist": (0.5, 0.6, 0.65, 0.7, 0.72, 0.74, 0.76, 0.78, 0.8, 0.82, 0.84, 0.86, 0.9),
+    "cifar10": (0.15, 0.2, 0.25, 0.28, 0.3, 0.32, 0.34, 0.36, 0.38, 0.4, 0.42, 0.45, 0.5, 0.6),
+    "svhn": (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
+}
 CONFIDENCE = 0.95
+SMALL, LARGE = (64, 160, 250, 400, 1000), (64, 250, 1000, 4000)
+EVERY = (40, 64, 100, 160, 250, 400, 640, 1000, 1600, 2500, 4000, 6400)
+# Of each network the dims, and the epochs.
 SCALES: dict[str, dict[str, Any]] = {
     "cpu": {
-        "problems": ("mnist-conv2",),
+        "problems": {
+            "mnist-conv2": (SMALL, 4),
+            "fashion-mnist-conv2": (SMALL, 4),
+            "cifar10-conv2": (LARGE, 8),
+            "cifar10-conv3": (LARGE, 8),
+        },
         "subset": 3000,
-        "epochs": 4,
-        "dims": (64, 160, 250, 400, 1000),
         "repeats": 8,
     },
     "full": {
-        "problems": (
-            *("mnist-conv2", "fashion-mnist-conv2", "svhn-conv2"),
-            *("cifar10-conv2", "cifar10-conv3", "cifar10-resnet20"),
-        ),
+        "problems": {
+            **{f"{data}-conv2": (EVERY, 10) for data in LEVELS},
+            **{name: (EVERY, 10) for name in ("cifar10-conv3", "cifar10-resnet20")},
+        },
         "subset": None,
-        "epochs": 10,
-        "dims": (40, 64, 100, 160, 250, 400, 640, 1000, 1600, 2500, 4000, 6400),
         "repeats": 10,
     },
 }
@@ -49,9 +59,9 @@ SCALES: dict[str, dict[str, Any]] = {
 
 def steps(lab: Lab) -> Iterator[Step]:
     """A dimension of a network, then the next."""
-    for name in lab["problems"]:
-        for dim in lab["dims"]:
-            yield Step(f"{name}, d = {dim}", lambda name=name, dim=dim: _trials(lab, name, dim))
+    for name, (dims, epochs) in lab["problems"].items():
+        for dim in dims:
+            yield Step(f"{name}, d = {dim}", partial(_trials, lab, name, dim, epochs))
 
 
 def numbers(trials: Trials) -> dict[str, Estimate]:
@@ -78,7 +88,7 @@ def draw(trials: Trials) -> Figure:
     figure = Figure(figsize=(11, 4.8 * len(found)), layout="constrained")
     panels = figure.subplots(len(found), 2, squeeze=False)
     for (left, right), (name, stored) in zip(panels, found.items(), strict=True):
-        goals = [f"accuracy>={level:g}" for level in LEVELS]
+        goals = [f"accuracy>={level:g}" for level in levels(name)]
         draw_phase_diagram(phase_diagram_data(stored.surface(goals)), ax=left)
         for i, (dim, values) in enumerate(accuracies(trials, name).items()):
             colour = SERIES[i % len(SERIES)]
@@ -125,7 +135,7 @@ def accuracies(trials: Trials, name: str) -> dict[int, np.ndarray]:
 def measured(trials: Trials) -> dict[str, dict[float, ThresholdEstimate]]:
     """d* of each network and level of training accuracy, sought in the dims that were tried."""
     return {
-        name: {level: stored.estimate(f"accuracy>={level:g}") for level in LEVELS}
+        name: {level: stored.estimate(f"accuracy>={level:g}") for level in levels(name)}
         for name, stored in _experiments(trials).items()
     }
 
@@ -134,10 +144,13 @@ def _experiments(trials: Trials) -> dict[str, Any]:
     return {stored.problem: stored for stored in trials.experiments}
 
 
-def _trials(lab: Lab, name: str, dim: int) -> None:
-    spec = TrainSpec(
-        lr="auto", epochs=lab["epochs"], batch_size=128, schedule="linear", eval_every=10**6
-    )
+def levels(name: str) -> tuple[float, ...]:
+    """The accuracies asked of a problem: those of its data set."""
+    return LEVELS[name.rpartition("-")[0]]
+
+
+def _trials(lab: Lab, name: str, dim: int, epochs: int) -> None:
+    spec = TrainSpec(lr="auto", epochs=epochs, batch_size=128, schedule="linear", eval_every=10**6)
     lab.run(
         lab.load(name, subset=lab["subset"]),
         method="random",

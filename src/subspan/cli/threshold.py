@@ -34,7 +34,7 @@ def command(
     ] = None,
     max_trials: Annotated[
         int | None,
-        typer.Option(help="Stop after this many trials (100; 200 at a learning rate given)."),
+        typer.Option(help="Stop after this many trials (100; 1,000 at a learning rate given)."),
     ] = None,
     design: Annotated[
         str | None,

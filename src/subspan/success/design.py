@@ -68,7 +68,7 @@ class ThresholdDesign:
         delta: float = 0.1,
         confidence: float = 0.95,
         ratio: float = 1.5,
-        max_trials: int = 200,
+        max_trials: int = 1000,
         cost: Cost = half_if_success,
     ) -> None:
         if not ratio > 1:

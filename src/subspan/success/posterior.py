@@ -36,6 +36,7 @@ _ROOMY = 0.3  # look closer while the mass lies in less than this share of the c
 _SHARE = 0.1  # a shape of less posterior mass has no say in an interval
 _SLOW = 1.0  # in log d: a slow rise takes longer to come from 10 to 90 %
 _SLOW_SHARE = 0.05  # slow rises of less posterior mass have no say in an interval
+_SLOW_TAIL = 0.5  # of an interval's tail, where slow rises are read by themselves
 _PASSES = 4
 _UNSEEN = 1e-6  # curves this much lighter than the heaviest are not looked ahead with
 _PLATEAU_CEILINGS = np.array([0.002, 0.15, 0.35, 0.55, 0.75, 0.88, 0.96])  # of 1 − δ
@@ -198,20 +199,20 @@ class Posterior:
         """Return quantiles of d* that leave out `tail` on each side, whatever curve is likely.
 
         The hull of the intervals of the shapes that have a share in the posterior, and of slow
-        rises: there shapes differ and trials tell least, so the runs that come to a narrow
-        interval are the lucky ones, and what a slow rise alone says of d* must agree.
+        rises, at half the tail: there shapes differ and trials tell least, so the runs that come
+        to a narrow interval are the lucky ones, and what a slow rise alone says must agree.
         """
         parts = self.weights.reshape(len(self.weights), len(SHAPES), _WIDTH_CELLS, -1).sum(3)
         slow = (self.width_edges[1:] + self.width_edges[:-1]) / 2 > math.log(_SLOW)
         rising = parts.sum()
         falls = self.cell_mass - parts.sum((1, 2))
-        kinds = [(mass, _SHARE) for mass in parts.sum(2).T]
-        kinds.append((parts[:, :, slow].sum((1, 2)), _SLOW_SHARE))
+        kinds = [(mass, _SHARE, tail) for mass in parts.sum(2).T]
+        kinds.append((parts[:, :, slow].sum((1, 2)), _SLOW_SHARE, _SLOW_TAIL * tail))
         ends = [(self.quantile(tail), self.quantile(1 - tail))]
-        for mass, share in kinds:
+        for mass, share, left in kinds:
             if mass.sum() > share * rising:
                 cells = mass * (rising / mass.sum()) + falls
-                ends.append((self._quantile(tail, cells), self._quantile(1 - tail, cells)))
+                ends.append((self._quantile(left, cells), self._quantile(1 - left, cells)))
         return min(low for low, _ in ends), max(high for _, high in ends)
 
     def _quantile(self, probability: float, cell_mass: np.ndarray) -> float:

@@ -64,7 +64,7 @@ class ThresholdStudy:
         delta: d* is where the success probability reaches 1 − δ.
         confidence: of the interval.
         ratio: done when high/low of the interval is at most this.
-        max_trials: done, as "not converged", after so many trials; None: 200, or 100 where the
+        max_trials: done, as "not converged", after so many trials; None: 1,000, or 100 where the
             learning rate is searched.
         seed: of every trial's seed.
         lr: a number, passed on as the trial's `lr`; or the (low, high) that the learning rate is

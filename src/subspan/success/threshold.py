@@ -93,8 +93,8 @@ def threshold(
         min_dim: smallest dim to try.
         max_dim: largest dim to try; D if None.
         ratio: stop when high/low of the interval is at most this.
-        max_trials: stop, as "not converged", after so many trials; None: 200 of the binary design,
-            100 of the joint one.
+        max_trials: stop, as "not converged", after so many trials; None: 1,000 of the binary
+            design, 100 of the joint one.
         width: trials per round, fixed so that a measurement is the same on every machine; None: 8
             of the binary design, 2 of the joint one.
         design: `"joint"` or `"binary"`; None: joint where the learning rate is searched. Binary

@@ -47,7 +47,7 @@ class Law:
     delta: float = 0.1
     confidence: float = 0.95
     ratio: float = 1.5
-    max_trials: int = 200
+    max_trials: int = 1000
     width: int = 8
 
     @property
