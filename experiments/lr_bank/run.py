@@ -97,15 +97,15 @@ BANKS = {
     ),
     "cifar10-lenet": Bank(
         partial(_images, "cifar10", LeNet, 5000),
-        (128, 512, 1024, 2048, 4096, 62006),
+        (512, 768, 1024),
         repeats=3,
         spec=_four(8),
     ),
     "cifar10-resnet20": Bank(
-        lambda data_dir: _images("cifar10", _RESNET20, 2000, data_dir, eval_rows=1000),
-        (128, 512, 2048),
-        repeats=3,
-        spec=_four(4),
+        lambda data_dir: _images("cifar10", _RESNET20, 500, data_dir, eval_rows=500),
+        (256, 768, 2304),
+        repeats=2,
+        spec=ss.TrainSpec(epochs=5, batch_size=50, schedule="linear"),
     ),
 }
 
