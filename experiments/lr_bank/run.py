@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 import subspan as ss
-from subspan.problems import data, models
+from subspan.problems import data, models, resnet
 from subspan.subspaces.registry import parse_method
 from subspan.trials.runner import TrialRunner
 
@@ -46,11 +46,16 @@ def _digits(_: str | None) -> ss.Problem:
 
 
 def _images(
-    source: str, make: Callable[[], torch.nn.Module], rows: int, data_dir: str | None
+    source: str,
+    make: Callable[[], torch.nn.Module],
+    rows: int,
+    data_dir: str | None,
+    eval_rows: int | None = None,
 ) -> ss.Problem:
     """The registered problem's training rows without its test split, which costs more here."""
     train, _ = data.centred(data.images(source, data_dir), rows)
-    return ss.Problem(make, train, name=f"{source}-bank", init=models.lecun_normal(make))
+    init = models.lecun_normal(make)
+    return ss.Problem(make, train, name=f"{source}-bank", init=init, eval_rows=eval_rows)
 
 
 class LeNet(torch.nn.Sequential):
@@ -67,6 +72,7 @@ class LeNet(torch.nn.Sequential):
 
 _MLP = partial(models.mlp, 784, 200, 200, 10)
 _CONV2 = partial(models.conv_net, models.CONV_CHANNELS["conv2"], (1, 28, 28), 10)
+_RESNET20 = partial(resnet.resnet20, (3, 32, 32), 10)
 
 
 def _four(epochs: int) -> ss.TrainSpec:
@@ -91,9 +97,15 @@ BANKS = {
     ),
     "cifar10-lenet": Bank(
         partial(_images, "cifar10", LeNet, 5000),
-        (128, 512, 1024, 2048, 4096, 62006),
+        (512, 768, 1024),
         repeats=3,
         spec=_four(8),
+    ),
+    "cifar10-resnet20": Bank(
+        lambda data_dir: _images("cifar10", _RESNET20, 500, data_dir, eval_rows=500),
+        (256, 768, 2304),
+        repeats=2,
+        spec=ss.TrainSpec(epochs=5, batch_size=50, schedule="linear"),
     ),
 }
 
