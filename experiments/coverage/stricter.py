@@ -38,8 +38,8 @@ class Rule:
 
 
 RULES = {
-    "as it is: 1, 5 %": Rule(1, 0.05),
-    "half the tail": Rule(1, 0.05, 0.5),
+    "slower than 1, 5 %": Rule(1, 0.05),
+    "half the tail, as it is": Rule(1, 0.05, 0.5),
     "3 %, half the tail": Rule(1, 0.03, 0.5),
     "3 %, half the tail, 40 trials": Rule(1, 0.03, 0.5, 40),
     "1 %, half the tail": Rule(1, 0.01, 0.5),
@@ -48,7 +48,7 @@ RULES = {
 }
 TRIALS = 200
 _SHAPE_SHARE = 0.1  # as in `Posterior.interval`
-_rule = RULES["as it is: 1, 5 %"]
+_rule = RULES["slower than 1, 5 %"]
 
 
 def _interval(self: Posterior, tail: float) -> tuple[float, float]:

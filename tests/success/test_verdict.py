@@ -169,6 +169,15 @@ def test_the_largest_dim_within_the_ratio_is_taken_in() -> None:
     assert estimate(*below, least, *near, *above, high=100).high < 100
 
 
+def test_a_slow_rise_is_told() -> None:
+    slow = [(10, 4, 20), (30, 8, 20), (100, 14, 20), (300, 19, 20), (1000, 30, 30)]
+    sharp = [(30, 0, 8), (100, 25, 25)]
+    for counts, told in ((slow, True), (sharp, False)):
+        seen = str(estimate(*counts, high=10_000, ratio=1.2))
+        assert ("seems to rise from 10 to 90 % over a factor of" in seen) == told
+        assert "wider than the ratio 1.2" in seen
+
+
 def test_slow_rises_have_a_say_before_they_are_likely() -> None:
     """A slow Gumbel's rise, 1.25 in log d, with d* = 100: by all curves it was "ok", [69, 95]."""
     below = (11, 0, 1), (26, 0, 1), (31, 0, 2), (32, 0, 1), (38, 0, 2), (43, 0, 1), (47, 1, 2)
