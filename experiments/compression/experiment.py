@@ -36,9 +36,9 @@ SCALES: dict[str, dict[str, Any]] = {
         "problems": {"mnist-conv2": METHODS},
         "subset": 3000,
         "epochs": 4,
-        "dims": (32, 128, 512, 2048),
+        "dims": (32, 128, 512),
         "snapshots": "snapshots=512,every=2",
-        "repeats": 11,
+        "repeats": 10,
     },
     "full": {
         "problems": {
