@@ -9,13 +9,14 @@ tests, with Holm's correction over the table of a problem.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from subspan.comparison.rows import rows_of
 from subspan.comparison.table import ComparisonRow
 from subspan.estimate import Estimate
+from subspan.report.against_null import comparisons
 from subspan.report.figure import SERIES
 from subspan.reproduction import Lab, Step, Trials
 from subspan.spec import TrainSpec
@@ -52,7 +53,6 @@ SCALES: dict[str, dict[str, Any]] = {
         "repeats": 12,
     },
 }
-_ABOUT = "about the table of "
 
 
 def steps(lab: Lab) -> Iterator[Step]:
@@ -63,11 +63,6 @@ def steps(lab: Lab) -> Iterator[Step]:
                 f"{problem}: {name}",
                 lambda problem=problem, text=text: _trials(lab, problem, text),
             )
-        about = f"{_ABOUT}{problem}"
-        yield Step(
-            about,
-            lambda about=about, problem=problem: lab.once(about, lambda: _about(lab, problem)),
-        )
 
 
 def numbers(trials: Trials) -> dict[str, Estimate]:
@@ -83,8 +78,11 @@ def numbers(trials: Trials) -> dict[str, Estimate]:
                 status = row.note or f"p = {row.p_adjusted:.2g} by Holm"
                 found[f"over random, {cell}"] = Estimate(
                     row.difference,
-                    *(row.difference_low, row.difference_high),
-                    *(CONFIDENCE, row.pairs, status),
+                    row.difference_low,
+                    row.difference_high,
+                    CONFIDENCE,
+                    row.pairs,
+                    status,
                 )
     return found
 
@@ -112,23 +110,17 @@ def draw(trials: Trials) -> Figure:
 
 
 def tables(trials: Trials) -> dict[str, list[ComparisonRow]]:
-    """The rows of each problem's comparison, the null first."""
-    found: dict[str, list[ComparisonRow]] = {}
-    for problem in dict.fromkeys(stored.problem for stored in trials.experiments):
-        about = trials.result(f"{_ABOUT}{problem}")
-        own = {s.method: s.records for s in trials.experiments if s.problem == problem}
-        records = {name: own[text] for name, text in about["methods"].items() if text in own}
-        found[problem] = rows_of(
-            problem, records, NULL, METRIC, CONFIDENCE, resolution=about["resolution"]
-        )
-    return found
+    """The rows of each problem's comparison, named as here, the null first."""
+    return {
+        told.table.problem: [replace(row, method=_named(row.method)) for row in told.table.rows]
+        for told in comparisons(trials.experiments)
+    }
 
 
-def _about(lab: Lab, problem: str) -> dict[str, Any]:
-    """What the trials do not tell: names as the figure has them, and the step of accuracies."""
-    batch = lab.load(problem, subset=lab["subset"]).batch(split="test")
-    methods = {name: _text(lab, text) for name, text in lab["problems"][problem].items()}
-    return {"methods": methods, "resolution": 1 / len(batch[1])}
+def _named(label: str) -> str:
+    """A method's name here, from what the command line calls it."""
+    name = label.partition(":")[0]
+    return next(own for own, text in METHODS.items() if text.partition(":")[0] == name)
 
 
 def _text(lab: Lab, text: str) -> str:
