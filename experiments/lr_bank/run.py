@@ -97,7 +97,7 @@ BANKS = {
     "cifar10-lenet": Bank(
         partial(_images, "cifar10", LeNet, 5000),
         (512, 768, 1024),
-        repeats=3,
+        repeats=2,
         spec=_four(8),
     ),
     "cifar10-resnet20": Bank(
