@@ -6,8 +6,7 @@ store beside the bank, so the same command goes on where it was cut off.
 
     nice python experiments/lr_bank/run.py digits-mlp --out /tmp/banks
     nice python experiments/lr_bank/run.py mnist-mlp --out /tmp/banks --data-dir data/mnist
-    nice python experiments/lr_bank/run.py cifar10-lenet --dims 512 1024 --places 3 4 5 6 \
-        --out /tmp/banks --data-dir data/cifar10
+    nice python experiments/lr_bank/run.py cifar10-lenet --out /tmp/banks --data-dir data/cifar10
 """
 
 from __future__ import annotations
@@ -98,7 +97,7 @@ BANKS = {
     "cifar10-lenet": Bank(
         partial(_images, "cifar10", LeNet, 5000),
         (512, 768, 1024),
-        repeats=3,
+        repeats=2,
         spec=_four(8),
     ),
     "cifar10-resnet20": Bank(
