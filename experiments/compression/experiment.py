@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -59,10 +60,7 @@ def steps(lab: Lab) -> Iterator[Step]:
     """A method of a problem, beside the null, then the next."""
     for problem, methods in lab["problems"].items():
         for name, text in methods.items():
-            yield Step(
-                f"{problem}: {name}",
-                lambda problem=problem, text=text: _trials(lab, problem, text),
-            )
+            yield Step(f"{problem}: {name}", partial(_trials, lab, problem, text))
 
 
 def numbers(trials: Trials) -> dict[str, Estimate]:
@@ -110,15 +108,20 @@ def draw(trials: Trials) -> Figure:
 
 
 def tables(trials: Trials) -> dict[str, list[ComparisonRow]]:
-    """The rows of each problem's comparison, named as here, the null first."""
-    return {
-        told.table.problem: [replace(row, method=_named(row.method)) for row in told.table.rows]
-        for told in comparisons(trials.experiments)
-    }
+    """The rows of each problem's comparison, named as here and in that order, the null first."""
+    order = list(METHODS)
+    found = {}
+    for told in comparisons(trials.experiments):
+        rows = [replace(row, method=_named(row.method)) for row in told.table.rows]
+        rows.sort(key=lambda row: (order.index(row.method), row.dim))
+        found[told.table.problem] = rows
+    return found
 
 
 def _named(label: str) -> str:
     """A method's name here, from what the command line calls it."""
+    if label == "lottery-ticket:rewind=end":
+        return "magnitude"
     name = label.partition(":")[0]
     return next(own for own, text in METHODS.items() if text.partition(":")[0] == name)
 

@@ -4,7 +4,8 @@
 
 Each curve is measured by the adaptive design from start to stop; the table tells how often the
 95 % interval held the true threshold, where the status is "ok" and in all. The law: at least 93 %
-over 500 curves, in both. `laws.py` beside this file has fixed laws, plateaus and falls among them.
+over 500 curves, in both, with at most 200 trials each. `laws.py` beside this file has fixed laws,
+plateaus and falls among them.
 """
 
 from __future__ import annotations

@@ -41,7 +41,6 @@ SCALES: dict[str, dict[str, Any]] = {
             "mnist-conv2": (SMALL, 4),
             "fashion-mnist-conv2": (SMALL, 4),
             "cifar10-conv2": (LARGE, 8),
-            "cifar10-conv3": (LARGE, 8),
         },
         "subset": 3000,
         "repeats": 8,
