@@ -285,27 +285,44 @@ def draw(trials: Trials) -> Figure:
 
 
 def accuracies(trials: Trials) -> dict[tuple[str, str, int], dict[int, float]]:
-    """Test accuracy of the measured trials by (part, method, numbers), by repeat.
+    """Test accuracy of the measured trials by (part, method, numbers), by repeat."""
+    return {
+        key: {r.trial.repeat: r.final(METRIC, "test") for r in records}
+        for key, records in _measured(trials).items()
+    }
 
-    Where the range of learning rates moved on, of the last one alone, once it has its trials.
+
+def learning_rates(trials: Trials) -> dict[str, list[tuple[float, str | None]]]:
+    """The learning rate at each count of a method on the last layer, and the end it is at."""
+    found: dict[str, list[tuple[float, str | None]]] = {}
+    for (part, name, dim), records in _measured(trials).items():
+        if part == "last" and dim:
+            spec = records[0].trial.spec
+            found.setdefault(name, []).append((spec["lr"], spec["lr_choice"]["at_edge"]))
+    return found
+
+
+def _measured(trials: Trials) -> dict[tuple[str, str, int], list]:
+    """Measured records by (part, method, numbers), by repeat; no pilots.
+
+    Where the range of learning rates moved on, those at the last one, once it has its trials.
     """
-    by_lr: dict[tuple[str, str, int], dict[tuple, dict[int, float]]] = {}
+    by_lr: dict[tuple[str, str, int], dict[tuple, list]] = {}
     for experiment in trials.experiments:
         part, _, name = experiment.problem.rpartition(": ")
         for record in experiment.records:
             choice = record.trial.spec.get("lr_choice") or {}
             if record.dim and not choice.get("pilots"):
-                continue  # a pilot
-            value = record.final(METRIC, "test")
-            if not math.isnan(value):
+                continue
+            if not math.isnan(record.final(METRIC, "test")):
                 rank = (choice.get("at_edge") is None, record.trial.spec["lr"] or 0.0)
                 own = by_lr.setdefault((part or "last", name, record.dim), {})
-                own.setdefault(rank, {})[record.trial.repeat] = value
+                own.setdefault(rank, []).append(record)
+    found = {}
+    for key, own in by_lr.items():
+        chosen = own[max(own, key=lambda rank: (len(own[rank]) > 1, *rank))]
+        found[key] = sorted(chosen, key=lambda record: record.trial.repeat)
     order = list(RATES)
-    found = {
-        key: dict(sorted(own[max(own, key=lambda rank: (len(own[rank]) > 1, *rank))].items()))
-        for key, own in by_lr.items()
-    }
     return dict(sorted(found.items(), key=lambda i: (i[0][0], order.index(i[0][1]), i[0][2])))
 
 
