@@ -31,6 +31,8 @@ def main() -> None:
         if cells:
             print(f"\n{told.title}\n")
             print(accuracy_table(cells, gains(numbers, prefix)))
+            print(f"\n{told.title}: gain over the head alone, points\n")
+            print(head_table(numbers, f"{prefix}gain over the head alone, "))
             print(f"\n{told.title}: d*\n")
             print(threshold_table(numbers, prefix, [f"{level:.0%}" for level in told.goals]))
     print("\nCosts, and learning rates\n")
@@ -50,7 +52,7 @@ def gains(numbers: dict[str, Estimate], prefix: str) -> dict[tuple[str, int], tu
     """Gain by (method, count): the null's count, and the estimate."""
     found = {}
     for name, estimate in numbers.items():
-        if name.startswith(f"{prefix}gain over "):
+        if name.startswith(f"{prefix}gain over ") and " random, " in name:
             head, method, count = name.removesuffix(" numbers").split(", ")
             null = int(head.removeprefix(f"{prefix}gain over ").split()[0].replace(",", ""))
             found[method, int(count.replace(",", ""))] = null, estimate
@@ -74,6 +76,8 @@ def column(dim: int) -> int:
 
 
 def text(method: str, dim: int, e: Estimate, gained: dict) -> str:
+    if e.value is None or e.low is None or e.high is None:
+        return "–"
     found = f"{100 * e.value:.1f} [{100 * e.low:.1f}, {100 * e.high:.1f}]"
     if dim not in COLUMNS:
         found += f" ({dim:,})"
@@ -83,6 +87,16 @@ def text(method: str, dim: int, e: Estimate, gained: dict) -> str:
         found += f"; {100 * gain.value:+.1f}".replace("-", "−")
         found += f", p = {p}" if p != "untested" and float(p) < 0.05 else ""
     return found + ("" if e.samples == 10 else f" ·{e.samples}")
+
+
+def head_table(numbers: dict[str, Estimate], prefix: str) -> str:
+    lines = ["| method, numbers | gain | |", "|---|---|---|"]
+    for name, e in numbers.items():
+        if name.startswith(prefix) and e.low is not None and e.high is not None:
+            ends = " , ".join(f"{100 * v:.1f}" for v in (e.low, e.high)).replace(" ,", ",")
+            told = f"{100 * e.value:+.1f} [{ends}]".replace("-", "−")
+            lines.append(f"| {name.removeprefix(prefix)} | {told} | {e.status} |")
+    return "\n".join(lines)
 
 
 def threshold_table(numbers: dict[str, Estimate], prefix: str, levels: list[str]) -> str:
