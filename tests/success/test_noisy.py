@@ -17,16 +17,20 @@ DIMS = [4, 8, 16, 32, 64, 128]
 GOAL = "test:reward>=0"
 
 
-def rewards(noise: float, n: int = 5):
+def player(noise: float, n: int = 5, scatter: float = 0.2):
     """A mean reward that passes 0 at about d = 24, seen n times with noise."""
 
-    @ss.trainable(name=f"reward-{noise}-{n}", max_dim=128)
+    @ss.trainable(name=f"reward-{noise}-{n}-{scatter}", max_dim=128)
     def play(trial):
         draw = stream(trial.seed, "reward", trial.dim)
-        mean = math.log(trial.dim / 24) + 0.2 * draw.standard_normal()
+        mean = math.log(trial.dim / 24) + scatter * draw.standard_normal()
         trial.report(**{"test:reward": (mean + noise * draw.standard_normal(n)).tolist()})
 
-    return ss.run(play, dims=DIMS, repeats=8, workers=1)
+    return play
+
+
+def rewards(noise: float, n: int = 5):
+    return ss.run(player(noise, n), dims=DIMS, repeats=8, workers=1)
 
 
 def test_a_list_is_its_mean_with_error_and_number() -> None:
@@ -78,3 +82,32 @@ def test_single_numbers_are_refused() -> None:
         ss.noisy_threshold(records, GOAL)
     with pytest.raises(ss.InputError, match="trials: expected some with a dim above 0"):
         ss.noisy_threshold([], GOAL)
+
+
+def test_threshold_has_the_noise_in_its_interval() -> None:
+    found = ss.threshold(player(1.0), goal=GOAL, workers=1, max_trials=48, min_dim=4)
+    plain = fit_threshold(found.records, GOAL, min_dim=4, max_dim=128)
+    assert found.low <= plain.low
+    assert (found.high or math.inf) >= (plain.high or math.inf)
+    assert (found.low, found.high) != (plain.low, plain.high)
+    assert "report more evaluations" in str(found.advice)
+    clear = ss.threshold(player(1e-9), goal=GOAL, workers=1, max_trials=48, min_dim=4)
+    plain = fit_threshold(clear.records, GOAL, min_dim=4, max_dim=128, ratio=1.5)
+    assert clear.estimate == plain.estimate
+
+
+@pytest.mark.slow
+def test_the_interval_covers_the_truth_where_counts_of_noisy_means_do_not() -> None:
+    """40 worlds, 36 trials each, five evaluations with noise five times the trials' scatter."""
+    truth = 24 * math.exp(0.3 * stats.norm.ppf(0.9))
+    play, worlds = player(1.5, 5, 0.3), 40
+
+    def holds(estimate) -> bool:
+        return (estimate.low or 0) <= truth <= (estimate.high or math.inf)
+
+    every = [ss.run(play, dims=DIMS, repeats=6, workers=1, seed=world) for world in range(worlds)]
+    aware = sum(holds(ss.noisy_threshold(trials, GOAL)) for trials in every)
+    counted = sum(holds(fit_threshold(trials, GOAL)) for trials in every)
+    print(f"{aware} of {worlds} with the noise, {counted} without")
+    assert aware >= 0.93 * worlds
+    assert counted < 0.93 * worlds

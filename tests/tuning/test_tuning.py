@@ -10,7 +10,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
-from test_huggingface import bert, rows
+from test_huggingface import batch, bert, rows
 
 import subspan as ss
 from subspan import tuning
@@ -221,3 +221,36 @@ def test_wrong_settings_heads_and_layers_are_refused() -> None:
     ss.attach(attached, 10)
     with pytest.raises(InputError, match="module: expected one without a subspace"):
         method("lora").nearest(attached, 256)
+
+
+def loud() -> torch.nn.Module:
+    """A BERT whose attention tells tokens apart, so that what is adapted shows in the outputs."""
+    model = bert()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(10)
+    return model.eval()
+
+
+ADAPTERS = [n for n in tuning.names() if TUNING[n].kind == "peft"]
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in ADAPTERS]
+)
+def test_what_a_method_trained_leaves_as_an_adapter_with_the_same_outputs(tmp_path, name) -> None:
+    """`save_pretrained`, then a plain `PeftModel` on the untouched base model."""
+    x, draws = batch(), torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        start = loud()(**x).logits
+        for head in ((), ("classifier",)):
+            own = method(name, head)
+            made = own.apply(loud(), own.counts(bert(), 2000)[-1], seed=3)
+            for parameter in made.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(0.3 * torch.randn(parameter.shape, generator=draws))
+            expected = made.eval()(**x).logits
+            assert (expected - start).abs().max() > 1e-3
+            made.save_pretrained(tmp_path / str(len(head)))
+            plain = peft.PeftModel.from_pretrained(loud(), tmp_path / str(len(head))).eval()
+            torch.testing.assert_close(plain(**x).logits, expected, rtol=1e-4, atol=1e-5)

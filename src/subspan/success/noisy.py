@@ -6,6 +6,7 @@ what is seen the mean of n.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from subspan.errors import invalid, whole
 from subspan.estimate import Estimate
 from subspan.goals import Goal, parse_goal
 from subspan.streams import stream
-from subspan.success.estimate import estimate_from_counts
+from subspan.success.estimate import ThresholdEstimate, estimate_from_counts
 from subspan.success.posterior import Count, Range
 from subspan.success.records import experiment
 from subspan.trials.evaluations import COUNT, ERROR
@@ -88,10 +89,55 @@ def noisy_threshold(
     told = [record for record in trials if record.dim]
     if not told:
         raise invalid("trials", expected="some with a dim above 0", got="none")
+    dims = [record.dim for record in told]
+    span = Range(min(dims), max(dims), delta)
     ambient_dim = experiment(told).ambient_dim
-    chances = np.array([chance_met(record, wanted) for record in told])
+    return _imputed(told, wanted, span, ambient_dim, confidence, draws, seed)
+
+
+def is_noisy(trials: Sequence[TrialRecord], goal: Goal | str) -> bool:
+    """Whether trials report the goal's metric as several evaluations."""
+    wanted = parse_goal(goal)
+    errors = (record.final(f"{wanted.metric}{ERROR}", wanted.split) for record in trials)
+    return any(not math.isnan(error) for error in errors)
+
+
+def with_noise(
+    found: ThresholdEstimate, ratio: float | None = None, *, draws: int = 20, seed: int = 0
+) -> ThresholdEstimate:
+    """Return an estimate by counts with the noise of its trials' evaluations in the interval.
+
+    Args:
+        found: with its records; one whose trials report single numbers, or where θ = 0 meets the
+            goal, is returned as it is.
+        ratio: an interval wider than this is `"not converged"`.
+        draws: as of `noisy_threshold`.
+        seed: of the draws.
+    """
+    told = [record for record in found.records if record.dim]
+    if found.estimate.value == 0 or not is_noisy(told, found.goal):
+        return found
+    confidence = found.estimate.confidence
+    estimate = _imputed(told, found.goal, found.span, found.ambient_dim, confidence, draws, seed)
+    low, high = estimate.low, estimate.high
+    wide = ratio is not None and low is not None and high is not None and high > ratio * low
+    if estimate.ok and wide:
+        estimate = dataclasses.replace(estimate, status="not converged")
+    advice = "" if estimate.ok else "Their noise is in the interval: report more evaluations each."
+    return dataclasses.replace(found, estimate=estimate, advice=advice or found.advice)
+
+
+def _imputed(
+    told: Sequence[TrialRecord],
+    goal: Goal,
+    span: Range,
+    ambient_dim: int,
+    confidence: float,
+    draws: int,
+    seed: int,
+) -> Estimate:
+    chances = np.array([chance_met(record, goal) for record in told])
     dims = np.array([record.dim for record in told])
-    span = Range(int(dims.min()), int(dims.max()), delta)
 
     @functools.cache
     def fitted(hits: tuple[int, ...]) -> Estimate:
@@ -100,7 +146,7 @@ def noisy_threshold(
             for dim, won in zip(np.unique(dims), hits, strict=True)
         ]
         return estimate_from_counts(
-            counts, wanted, span, ambient_dim=ambient_dim, confidence=confidence
+            counts, goal, span, ambient_dim=ambient_dim, confidence=confidence
         ).estimate
 
     found = []

@@ -20,6 +20,7 @@ from subspan.success.design import ThresholdDesign
 from subspan.success.estimate import ThresholdEstimate, estimate_from_counts, with_records
 from subspan.success.joint_design import JointDesign
 from subspan.success.joint_threshold import NARROW, Runner, measure_jointly
+from subspan.success.noisy import with_noise
 from subspan.success.records import experiment, may_need_none, refuse_missing_metric
 from subspan.success.response import LearningRate
 from subspan.success.rounds import announce
@@ -77,6 +78,8 @@ def threshold(
     met the goal, tells about one surface over both (`JointDesign`). Trials end well above the goal.
     At a learning rate that is given, trials end at the goal and their successes are counted
     (`ThresholdDesign`). A trial that diverges has what it reached before; one that fails is a miss.
+    Where a function reports several evaluations of a noisy metric, the goal is on their mean and
+    the interval by counts holds their noise, as of `noisy_threshold`.
 
     Args:
         problem: what is trained: a problem, or a function made `trainable`.
@@ -219,7 +222,7 @@ def _count(
     )
     lr = None if has_no_lr(chosen) else chosen.number_lr
     return dataclasses.replace(
-        with_records(fitted, records, experiment(records)),
+        with_noise(with_records(fitted, records, experiment(records)), design.ratio),
         trainings=trainings(problem, chosen, records),
         learning_rate=None if lr is None else LearningRate(lr),
     )

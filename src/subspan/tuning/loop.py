@@ -24,7 +24,7 @@ from subspan.problems.structure import Tensors
 from subspan.streams import scoped_torch_rng, stream
 from subspan.trials import function as functions
 from subspan.trials.function import FunctionTrainable, RunningTrial
-from subspan.tuning.counts import Side
+from subspan.tuning.counts import Setting, Side
 from subspan.tuning.methods import TuningMethod
 
 _MASK = "attention_mask"
@@ -93,12 +93,15 @@ def trainable(
     rows = _rows(train, "train")
     measured = {key: _rows(value, key) for key, value in splits.items()}
     unit = lr_unit or (lambda _: 1.0)
+    settings: dict[int, Setting] = {}  # counted once: the seed changes no shape
 
     def loop(trial: RunningTrial) -> dict[str, float]:
         module = make(trial.seed)
         if not trial.dim:
             return {_NUMBERS: 0.0, **_measure(module, measured, function, eval_rows)}
-        setting = method.nearest(module, trial.dim, side)
+        if trial.dim not in settings:
+            settings[trial.dim] = method.nearest(module, trial.dim, side)
+        setting = settings[trial.dim]
         module = method.apply(module, setting, trial.seed)
         assert trial.lr is not None
         rate, step, tail = trial.lr * unit(setting.numbers), 0, math.nan

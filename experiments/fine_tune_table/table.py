@@ -1,0 +1,141 @@
+"""Print the tables of the README from the committed trials, as Markdown.
+
+python experiments/fine_tune_table/table.py [--store cpu.db]
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections import defaultdict
+from pathlib import Path
+
+from subspan.estimate import Estimate
+from subspan.reproduction import Trials, find
+from subspan.trials.stores.registry import open_store
+
+HERE = Path(__file__).parent
+COLUMNS = (0, 30, 100, 300, 1000, 3000, 5000, 10_000)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--store", type=Path, default=HERE / "trials.db")
+    own = find(HERE.name, HERE.parent).module
+    with open_store(parser.parse_args().store, readonly=True) as opened:
+        trials = Trials(opened)
+    numbers = own.numbers(trials)
+    for part, told in own.PARTS.items():
+        prefix = "" if part == "last" else f"{part}: "
+        cells = accuracies(numbers, prefix)
+        if cells:
+            print(f"\n{told.title}\n")
+            print(accuracy_table(cells, gains(numbers, prefix)))
+            print(f"\n{told.title}: gain over the head alone, points\n")
+            print(head_table(numbers, f"{prefix}gain over the head alone, "))
+            print(f"\n{told.title}: d*\n")
+            print(threshold_table(numbers, prefix, [f"{level:.0%}" for level in told.goals]))
+    print("\nCosts, and learning rates\n")
+    print(cost_table(trials, own))
+
+
+def accuracies(numbers: dict[str, Estimate], prefix: str) -> dict[str, dict[int, Estimate]]:
+    found: dict[str, dict[int, Estimate]] = defaultdict(dict)
+    for name, estimate in numbers.items():
+        if name.startswith(f"{prefix}accuracy, "):
+            _, method, count = name.removesuffix(" numbers").split(", ")
+            found[method][int(count.replace(",", ""))] = estimate
+    return found
+
+
+def gains(numbers: dict[str, Estimate], prefix: str) -> dict[tuple[str, int], tuple[int, Estimate]]:
+    """Gain by (method, count): the null's count, and the estimate."""
+    found = {}
+    for name, estimate in numbers.items():
+        if name.startswith(f"{prefix}gain over ") and " random, " in name:
+            head, method, count = name.removesuffix(" numbers").split(", ")
+            null = int(head.removeprefix(f"{prefix}gain over ").split()[0].replace(",", ""))
+            found[method, int(count.replace(",", ""))] = null, estimate
+    return found
+
+
+def accuracy_table(cells: dict, gained: dict) -> str:
+    """A row a method; the gain over the null below it, with p where it is below 0.05."""
+    columns = [c for c in COLUMNS if any(column(d) == c for own in cells.values() for d in own)]
+    lines = ["| numbers | " + " | ".join(f"{c:,}" for c in columns) + " |"]
+    lines.append("|" + "---|" * (len(columns) + 1))
+    for method, own in cells.items():
+        row = {column(dim): text(method, dim, e, gained) for dim, e in own.items()}
+        lines.append(f"| {method} | " + " | ".join(row.get(c, "") for c in columns) + " |")
+    return "\n".join(lines)
+
+
+def column(dim: int) -> int:
+    """The smallest wanted count that is not below."""
+    return min((c for c in COLUMNS if c >= dim), default=COLUMNS[-1])
+
+
+def text(method: str, dim: int, e: Estimate, gained: dict) -> str:
+    if e.value is None or e.low is None or e.high is None:
+        return "–"
+    found = f"{100 * e.value:.1f} [{100 * e.low:.1f}, {100 * e.high:.1f}]"
+    if dim not in COLUMNS:
+        found += f" ({dim:,})"
+    if (method, dim) in gained:
+        _, gain = gained[method, dim]
+        p = gain.status.removeprefix("p = ").removesuffix(" by Holm")
+        found += f"; {100 * gain.value:+.1f}".replace("-", "−")
+        found += f", p = {p}" if p != "untested" and float(p) < 0.05 else ""
+    return found + ("" if e.samples == 10 else f" ·{e.samples}")
+
+
+def head_table(numbers: dict[str, Estimate], prefix: str) -> str:
+    lines = ["| method, numbers | gain | |", "|---|---|---|"]
+    for name, e in numbers.items():
+        if name.startswith(prefix) and e.low is not None and e.high is not None:
+            ends = " , ".join(f"{100 * v:.1f}" for v in (e.low, e.high)).replace(" ,", ",")
+            told = f"{100 * e.value:+.1f} [{ends}]".replace("-", "−")
+            lines.append(f"| {name.removeprefix(prefix)} | {told} | {e.status} |")
+    return "\n".join(lines)
+
+
+def threshold_table(numbers: dict[str, Estimate], prefix: str, levels: list[str]) -> str:
+    methods = [n.split(", ")[1] for n in numbers if n.startswith(f"{prefix}d* at {levels[0]}, ")]
+    lines = ["| method | " + " | ".join(f"d\\* at {level}" for level in levels) + " |"]
+    lines.append("|" + "---|" * (len(levels) + 1))
+    for method in methods:
+        found = [interval(numbers[f"{prefix}d* at {level}, {method}"]) for level in levels]
+        lines.append(f"| {method} | " + " | ".join(found) + " |")
+    return "\n".join(lines)
+
+
+def interval(e: Estimate) -> str:
+    ends = ["–" if v is None or math.isnan(v) else f"{v:,.0f}" for v in (e.value, e.low, e.high)]
+    told = f"{ends[0]} [{ends[1]}, {ends[2]}]"
+    return told if e.status == "ok" else f"{told} {e.status}"
+
+
+def cost_table(trials: Trials, own) -> str:
+    head = (
+        "| method | numbers | step, CPU ms | kept for a step, MiB | file, bytes | lr, of counts |"
+    )
+    lines = [head, "|---|---|---|---|---|---|"]
+    rates = own.learning_rates(trials)
+    for name in own.RATES:
+        try:
+            cost = trials.result(f"cost of {name}")
+        except ValueError:
+            continue
+        step = f"{cost['ms']:.1f} ({cost['ms_low']:.1f} – {cost['ms_high']:.1f})"
+        told = ", ".join(
+            f"{lr:.3g}{' (' + edge + ' end)' if edge else ''}" for lr, edge in rates.get(name, [])
+        )
+        size = f"{cost['bytes_kept'] / 2**20:.1f}"
+        lines.append(
+            f"| {name} | {cost['dim']:,} | {step} | {size} | {cost['bytes_file']:,} | {told} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
