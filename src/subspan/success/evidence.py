@@ -51,9 +51,9 @@ def shows_level(successes: int, total: int, delta: float, confidence: float) -> 
 
     Two ways: no failure in as many trials as a rate of 1 − 1.2 δ would pass without one with a
     chance of 0.82 (1 − confidence), 25 at δ = 0.1 and 95 %; or a likelihood ratio of at least
-    1 / (1 − confidence) against 1 − δ, as in 55 of 56. Looked at after each of up to 1,000 trials, a rate
-    of 0.88 passes with a chance of 4.9 %, one of 0.8 with 0.4 %, and one that is just at 0.9 with
-    13 % (by recursion over the counts; `tests/success/test_evidence.py`).
+    1 / (1 − confidence) against 1 − δ, as in 55 of 56. Looked at after each of up to 1,000 trials,
+    a rate of 0.88 passes with a chance of 4.9 %, one of 0.8 with 0.4 %, and one that is just at
+    0.9 with 13 % (by recursion over the counts; `tests/success/test_evidence.py`).
 
     Fewer successes cannot do: a step and a plateau of 1 − 1.2 δ give n successes in a row alike,
     the plateau with a chance of (1 − 1.2 δ)ⁿ. Most of the error is spent there, as in a

@@ -49,7 +49,7 @@ _BROAD = 0.1  # posterior mass of transitions at the family's edge that is too m
 _ALPHA = 0.05  # of the test that success rises with d
 _FREAK = 0.01  # no rate is taken to be nearer to 0 or 1, to say what a trial may tell
 _NEAR_TOP = 0.004  # a success probability this near to the highest is as good, to confirm d* at
-_SLOW = 1.5  # in log d: a rise that takes longer is told, as it takes many trials
+_TOLD_WIDTH = 1.5  # in log d: a rise that takes longer is told, as it takes many trials
 _FULL_RISE = 0.95  # share of a plateau's rise that is over where its level is read
 
 
@@ -190,7 +190,7 @@ class _Case:
         if open_low or math.isinf(high):
             return self._open("The interval runs out of the dims that were searched.")
         if self.ratio is not None and high > low * self.ratio and high > low + 1:
-            return self._open(f"The interval is wider than the ratio {self.ratio:g}{self._slow()}.")
+            return self._open(f"The interval is wider than the ratio {self.ratio:g}{self._pace()}.")
         if not self.shown:
             won, n = self._pooled(int(value), span.max_dim)
             seen = f"{won} of {n} trials from d = {int(value):,} on met the goal"
@@ -204,14 +204,15 @@ class _Case:
             return self._is("edge of the model", int(value), int(low), int(high), text)
         return self._is("ok", int(value), int(low), int(high))
 
-    def _slow(self) -> str:
+    def _pace(self) -> str:
         """Say how wide the rise is, by the median of the posterior, where it is slow."""
         share, edges = self.belief.width_weights.cumsum(), self.belief.width_edges
         half = int(np.searchsorted(share, share[-1] / 2))
         width = math.exp((edges[half] + edges[half + 1]) / 2)
-        if width < _SLOW:
+        if width < _TOLD_WIDTH:
             return ""
-        return f"; success seems to rise from 10 to 90 % over a factor of {math.exp(width):.0f} in d"
+        factor = f"{math.exp(width):.0f}"
+        return f"; success seems to rise from 10 to 90 % over a factor of {factor} in d"
 
     def _shows(self, won: int, n: int) -> bool:
         return shows_level(won, n, self.belief.span.delta, self.sure)
