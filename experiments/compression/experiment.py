@@ -88,7 +88,7 @@ def numbers(trials: Trials) -> dict[str, Estimate]:
 def draw(trials: Trials) -> Figure:
     """Test accuracy over D/d, a line a method, a panel a problem."""
     found = tables(trials)
-    figure = Figure(figsize=(1.5 + 5.4 * len(found), 4.6), layout="constrained")
+    figure = Figure(figsize=(3.1 + 5.4 * len(found), 4.6), layout="constrained")
     panels = figure.subplots(1, len(found), squeeze=False)[0]
     for axes, (problem, rows) in zip(panels, found.items(), strict=True):
         names = list(dict.fromkeys(row.method for row in rows))
@@ -103,7 +103,7 @@ def draw(trials: Trials) -> Figure:
         axes.set_xticks(ratios, [f"{ratio:,.0f}" for ratio in ratios])
         axes.set_xticks([], minor=True)
         axes.grid(linewidth=0.4)
-        axes.legend(fontsize=8, loc="lower left")
+    figure.legend(*panels[0].get_legend_handles_labels(), fontsize=8, loc="outside right center")
     return figure
 
 

@@ -28,7 +28,7 @@ def measure(task, method, dim: int) -> dict[str, float]:
     optimizer = torch.optim.Adam(trained, lr=1e-4)
     x, y = task.rows["train"]
     batch, target = {key: value[:_ROWS] for key, value in x.items()}, y[:_ROWS]
-    times, kept = [], 0
+    times = []
     for _ in range(_WARM + _STEPS):
         began = time.process_time()
         loss = torch.nn.functional.cross_entropy(module(**batch), target)

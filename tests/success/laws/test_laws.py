@@ -131,7 +131,7 @@ def test_the_suite_finds_broken_manners(design: type, law: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
 def test_every_law(law: Law) -> None:
-    tallies = check_design(ThresholdDesign, [law], 20)
+    tallies = check_design(ThresholdDesign, [law], 60)
     print(law_table(tallies))
 
 
