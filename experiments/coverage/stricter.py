@@ -21,7 +21,7 @@ from widths import FAMILIES, share
 from subspan.streams import uniforms
 from subspan.success.curves import SHAPES
 from subspan.success.design import ThresholdDesign
-from subspan.success.posterior import Posterior
+from subspan.success.posterior import _LOOKS, Posterior
 from subspan.success.verdict import judge
 from subspan.testing.success_laws import Law, rise
 
@@ -33,16 +33,16 @@ class Rule:
     shape: float = 2.0  # least share of a shape; 2: none
     slow: float = 2.0  # least share of rises slower than a width of 1
     tail: float = 1.0  # of an interval's tail, where slow rises are read
+    looks: float = _LOOKS  # of the tail asked for, as in `Posterior.interval`
 
 
 RULES = {
-    "the posterior alone, as it is": Rule(),
-    "and each shape": Rule(0.1),
-    "and slow rises": Rule(0.1, 0.05),
-    "and slow rises, at half the tail": Rule(0.1, 0.05, 0.5),
+    "as it is": Rule(),
+    "the whole tail": Rule(looks=1.0),
+    "the whole tail, and each shape": Rule(0.1, looks=1.0),
+    "so, and slow rises, at half the tail": Rule(0.1, 0.05, 0.5, 1.0),
 }
-_ALONE = Rule()
-_rule = _ALONE
+_rule = Rule()
 
 
 def _quantile(self: Posterior, probability: float, cell_mass: np.ndarray) -> float:
@@ -61,6 +61,7 @@ def _interval(self: Posterior, tail: float) -> tuple[float, float]:
     parts = parts.sum(3)
     slow = (self.width_edges[1:] + self.width_edges[:-1]) / 2 > 0.0
     rising, falls = parts.sum(), self.cell_mass - parts.sum((1, 2))
+    tail *= _rule.looks
     kinds = [(mass, _rule.shape, tail) for mass in parts.sum(2).T]
     kinds.append((parts[:, :, slow].sum((1, 2)), _rule.slow, tail * _rule.tail))
     ends = [(self.quantile(tail), self.quantile(1 - tail))]
@@ -77,7 +78,7 @@ def run(law: Law, luck: np.ndarray) -> dict[str, tuple[int, bool]]:
     design, told = ThresholdDesign(law.max_dim, **law.options), 0
     said: dict[str, tuple[int, bool]] = {}
     while told < law.max_trials and len(said) < len(RULES):
-        _rule = _ALONE
+        _rule = Rule(looks=1.0)  # the design asks, and is believed, as soon as any rule may be
         dims = design.ask(min(law.width, law.max_trials - told))
         for dim, p in zip(dims, law.probability(np.array(dims)), strict=True):
             design.tell(dim, bool(luck[told] < p))

@@ -102,7 +102,7 @@ def test_a_step_between_neighbouring_integers_is_found_exactly() -> None:
 
 def test_an_interval_leaves_out_a_tail_on_each_side() -> None:
     """The mass of d* below its lower end is at most the tail, and up to its upper end the rest."""
-    counts = [Count(10, 0, 4), Count(40, 4, 8), Count(160, 8, 9)]
+    counts = [Count(10, 0, 4), Count(40, 4, 8), Count(160, 8, 9), Count(640, 20, 20)]
     found = posterior(counts, Range(1, 5000, 0.1))
     for tail in (0.025, 0.1):
         low, high = found.interval(tail)

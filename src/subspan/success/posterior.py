@@ -33,6 +33,7 @@ _LAPSE_FRACTIONS = np.array([0.0, 0.15, 0.4, 0.8])  # of δ
 _LAPSE_PRIOR = np.array([0.55, 0.15, 0.15, 0.15])
 _NEGLIGIBLE = 1e-4  # cells of less mass are not looked at closely
 _ROOMY = 0.3  # look closer while the mass lies in less than this share of the cells
+_LOOKS = 0.8  # of a tail: an interval that is looked at until it is narrow holds d* less often
 _PASSES = 4
 _UNSEEN = 1e-6  # curves this much lighter than the heaviest are not looked ahead with
 _PLATEAU_CEILINGS = np.array([0.002, 0.15, 0.35, 0.55, 0.75, 0.88, 0.96])  # of 1 − δ
@@ -197,8 +198,13 @@ class Posterior:
         return float(min(max(dim, self.span.min_dim), self.span.max_dim))
 
     def interval(self, tail: float) -> tuple[float, float]:
-        """Return the quantiles of d* that leave out `tail` on each side."""
-        return self.quantile(tail), self.quantile(1 - tail)
+        """Return an interval of d* that leaves out `tail` on each side, looked at again and again.
+
+        The posterior's quantiles at 0.8 of the tail. To stop as soon as an interval is narrow is to
+        choose trials by luck: at the whole tail, slow rises outside the family (Gumbel, Student's t
+        from a width of 1.5 on) were held in 91.6 % of runs where 95 % were asked for.
+        """
+        return self.quantile(_LOOKS * tail), self.quantile(1 - _LOOKS * tail)
 
     def curve(self, dims: np.ndarray, confidence: float) -> tuple[np.ndarray, ...]:
         """Return posterior mean, lower and upper credible ends of P_s at dims (n,), each (n,).
