@@ -8,7 +8,9 @@ BIN := $(VENV)/bin
 PIP_INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INPUTS := pyproject.toml constraints.txt
-TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# Bytecode is kept even where the shell's PYTHONDONTWRITEBYTECODE says no: without it every program
+# that a test starts compiles the package anew, and every stage rewrites the asserts of all tests.
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 
 .PHONY: help demo test test-kernels faults slow bench bench-check experiments experiments-check audit distribution site lint format docs clean
 .DEFAULT_GOAL := help
