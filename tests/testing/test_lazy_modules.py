@@ -6,6 +6,9 @@ import sys
 import pytest
 
 
+pytestmark = pytest.mark.program  # no matter of kernels
+
+
 @pytest.mark.parametrize(
     "name",
     [
