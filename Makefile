@@ -10,9 +10,9 @@ PIP_INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.t
 INPUTS := pyproject.toml constraints.txt
 # Bytecode is kept even where the shell's PYTHONDONTWRITEBYTECODE says no: without it every program
 # that a test starts compiles the package anew, and every stage rewrites the asserts of all tests.
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 # Each begins with a half of the tests, so that what a module's tests share is made once; who is done takes of the other's.
 SHARE := --dist worksteal
-TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 
 .PHONY: help demo test test-kernels faults slow bench bench-check experiments experiments-check audit distribution site lint format docs clean
 .DEFAULT_GOAL := help
