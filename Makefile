@@ -8,7 +8,11 @@ BIN := $(VENV)/bin
 PIP_INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INPUTS := pyproject.toml constraints.txt
-TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# Bytecode is kept even where the shell's PYTHONDONTWRITEBYTECODE says no: without it every program
+# that a test starts compiles the package anew, and every stage rewrites the asserts of all tests.
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
+# Each begins with a half of the tests, so that what a module's tests share is made once; who is done takes of the other's.
+SHARE := --dist worksteal
 
 .PHONY: help demo test test-kernels faults slow bench bench-check experiments experiments-check audit distribution site lint format docs clean
 .DEFAULT_GOAL := help
@@ -53,12 +57,12 @@ demo: $(VENV)/.package
 	$(BIN)/subspan demo
 
 test: $(VENV)/.dev
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS)
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) $(SHARE)
 
 # KERNELS="--only ATEN": the settings with this in their name; TESTS: folders, all by default.
 # Faults and whole programs are no matter of kernels.
 test-kernels: $(VENV)/.dev
-	$(TEST_ENV) $(BIN)/python tests/kernels.py $(KERNELS) -- -n $(WORKERS) -q -m "not slow and not fault and not program" $(TESTS)
+	$(TEST_ENV) $(BIN)/python tests/kernels.py $(KERNELS) -- -n $(WORKERS) $(SHARE) -q -m "not slow and not fault and not program" $(TESTS)
 
 faults: $(VENV)/.dev
 	$(TEST_ENV) $(BIN)/python -m pytest -q -m fault
@@ -72,7 +76,7 @@ site: $(VENV)/.dev $(VENV)/.docs
 	$(BIN)/python -m pytest -q -m slow tests/report/test_site.py
 
 slow: $(VENV)/.dev
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) -m slow
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) $(SHARE) -m slow
 
 # One table, as bench/bench.json too; `bench-check` says which aims it misses.
 bench bench-check: $(VENV)/.dev

@@ -95,7 +95,9 @@ def test_what_was_measured_is_of_the_random_subspace_at_the_best_learning_rate(
     assert grid is not None
     assert grid.experiment is not None
     assert (grid.experiment.method["name"], grid.lr) == ("random", None)
-    found = json.loads(cli(f"threshold digits-mlp --goal loss<=2 {line} --json")[1])
+    threshold = f"threshold digits-mlp --goal loss<=2 --max-trials 60 {line} --json"
+    found = json.loads(cli(threshold)[1])
+    assert None not in (found["value"], found["lr"])
     best = from_store(str(path), identity, goal)
     assert best is not None
     assert (best.value, best.lr) == (found["value"], found["lr"])

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def test_every_file_is_measured(repo_root: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_threshold_of_an_example(name: str, repo_root: Path, tmp_path: Path) -> None:
+def test_a_threshold_of_an_example(name: str, repo_root: Path, tmp_path: Path, cli: Any) -> None:
     needs, function, goal = FILES[name]
     for module in needs:
         if importlib.util.find_spec(module) is None:
@@ -39,11 +40,9 @@ def test_a_threshold_of_an_example(name: str, repo_root: Path, tmp_path: Path) -
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout[done.stdout.index("{\n") :])["trials"] == 3
-    listed = subprocess.run(
-        [sys.executable, "-m", "subspan", "trials", store, "--json"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    trials = json.loads(listed.stdout)
+    code, listed, _ = cli(f"trials {store} --json")
+    assert code == 0
+    trials = json.loads(listed)
     assert [t["outcome"] in ("finished", "stopped") for t in trials] == [True] * 3, trials
     split = goal.partition(":")[0]
     assert all(0 <= t["best"][f"{split}:accuracy"] <= 1 for t in trials)

@@ -11,7 +11,7 @@ from small_modules import coordinates, inputs, mlp, put, same_state, seeded, sta
 from torch import nn
 
 import subspan
-from subspan.adapters import attach, handles, load, save
+from subspan.adapters import attach, handles, load, memory, save
 
 
 class Autoencoder(nn.Module):
@@ -152,6 +152,29 @@ def test_others_may_hold_a_weight_if_no_module_does():
     attach(module.encoder, 4)
     assert held
     assert optimizer
+
+
+def test_nothing_is_looked_through_where_nobody_else_holds_a_weight(monkeypatch):
+    """All objects of a process are looked through: a second where there are millions."""
+    looks = []
+    monkeypatch.setattr(memory, "_modules", lambda: looks.append(1) or iter([]))
+    attach(LanguageModel(), 4)
+    attach(sharing(), 4)
+    attach(mlp(), 4, modules=["0"])
+    assert not looks
+    module = mlp()
+    held = module[2].bias
+    attach(module, 4)
+    assert looks == [1]
+    assert held is not None
+
+
+def test_a_module_outside_is_found_by_each_tensor_of_a_tie():
+    module = sharing()
+    other = nn.Linear(6, 6, bias=False)
+    other.weight = module.encode.weight
+    with pytest.raises(subspan.InputError, match="Attach to the whole module"):
+        attach(module, 4)
 
 
 # --- padding -------------------------------------------------------------------------------------

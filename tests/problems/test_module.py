@@ -204,8 +204,9 @@ def test_splits_of_ones_own_are_evaluated_and_goals_name_them():
     (record,) = ss.run(problem, "random", dims=[4], repeats=1, workers=1)
     assert {"val:loss", "val:accuracy"} <= set(record.metrics)
     found = ss.threshold(
-        problem, "random", "val:loss<=0.3", spec=ss.TrainSpec(lr=0.1, steps=30), workers=1, width=2
-    )
+        problem, "random", "val:loss<=0.3", spec=ss.TrainSpec(lr=0.1, steps=30), workers=1, width=2,
+        max_trials=4,
+    )  # fmt: skip
     assert str(found.goal) == "val:loss<=0.3"
     assert found.counts
     assert "splits" not in plain.identity

@@ -68,8 +68,9 @@ def test_a_replay_from_the_middle_is_exact() -> None:
     def outcome(dim: int, index: int) -> bool:
         return dim > 150 and (index * 7) % 11 != 0
 
-    asked = drive(ThresholdDesign(2410, ratio=1.5), outcome, width=4)
-    half = ThresholdDesign(2410, ratio=1.5)
+    asked = drive(ThresholdDesign(2410, ratio=1.5, max_trials=100), outcome, width=4)
+    assert len(asked) > 40
+    half = ThresholdDesign(2410, ratio=1.5, max_trials=100)
     middle = len(asked) // 8 * 4
     for index, dim in enumerate(asked[:middle]):
         half.tell(dim, outcome(dim, index))

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.program  # no matter of kernels
+
 
 @pytest.mark.parametrize(
     "name",

@@ -28,9 +28,8 @@ def check_memory(module: nn.Module, chosen: Sequence[Weight]) -> None:
         InputError: a weight is an expanded tensor, overlaps with another tensor, or is tied to a
             module outside `module`.
     """
-    for weight in chosen:
-        value = weight.value
-        if any(k == 0 and n > 1 for k, n in zip(value.stride(), value.shape, strict=True)):
+    for weight in chosen:  # and keep none of them by a name: `_tied_outside` counts who holds it
+        if is_expanded(weight.value):
             raise invalid(
                 weight.name,
                 expected="weights with memory of their own",
@@ -77,6 +76,11 @@ def in_memory(tensor: torch.Tensor) -> bool:
     return tensor.layout is torch.strided and tensor.numel() > 0 and tensor.data_ptr() != 0
 
 
+def is_expanded(tensor: torch.Tensor) -> bool:
+    """Return whether several places of a tensor are the same number in memory."""
+    return any(k == 0 and n > 1 for k, n in zip(tensor.stride(), tensor.shape, strict=True))
+
+
 def span(tensor: torch.Tensor) -> tuple[int, int]:
     """Return the first byte and the one after the last."""
     steps = sum((n - 1) * k for n, k in zip(tensor.shape, tensor.stride(), strict=True))
@@ -90,18 +94,26 @@ def _tied_outside(chosen: Sequence[Weight]) -> list[str]:
     collector knows, once, and only where somebody else holds a weight at all.
     """
     values = [w.value for w in chosen]
-    held = [len({id(owner) for owner, _ in w.sites}) for w in chosen]
-    inside = {id(own_parameters(owner)) for w in chosen for owner, _ in w.sites}
-    # beside the owners hold it: the list, the loop and the argument of getrefcount
-    shared = {id(v): i for i, v in enumerate(values) if sys.getrefcount(v) > held[i] + 3}
+    shared = {}
+    for number, references in enumerate(_references(values)):
+        value, sites = values[number], chosen[number].sites
+        inside = sum(own_parameters(owner).get(name) is value for owner, name in sites)
+        if references > _references([torch.empty(0)])[0] + inside:
+            shared[id(value)] = number
     if not shared:
         return []
+    owners = {id(own_parameters(owner)) for w in chosen for owner, _ in w.sites}
     found = set()
     for module in _modules():
         parameters = module.__dict__.get("_parameters")
-        if isinstance(parameters, dict) and id(parameters) not in inside:
+        if isinstance(parameters, dict) and id(parameters) not in owners:
             found |= shared.keys() & {id(v) for v in parameters.values()}
     return [chosen[i].name for v, i in shared.items() if v in found]
+
+
+def _references(tensors: list[torch.Tensor]) -> list[int]:
+    """Count who holds each of the tensors, the list and this function among them."""
+    return [sys.getrefcount(tensor) for tensor in tensors]
 
 
 def _modules() -> Iterator[nn.Module]:

@@ -33,10 +33,7 @@ _LAPSE_FRACTIONS = np.array([0.0, 0.15, 0.4, 0.8])  # of δ
 _LAPSE_PRIOR = np.array([0.55, 0.15, 0.15, 0.15])
 _NEGLIGIBLE = 1e-4  # cells of less mass are not looked at closely
 _ROOMY = 0.3  # look closer while the mass lies in less than this share of the cells
-_SHARE = 0.1  # a shape of less posterior mass has no say in an interval
-_SLOW = 1.0  # in log d: a slow rise takes longer to come from 10 to 90 %
-_SLOW_SHARE = 0.05  # slow rises of less posterior mass have no say in an interval
-_SLOW_TAIL = 0.5  # of an interval's tail, where slow rises are read by themselves
+_LOOKS = 0.8  # of a tail: an interval that is looked at until it is narrow holds d* less often
 _PASSES = 4
 _UNSEEN = 1e-6  # curves this much lighter than the heaviest are not looked ahead with
 _PLATEAU_CEILINGS = np.array([0.002, 0.15, 0.35, 0.55, 0.75, 0.88, 0.96])  # of 1 − δ
@@ -193,37 +190,21 @@ class Posterior:
 
     def quantile(self, probability: float) -> float:
         """Return the quantile of d*: an integer; min_dim when below the range, inf when above."""
-        return self._quantile(probability, self.cell_mass)
-
-    def interval(self, tail: float) -> tuple[float, float]:
-        """Return quantiles of d* that leave out `tail` on each side, whatever curve is likely.
-
-        The hull of the intervals of the shapes that have a share in the posterior, and of slow
-        rises, at half the tail: there shapes differ and trials tell least, so the runs that come
-        to a narrow interval are the lucky ones, and what a slow rise alone says must agree.
-        """
-        parts = self.weights.reshape(len(self.weights), len(SHAPES), _WIDTH_CELLS, -1).sum(3)
-        slow = (self.width_edges[1:] + self.width_edges[:-1]) / 2 > math.log(_SLOW)
-        rising = parts.sum()
-        falls = self.cell_mass - parts.sum((1, 2))
-        kinds = [(mass, _SHARE, tail) for mass in parts.sum(2).T]
-        kinds.append((parts[:, :, slow].sum((1, 2)), _SLOW_SHARE, _SLOW_TAIL * tail))
-        ends = [(self.quantile(tail), self.quantile(1 - tail))]
-        for mass, share, left in kinds:
-            if mass.sum() > share * rising:
-                cells = mass * (rising / mass.sum()) + falls
-                ends.append((self._quantile(left, cells), self._quantile(1 - left, cells)))
-        return min(low for low, _ in ends), max(high for _, high in ends)
-
-    def _quantile(self, probability: float, cell_mass: np.ndarray) -> float:
-        total = np.concatenate([[0.0], np.cumsum(cell_mass)])
-        inside = self.centers < math.log(self.span.max_dim)
-        above = float(cell_mass[~inside].sum() + self.never)
-        if probability >= 1 - above:
+        total = np.concatenate([[0.0], np.cumsum(self.cell_mass)])
+        if probability >= 1 - self.above:
             return math.inf
         t = float(np.interp(probability, total, self.edges))
         dim = math.ceil(math.exp(t) - 1e-9)
         return float(min(max(dim, self.span.min_dim), self.span.max_dim))
+
+    def interval(self, tail: float) -> tuple[float, float]:
+        """Return an interval of d* that leaves out `tail` on each side, looked at again and again.
+
+        The posterior's quantiles at 0.8 of the tail. To stop as soon as an interval is narrow is to
+        choose trials by luck: at the whole tail, slow rises outside the family (Gumbel, Student's t
+        from a width of 1.5 on) were held in 91.6 % of runs where 95 % were asked for.
+        """
+        return self.quantile(_LOOKS * tail), self.quantile(1 - _LOOKS * tail)
 
     def curve(self, dims: np.ndarray, confidence: float) -> tuple[np.ndarray, ...]:
         """Return posterior mean, lower and upper credible ends of P_s at dims (n,), each (n,).

@@ -39,9 +39,9 @@ REMEDIES = {
 """Every status, with one sentence of remedy."""
 
 _SETTLED = ("ok", "below range", "above range", "never reaches", "not monotone")
-LEAST_CONFIDENCE = 0.8
+LEAST_CONFIDENCE = 0.9
 """An interval asked for with less confidence is this one's: how the middle of the posterior is
-shaped depends on the curves assumed, and a 50 % interval of it held d* in a third of cases."""
+shaped depends on the curves assumed, and intervals of 50 and 80 % of it held d* less often."""
 
 _SUSPECT = 0.5  # posterior mass of falling curves that has to be looked into
 _HINT = 0.05  # posterior mass of a drop that is looked into before a threshold is believed
