@@ -15,6 +15,7 @@ from torch.func import grad_and_value, vmap
 
 from subspan.problems import structure
 from subspan.problems.base import Batch
+from subspan.problems.simplified import simplify
 from subspan.problems.structure import Tensors
 
 Grads = Callable[..., tuple[torch.Tensor, torch.Tensor]]
@@ -52,7 +53,7 @@ class TracedGrads:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                graph: Grads = make_fx(eager)(weights.detach(), *leaves)
+                graph: Grads = simplify(make_fx(eager)(weights.detach(), *leaves))
         except Exception:  # what cannot be traced still runs, slower
             return eager
         return graph
