@@ -69,19 +69,24 @@ def _measured(kind: str, seed: int, ratio: float) -> dict[str, Any]:
     world = _world(kind, seed)
     truth, _ = oracle(world)
     e = measure(world, seed, ratio=ratio, most=100)
-    inside = e.low - 1 <= truth <= (e.high or math.inf) + 1
+    row = {"kind": kind, "seed": seed, "ratio": ratio, **against(truth, e)}
     return {
-        "kind": kind,
-        "seed": seed,
-        "ratio": ratio,
+        **row,
+        "cost": e.trainings,
+        "held": e.high is None if math.isinf(truth) else row["held"],
+    }
+
+
+def against(truth: float, e: Any) -> dict[str, Any]:
+    """Return what was estimated of a d* that is known, and whether the interval holds it."""
+    return {
         "truth": truth,
         "low": e.low,
         "value": e.value,
         "high": e.high,
         "status": e.status,
         "trials": e.trials,
-        "cost": e.trainings,
-        "held": e.high is None if math.isinf(truth) else inside,
+        "held": bool(e.low - 1 <= truth <= (e.high or math.inf) + 1),
     }
 
 

@@ -22,6 +22,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+from cover import against
 
 from subspan.success.graded import Observation, Scale
 from subspan.success.joint_design import ENOUGH, JointDesign
@@ -136,17 +137,7 @@ def _measured(belief: SurfacePosterior, logit: float, seed: int, ratio: float) -
                 z = max(float(surface.mean(t, v)[0, 0]), collapsed)
                 z += float(surface.scale(t, v)[0, 0]) * float(rng.standard_t(_DOF))
             design.tell(dim, lr, min(z, ENOUGH), "stopped" if z > ENOUGH else "finished")
-    e = design.estimate()
-    return {
-        "seed": seed,
-        "truth": truth,
-        "low": e.low,
-        "value": e.value,
-        "high": e.high,
-        "status": e.status,
-        "trials": e.trials,
-        "held": bool(e.low - 1 <= truth <= (e.high or math.inf) + 1),
-    }
+    return {"seed": seed, **against(truth, design.estimate())}
 
 
 if __name__ == "__main__":
