@@ -17,7 +17,7 @@ from subspan.goals import Goal, parse_goal
 from subspan.printable import shown
 
 SCHEDULES = ("constant", "cosine", "linear")
-DTYPES = ("float32", "float64")
+DTYPES = ("float32", "float64", "bfloat16")
 _LARGEST = 1e30  # of a number that float32 is to hold, and ten thousand times it too
 _MOST_STEPS = 10**12  # more than a trial can take in years
 
@@ -136,7 +136,9 @@ class TrainSpec:
             again and does not, as often as a tenth pays for (`subspan.training.looks`). A record's
             curve has what was evaluated.
         stop_at: a goal (or its text) at which a trial ends early; None trains to the end.
-        dtype: `"float32"` or `"float64"`.
+        dtype: `"float32"`, `"float64"`, or `"bfloat16"`: forward and backward passes under
+            `torch.autocast` in bfloat16; weights, θ, map and optimiser in float32. For problems
+            with a module and optimisers that go step by step on batches.
         lr_choice: how `lr` was chosen, where it was; changes nothing in training.
 
     Raises:
@@ -154,7 +156,7 @@ class TrainSpec:
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     eval_every: int | Literal["auto"] | None = None
     stop_at: Goal | str | None = None
-    dtype: Literal["float32", "float64"] = "float32"
+    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     lr_choice: LrChoice | None = None
 
     def __post_init__(self) -> None:
@@ -163,6 +165,13 @@ class TrainSpec:
             raise unknown("schedule", self.schedule, list(SCHEDULES))
         if self.dtype not in DTYPES:
             raise unknown("dtype", self.dtype, list(DTYPES))
+        if self.dtype == "bfloat16" and facts.kind != "steps":
+            raise invalid(
+                "dtype",
+                expected=f"float32 or float64 with {self.optimizer!r}, which compares losses",
+                got="bfloat16",
+                remedy="Rounding to three digits would hide what such a search looks for.",
+            )
         if facts.full_batch:
             object.__setattr__(self, "batch_size", None)
         if facts.steps is not None and self.epochs is None and self.steps is None:

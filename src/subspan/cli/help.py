@@ -67,6 +67,12 @@ def _schedules() -> str:
     return ", ".join(SCHEDULES)
 
 
+def _dtypes() -> str:
+    from subspan.spec import DTYPES
+
+    return ", ".join(DTYPES)
+
+
 def _metrics() -> str:
     from subspan.metrics import METRICS
 
@@ -85,6 +91,7 @@ LISTS: dict[str, Callable[[], str]] = {
     "problems": _problems,
     "optimizers": _optimizers,
     "schedules": _schedules,
+    "dtypes": _dtypes,
     "metrics": _metrics,
     "executors": _executors,
 }

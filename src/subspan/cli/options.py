@@ -133,6 +133,13 @@ BatchSize = Annotated[
     typer.Option(help="Rows per step, or `full`.", metavar="N|full", rich_help_panel=_TRAINING),
 ]
 Schedule = Annotated[str | None, typer.Option(help="{schedules}.", rich_help_panel=_TRAINING)]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        help="{dtypes}; bfloat16 rounds forward and backward passes (autocast), never the weights.",
+        rich_help_panel=_TRAINING,
+    ),
+]
 EvalEvery = Annotated[
     str | None,
     typer.Option(
@@ -228,6 +235,7 @@ class Study:
     steps: Steps = None
     batch_size: BatchSize = None
     schedule: Schedule = None
+    dtype: Dtype = None
     eval_every: EvalEvery = None
 
     def running(self) -> dict[str, Any]:
@@ -268,7 +276,7 @@ class Study:
         from subspan.spec import AUTO, TrainSpec
 
         problem = load_subject(name, self.data_dir, self.subset, files)
-        names = ("optimizer", "epochs", "steps", "schedule")
+        names = ("optimizer", "epochs", "steps", "schedule", "dtype")
         changes = given(**{field: getattr(self, field) for field in names})
         wanted = self.lr
         if wanted is None and (

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 
 import torch
 
-from subspan.errors import unknown
+from subspan.errors import invalid, unknown
 from subspan.spec import TrainSpec
 
 Batch = tuple[Any, Any] | None
@@ -80,6 +80,16 @@ class AbstractProblem(abc.ABC):
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Self:
         """Return this problem on another device or in another dtype."""
+
+    def in_precision(self, name: str) -> Self:
+        """Return this problem as a spec's `dtype` asks for: float32, float64 or bfloat16.
+
+        Raises:
+            InputError: bfloat16, of a problem without a module that runs under autocast.
+        """
+        if name == "bfloat16":
+            raise invalid("dtype", expected="float32 or float64 for this problem", got=name)
+        return self.to(dtype=getattr(torch, name))
 
     def evaluate(self, weights: torch.Tensor, split: str = "train") -> Evaluation:
         """Evaluate weights (D,) on a whole split."""

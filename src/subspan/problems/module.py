@@ -5,6 +5,7 @@ Length: one class, whose arguments are its documentation; what it rests on has f
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import itertools
@@ -539,6 +540,18 @@ class Problem(AbstractProblem):
         }
         new._function = loss_on(self._function, target, dtype)
         new._loss_of_outputs = self._labels.loss(new._function)
+        new._traced = TracedGrads(new.loss)
+        return new
+
+    def in_precision(self, name: str) -> Self:
+        """Return this problem as a spec's `dtype` asks for: float32, float64 or bfloat16."""
+        if name != "bfloat16":
+            return super().in_precision(name)
+        new = copy.copy(self.to(dtype=torch.float32))
+        new._batchable = new._runs_batched()  # tried before anything is rounded
+        new._stateless = dataclasses.replace(new._stateless, autocast=torch.bfloat16)
+        if new._noisy is not None:
+            new._noisy = dataclasses.replace(new._noisy, autocast=torch.bfloat16)
         new._traced = TracedGrads(new.loss)
         return new
 

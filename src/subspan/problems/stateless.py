@@ -55,6 +55,7 @@ class Stateless:
         leftovers: places (part, attribute) where a forward pass leaves tensors behind.
         bystanders: parameters of the loss, whose `.grad` stays as it is.
         noise: seed of what a forward pass draws; None: nothing is to be drawn.
+        autocast: run under `torch.autocast` in this dtype, with outputs in that of the weights.
     """
 
     module: nn.Module
@@ -66,6 +67,7 @@ class Stateless:
     leftovers: tuple[tuple[str, str], ...] = ()
     bystanders: tuple[nn.Parameter, ...] = ()
     noise: int | None = None
+    autocast: torch.dtype | None = None
 
     def __post_init__(self) -> None:
         named = dict(self.module.named_parameters())
@@ -175,19 +177,32 @@ class Stateless:
         given = {place: tensors[name] for place, name in self._places.items()}
         x = self._apart(x)
         args, kwargs = structure.positional(x), structure.named(x)
-        with _cleared(self.module, self.leftovers), self._drawing(x):
+        with _cleared(self.module, self.leftovers), self._drawing(x), self._rounding(x):
             # Each place once: tied weights stand in `given` under all their names.
             out = functional_call(self.module, given, args, kwargs, tie_weights=False)
-            return self.select(out)
+            return self._rounded(self.select(out))
 
     def _call(self, module: nn.Module, x: Tensors) -> Any:
-        with self._drawing(x):
-            return self.select(structure.call(module, self._apart(x)))
+        with self._drawing(x), self._rounding(x):
+            return self._rounded(self.select(structure.call(module, self._apart(x))))
 
     def _drawing(self, x: Tensors) -> contextlib.AbstractContextManager[None]:
         if self.noise is None:
             return contextlib.nullcontext()
         return scoped_torch_rng(self.noise, "dropout", device=structure.leaves(x)[0].device)
+
+    def _rounding(self, x: Tensors) -> contextlib.AbstractContextManager[Any]:
+        if self.autocast is None:
+            return contextlib.nullcontext()
+        kind = structure.leaves(x)[0].device.type
+        # The weights are other tensors at each call: a cache of their casts finds none of them.
+        return torch.autocast(kind, self.autocast, cache_enabled=False)
+
+    def _rounded(self, outputs: Any) -> Any:
+        """Return outputs in float32 where they were cast, so that the loss is not rounded too."""
+        if self.autocast is None:
+            return outputs
+        return structure.mapped(lambda t: t.float() if t.dtype == self.autocast else t, outputs)
 
     def _apart(self, x: Tensors) -> Tensors:
         """Return inputs that a module may write into, or ask gradients of: none of it stays."""

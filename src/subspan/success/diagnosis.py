@@ -212,7 +212,8 @@ def _stronger(problem: Subject, usual: TrainSpec | LoopSpec) -> TrainSpec:
     if isinstance(problem, Quadratic):
         return problem.default_spec
     searches = [name for name, facts in OPTIMIZERS.items() if facts.kind == "search"]
-    specs = [TrainSpec(name, dtype=usual.dtype) for name in searches]
+    exact = "float32" if usual.dtype == "bfloat16" else usual.dtype  # a search is not rounded
+    specs = [TrainSpec(name, dtype=exact) for name in searches]
     return next(spec for spec in specs if not _same(spec, usual))
 
 

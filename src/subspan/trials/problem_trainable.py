@@ -143,7 +143,7 @@ class ProblemTrainable(Trainable):
 
     def _in_dtype(self, dtype: str) -> AbstractProblem:
         if dtype not in self._by_dtype:
-            self._by_dtype[dtype] = self.problem.to(dtype=getattr(torch, dtype))
+            self._by_dtype[dtype] = self.problem.in_precision(dtype)
         return self._by_dtype[dtype]
 
 
