@@ -28,13 +28,13 @@ from subspan.success.posterior import WIDTH_EDGE, Count, Posterior, other_curves
 
 REMEDIES = {
     "ok": "",
-    "below range": "A smaller min_dim finds where success begins.",
-    "above range": "A larger max_dim, a weaker goal or a better training may reach it.",
+    "below range": "Trials at smaller d (a smaller min_dim) find where success begins.",
+    "above range": "Give a weaker goal, a better training, or a larger max_dim.",
     "never reaches": "See why trials fail at large d, or ask for a larger delta.",
     "not monotone": "Give a max_dim below the fall, or a training that large d does not upset, "
     "such as a smaller learning rate.",
     "edge of the model": "Read success off a grid of dims: the rise is too slow for one threshold.",
-    "not converged": "Give more trials (max_trials), or a larger ratio.",
+    "not converged": "Give more trials (a larger max_trials).",
 }
 """Every status, with one sentence of remedy."""
 
@@ -161,7 +161,7 @@ class _Case:
     def _below(self) -> Verdict:
         least = self.belief.span.min_dim
         won, n = self._pooled(least, least)
-        seen = f"{won} of {n} trials at d = {least:,} met the goal"
+        seen = _met(won, n, f"at d = {least:,}")
         if self._shows(won, n):
             return self._is("below range", least, 1, least, f"{seen}.")
         return self._open(f"{seen}, too few to say that d* lies below.", confirm=least)
@@ -179,9 +179,10 @@ class _Case:
                     return self._is("never reaches", None, last, None, text, level)
                 return self._open(f"Success seems to level off {seen}.")
         won, n = self._pooled(last, last)
-        seen = f"{won} of {n} trials at d = {last:,} met the goal"
+        seen = _met(won, n, f"at d = {last:,}")
         if rate_evidence(won, n, self.wanted) <= -self.needed:
-            return self._is("above range", None, last, None, f"{seen}, and no d below does better.")
+            below = ", and no d below does better" if self.counts[0].dim < last else ""
+            return self._is("above range", None, last, None, f"{seen}{below}.")
         return self._open(f"{seen}, too few to say that d* lies above.", confirm=last)
 
     def _inside(self) -> Verdict:
@@ -193,7 +194,7 @@ class _Case:
             return self._open(f"The interval is wider than the ratio {self.ratio:g}{self._pace()}.")
         if not self.shown:
             won, n = self._pooled(int(value), span.max_dim)
-            seen = f"{won} of {n} trials from d = {int(value):,} on met the goal"
+            seen = _met(won, n, f"from d = {int(value):,} on")
             text = f"{seen}, which does not show {100 * self.wanted:g} % yet."
             return self._open(text, confirm=self._surest(int(high)))
         if self.drops.mass > _HINT:
@@ -295,6 +296,10 @@ class _Case:
     def _pooled(self, first: int, last: int) -> tuple[int, int]:
         inside = [count for count in self.counts if first <= count.dim <= last]
         return sum(c.successes for c in inside), sum(c.total for c in inside)
+
+
+def _met(won: int, n: int, where: str) -> str:
+    return f"{won} of {n} trials {where} met the goal" if n else f"No trials were made {where}"
 
 
 def _percent(rate: Estimate) -> str:
