@@ -49,6 +49,18 @@ def test_threshold_prints_the_same_for_people(cli: Any) -> None:
     assert re.search(rf"D/d\* +{cell(answer['compression'])}", out)
 
 
+def test_threshold_takes_the_ends_of_the_range(cli: Any) -> None:
+    line = 'threshold quadratic --goal "loss<=0.1" --min-dim 40 --max-dim 60 --max-trials 8 --json'
+    code, out, _ = cli(line)
+    answer = json.loads(out)
+    assert code == 0
+    assert (answer["min_dim"], answer["max_dim"]) == (40, 60)
+    assert all(40 <= count["dim"] <= 60 for count in answer["counts"])
+    code, _, err = cli('threshold quadratic --goal "loss<=0.1" --max-dim 301')
+    assert code == 2
+    assert "max_dim: expected at most D = 300" in err
+
+
 def test_training_options_reach_the_spec(cli: Any, tmp_path: Path) -> None:
     store = tmp_path / "runs.db"
     code, _, err = cli(

@@ -163,6 +163,7 @@ def test_success_that_falls_with_d_has_no_threshold(monkeypatch: pytest.MonkeyPa
 def test_above_the_range_is_said_with_trials_there_that_fail() -> None:
     found = measure(World(at=50_000.0))
     assert (found.status, found.value, found.low, found.high) == ("above range", None, D, None)
+    assert found.remedy == "Give more steps or a weaker goal."  # no larger max_dim than D
     assert sum(r.dim == D for r in found.records) >= 3
     assert "met the goal" in found.seen
     assert "more steps" in found.remedy

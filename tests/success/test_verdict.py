@@ -41,6 +41,7 @@ def test_trials_that_no_rising_curve_explains_do_not_crash() -> None:
 
 
 STEP = ((7, 0, 2), (50, 0, 3), (58, 0, 3))
+SPREAD = [(d, 0, 3) for d in (1, 4, 16, 60, 250, 1000, 4000)]
 
 
 @pytest.mark.parametrize(
@@ -96,9 +97,8 @@ def test_above_range_is_refuted_by_a_success_below() -> None:
 
 def test_above_range_takes_failures_at_the_top_and_below() -> None:
     assert estimate((10_000, 0, 20)).status == "not converged"
-    spread = [(d, 0, 3) for d in (1, 4, 16, 60, 250, 1000, 4000)]
-    assert estimate(*spread).status == "not converged"
-    assert estimate(*spread, (10_000, 0, 3)).status == "above range"
+    assert estimate(*SPREAD).status == "not converged"
+    assert estimate(*SPREAD, (10_000, 0, 3)).status == "above range"
 
 
 @pytest.mark.parametrize("success", [True, False])
@@ -134,6 +134,60 @@ def test_a_low_confidence_asks_for_the_least_that_is_kept() -> None:
     low, least = estimate(*counts, confidence=0.1), estimate(*counts, confidence=LEAST_CONFIDENCE)
     assert (low.low, low.high, low.status) == (least.low, least.high, least.status)
     assert low.confidence == 0.1
+    said = "The interval is the one of 90 %, the least that is made, not of 10 %."
+    assert said in low.to_json()["remark"]
+    assert said in str(low)
+    assert "least that is made" not in least.remark
+
+
+def test_a_count_is_written_as_a_count() -> None:
+    counts = (11_000, 0, 25), (12_000, 2, 25), (12_400, 20, 25), (13_000, 60, 60)
+    found = estimate(*counts, high=62_006)
+    assert found.status == "ok"
+    assert str(found) == f"d* = {found.value:,} [{found.low:,}, {found.high:,}]"
+    assert len(str(found.value)) == 5
+    above = estimate(*SPREAD, (10_000, 0, 3))
+    assert str(above).startswith("d* = ? [10,000, ∞] (above range). 0 of 3 trials")
+    fallen = estimate((10, 0, 4), (60, 8, 8), (300, 8, 8), (1000, 0, 4), (10_000, 0, 8))
+    assert str(fallen).startswith("d* = ? (not monotone).")
+
+
+def test_a_larger_max_dim_is_advised_only_below_the_number_of_weights() -> None:
+    counts = [Count(*c) for c in (*SPREAD, (10_000, 0, 3))]
+    remedies = [
+        estimate_from_counts(counts, GOAL, Range(1, 10_000, 0.1), ambient_dim=size).remedy
+        for size in (10_000, 20_000)
+    ]
+    assert remedies == [
+        "Give a weaker goal or a better training.",
+        "Give a weaker goal, a better training, or a larger max_dim.",
+    ]
+
+
+def test_a_larger_ratio_is_advised_only_where_the_interval_is_too_wide() -> None:
+    few, wide = (
+        estimate(*STEP, (61, 12, 12), ratio=1.5),
+        estimate((30, 0, 8), (100, 25, 25), ratio=1.2),
+    )
+    assert (few.status, wide.status) == ("not converged",) * 2
+    assert few.high <= few.low * 1.5
+    assert few.remedy == "Give more trials (a larger max_trials)."
+    assert wide.remedy == "Give more trials (a larger max_trials), or a larger ratio."
+
+
+def test_of_a_single_dim_nothing_is_said_of_smaller_ones() -> None:
+    single = estimate((10_000, 0, 60), low=10_000)
+    assert (single.status, single.seen) == (
+        "above range",
+        "0 of 60 trials at d = 10,000 met the goal.",
+    )
+    assert "and no d below does better" in estimate(*SPREAD, (10_000, 0, 3)).seen
+
+
+def test_what_was_not_tried_did_not_fail() -> None:
+    found = estimate((7, 0, 12), (50, 2, 4), (60, 8, 8))
+    assert "0 of 0" not in str(found)
+    assert "0 of 0" not in str(estimate((8, 0, 1), (64, 1, 1), low=8, high=64))
 
 
 def test_every_status_has_a_remedy_and_ok_none() -> None:

@@ -29,6 +29,10 @@ def command(
     delta: Annotated[
         float, typer.Option(help="d* is where the success probability reaches 1 - delta.")
     ] = 0.1,
+    min_dim: Annotated[int | None, typer.Option(help="Smallest d to try (1).")] = None,
+    max_dim: Annotated[
+        int | None, typer.Option(help="Largest d to try (D, the number of weights).")
+    ] = None,
     ratio: Annotated[
         float | None, typer.Option(help="Stop when the interval's high/low is at most this (1.5).")
     ] = None,
@@ -80,9 +84,8 @@ def command(
             "seed": study.seed,
             "store": study.store,
             "progress": progress,
-            **options.given(
-                ratio=ratio, max_trials=max_trials, design=design, lr_range=study.lr_range
-            ),
+            **options.given(min_dim=min_dim, max_dim=max_dim, ratio=ratio, max_trials=max_trials),
+            **options.given(design=design, lr_range=study.lr_range),
             **study.running(),
             "check_budget": check_budget,
         }
@@ -120,6 +123,7 @@ def print_estimate(estimate: ThresholdEstimate) -> None:
         ("status", f"{estimate.status}, {cost(estimate)}"),
         ("seen", estimate.seen or None),
         ("what to do", estimate.remedy or None),
+        ("interval", estimate.caution or None),
         ("endings", estimate.endings.remark or None),
         ("note", estimate.note or None),
     )

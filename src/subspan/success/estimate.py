@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from subspan.success.posterior import Count, Range, posterior
 from subspan.success.records import Experiment, experiment, refuse_missing_metric, tally
 from subspan.success.response import LearningRate, Response
 from subspan.success.surface import refuse_undetermined
-from subspan.success.verdict import REMEDIES, judge
+from subspan.success.verdict import LEAST_CONFIDENCE, REMEDIES, judge
 from subspan.trials.endings import Endings
 from subspan.trials.trial import TrialRecord
 
@@ -60,6 +61,7 @@ class ThresholdEstimate:
         advice: what to do, where it is not what the status says by itself.
         note: why the design is not the usual one; else empty.
         doubled: the same with twice the steps, where that was asked for.
+        most_ratio: the ratio of the interval that was asked for, if any.
     """
 
     estimate: Estimate
@@ -78,6 +80,7 @@ class ThresholdEstimate:
     advice: str = ""
     note: str = ""
     doubled: ThresholdEstimate | None = field(default=None, repr=False)
+    most_ratio: float | None = field(default=None, repr=False, compare=False)
 
     @property
     def value(self) -> int | None:
@@ -127,17 +130,36 @@ class ThresholdEstimate:
     @property
     def remedy(self) -> str:
         """What to do about the status, in one sentence; empty where there is nothing to do."""
-        if self.advice:
+        if self.status == "below range" and (self.value == 0 or self.span.min_dim == 1):
             return self.advice
-        if self.status not in REMEDIES:
+        said = self.advice or REMEDIES.get(self.status, "")
+        if self.span.max_dim >= self.ambient_dim:  # there is no larger one
+            said = _OR_LARGER.sub(r" or \1", said)
+        if said == REMEDIES["not converged"] and self._too_wide:
+            return f"{said[:-1]}, or a larger ratio."
+        return said
+
+    @property
+    def _too_wide(self) -> bool:
+        """Whether the interval has two ends that lie farther apart than was asked for."""
+        if self.most_ratio is None or self.low is None or self.high is None:
+            return False
+        return self.high > max(self.low * self.most_ratio, self.low + 1)
+
+    @property
+    def caution(self) -> str:
+        """Where an interval by counts is asked for with less than 90 %: that it is that one's."""
+        if self.design != "binary" or self.low is None or self.confidence >= LEAST_CONFIDENCE:
             return ""
-        least = self.status == "below range" and (self.value == 0 or self.span.min_dim == 1)
-        return "" if least else REMEDIES[self.status]
+        return (
+            f"The interval is the one of {100 * LEAST_CONFIDENCE:g} %, the least that is made, not "
+            f"of {100 * self.confidence:g} %."
+        )
 
     @property
     def remark(self) -> str:
-        """What was seen and what to do about it, in two sentences; empty where all is well."""
-        return " ".join(part for part in (self.seen, self.remedy) if part)
+        """What was seen, what to do about it and what the interval is, a sentence each, or ""."""
+        return " ".join(part for part in (self.seen, self.remedy, self.caution) if part)
 
     @property
     def endings(self) -> Endings:
@@ -230,12 +252,11 @@ class ThresholdEstimate:
 
     def _found(self) -> str:
         """d* with its interval; and, where the learning rate was chosen, it and the cost."""
-        text = f"d* = {self.estimate}"
-        if not self.at_best_lr:
-            return text
         known = "" if self.status == "ok" else f" ({self.status})"
-        cost = "" if self.trainings is None else f", {self.trainings:.1f} trainings"
         found = counted(self.value, self.low, self.high)
+        if not self.at_best_lr:
+            return f"d* = {found}{known}"
+        cost = "" if self.trainings is None else f", {self.trainings:.1f} trainings"
         return (
             f"d* = {found}{known} at the best learning rate{cost}; "
             f"lr = {self.lr:.2g}, as good from {self.lr_low:.2g} to {self.lr_high:.2g}"
@@ -245,6 +266,10 @@ class ThresholdEstimate:
         level, trials = f"{100 * self.confidence:g} %", f"{self.trials} trials"
         found = self._found()
         return f"<ThresholdEstimate {self.goal}: {found}, {level}, {trials}, {self.status}>"
+
+
+# The last of three remedies in a row, as of "above range".
+_OR_LARGER = re.compile(r", ([^,.]*), or a larger max_dim")
 
 
 def _whole(value: float | None) -> int | None:
@@ -279,7 +304,14 @@ def estimate_from_counts(
     check_confidence(confidence)
     found = judge(posterior(table, span), table, confidence, ratio)
     return ThresholdEstimate(
-        found.estimate, goal, span, table, ambient_dim, seen=found.seen, level=found.level
+        found.estimate,
+        goal,
+        span,
+        table,
+        ambient_dim,
+        seen=found.seen,
+        level=found.level,
+        most_ratio=ratio,
     )
 
 

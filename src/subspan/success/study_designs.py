@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -184,6 +185,7 @@ class GradedDesign:
         """Return what is known; at least one trial was told."""
         design = self._design
         cost = trainings(None, LoopSpec(), self._told)
-        return jointly_estimated(
+        found = jointly_estimated(
             design, design.estimate(), self._goal, self._told, self._max_dim, cost
         )
+        return dataclasses.replace(found, most_ratio=design.ratio)
