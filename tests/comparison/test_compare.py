@@ -45,7 +45,9 @@ def test_a_row_for_every_cell_and_a_reason_for_every_gap(table) -> None:
         ("lottery-subspace", 400),
         ("last-layer", 400),
     }
-    assert "no trials (at most 20 for this method) at 40, 400" in table.verdict("lottery-subspace")
+    assert "no trials (at most 20 for this method) at d = 40, 400" in table.verdict(
+        "lottery-subspace"
+    )
     assert "at most 20 for this method" in {why for _, _, why in table.skipped}
 
 
@@ -274,7 +276,11 @@ def test_too_few_repeats_are_told_before_anything_is_trained(problem, caplog) ->
     assert table.verdict("burn-in:30") == (
         "not tested (4 paired repeats; 7 are needed for verdicts on 2 cells) at d = 8, 40"
     )
-    assert table.footer == "No verdicts: no cell has enough paired repeats."
+    assert table.footer.startswith("No verdicts: no cell has enough paired repeats. ")
+    assert "p is of sign flips in one cell, not corrected" in table.footer
+    assert "as likely to be ahead of it by an amount as behind" in table.footer
+    assert "Intervals: Student's" in table.footer
+    assert "one that leaves out 0 is no verdict" in table.footer
     row = table.of("burn-in:30")[0]
     assert row.p == 1 / 8
     assert row.difference_low < row.difference < row.difference_high
@@ -283,7 +289,21 @@ def test_too_few_repeats_are_told_before_anything_is_trained(problem, caplog) ->
 def test_the_footer_says_what_is_assumed(table) -> None:
     assert "sign-flip tests of 9 or more pairs, Holm over 9 cells: at most 5 %" in table.footer
     assert "as likely to be ahead of it by an amount as behind" in table.footer
+    assert "if the number of repeats was fixed beforehand" in table.footer
     assert table.to_json()["footer"] == table.footer
+
+
+def test_one_cell_is_one_cell_and_every_dim_is_a_d(table) -> None:
+    one = dataclasses.replace(table, rows=table.of("random") + table.of("burn-in:30")[:1])
+    assert "Holm over 1 cell:" in one.footer
+    rows = [dataclasses.replace(r, verdict=v) for r, v in zip(
+        table.of("burn-in:30"), ("worse", "better", "not distinguishable"), strict=True
+    )]  # fmt: skip
+    said = dataclasses.replace(table, rows=(*table.of("random"), *rows)).verdict("burn-in:30")
+    assert said == (
+        "better than the null at d = 40; worse than the null at d = 8; "
+        "not distinguishable at d = 400"
+    )
 
 
 def test_a_saved_subspace_is_tested_only_where_it_is_transferred(problem, tmp_path) -> None:

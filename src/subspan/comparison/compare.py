@@ -12,6 +12,7 @@ from subspan.comparison.functions import trials_of_functions
 from subspan.comparison.paired import repeats_needed
 from subspan.comparison.rows import first_metric, rows_of
 from subspan.comparison.table import ComparisonTable
+from subspan.comparison.table import cells as count_of
 from subspan.errors import InputError, check_confidence, invalid, unknown, whole
 from subspan.goals import Goal, parse_goal
 from subspan.maps.base import check_dims
@@ -243,8 +244,8 @@ def _enough(asked: int | None, cells: int, confidence: float) -> int:
     needed = repeats_needed(max(1, cells), confidence)
     if asked is not None and cells and asked < needed:
         _LOGGER.warning(
-            "compare: repeats=%d cannot give a verdict on %d cells; %d are needed, or fewer cells.",
-            *(asked, cells, needed),
+            "compare: repeats=%d cannot give a verdict on %s; %d are needed%s.",
+            *(asked, count_of(cells), needed, ", or fewer cells" if cells > 1 else ""),
         )
     return asked or needed
 

@@ -25,6 +25,16 @@ _WORDS = {
     UNTESTED: "not tested",
 }
 
+_ASSUMED = (
+    "the number of repeats was fixed beforehand, repeats are independent and a method like the "
+    "null is as likely to be ahead of it by an amount as behind"
+)
+
+
+def cells(count: int) -> str:
+    """Return `1 cell`, `9 cells`."""
+    return f"{count} cell{'' if count == 1 else 's'}"
+
 
 @dataclass(frozen=True)
 class ComparisonRow:
@@ -153,14 +163,13 @@ class ComparisonTable:
         told: dict[str, list[int]] = {}
         for row in sorted(own, key=lambda row: list(_WORDS).index(row.verdict)):
             reason = f" ({row.note})" if row.note else ""
-            told.setdefault(f"{_WORDS[row.verdict]}{reason} at", []).append(row.dim)
+            told.setdefault(f"{_WORDS[row.verdict]}{reason}", []).append(row.dim)
         there = {row.dim for row in own}
         for name, dim, why in self.skipped:
             if name == method and dim not in there:
-                told.setdefault(f"no trials ({why.rstrip('.')}) at", []).append(dim)
+                told.setdefault(f"no trials ({why.rstrip('.')})", []).append(dim)
         return "; ".join(
-            f"{words} {'' if i else 'd = '}{', '.join(map(str, sorted(dims)))}"
-            for i, (words, dims) in enumerate(told.items())
+            f"{words} at d = {', '.join(map(str, sorted(dims)))}" for words, dims in told.items()
         )
 
     def summary(self) -> list[str]:
@@ -175,14 +184,20 @@ class ComparisonTable:
 
     def _verdicts(self) -> str:
         tested = [row for row in self.rows if not math.isnan(row.p_adjusted)]
+        failed = "A failed trial counts as the worst."
         if not tested:
-            return "No verdicts: no cell has enough paired repeats."
+            return (
+                "No verdicts: no cell has enough paired repeats. p is of sign flips in one cell, "
+                f"not corrected for their number and at least 2^(1−pairs); it holds if {_ASSUMED}. "
+                f"{failed} Intervals: Student's, each by itself, which so few repeats bear out "
+                "only if differences are near normal: one that leaves out 0 is no verdict."
+            )
         fewest = min(row.pairs for row in tested)
         return (
-            f"Verdicts: sign-flip tests of {fewest} or more pairs, Holm over {len(tested)} cells: "
-            f"at most {100 * (1 - self.confidence):.3g} % chance of any false one, if repeats are "
-            "independent and a method like the null is as likely to be ahead of it by an amount as "
-            "behind. A failed trial counts as the worst. Intervals: Student's, each by itself."
+            f"Verdicts: sign-flip tests of {fewest} or more pairs, Holm over {cells(len(tested))}: "
+            f"at most {100 * (1 - self.confidence):.3g} % chance of any false one, if {_ASSUMED}. "
+            f"{failed} Intervals: Student's, each by itself; they take differences to be near "
+            "normal."
         )
 
     def to_frame(self) -> pd.DataFrame:
