@@ -38,7 +38,7 @@ def test_a_table_and_a_line_in_words_for_people(cli) -> None:
     assert [row[-1] for row in rows] == ["40", "40"]  # 20 of spec and 20 of the longest search
     assert all(word in lines[1].split() for word in ("diverged", "from", "to", "pairs"))
     gap = next(line for line in lines if line.startswith("last-layer: "))
-    assert "no trials (at most 330 for this method) at 400" in gap
+    assert "no trials (at most 330 for this method) at d = 400" in gap
 
 
 def test_arguments_by_name_and_a_method_that_can_make_no_dim(cli) -> None:

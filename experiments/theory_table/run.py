@@ -5,6 +5,7 @@
 
 Results go to PROBLEM.json beside this file, one quantity at a time; what is there is not done
 again, so that the command continues where it was cut off. `--only NAME` does one quantity.
+`--restate` computes nothing: it writes the statuses of stored predictions anew, from their notes.
 """
 
 from __future__ import annotations
@@ -105,7 +106,17 @@ def predictions(problem: Any, settings: dict[str, Any], options: dict[str, Any])
     result = predict_threshold(
         problem, ss.LossBelow(levels[-1]), levels=levels, **settings["predict"], **options
     )
-    return {f"{p.level:g}": {**interval(p.estimate), "notes": list(p.notes)} for p in result.levels}
+    return restated(
+        {f"{p.level:g}": {**interval(p.estimate), "notes": list(p.notes)} for p in result.levels}
+    )
+
+
+def restated(by_level: dict[str, Any]) -> dict[str, Any]:
+    """Give predictions the status that `Prediction.status` has: noted ones are doubtful."""
+    return {
+        level: {**found, "status": "doubtful" if found["notes"] else found["status"]}
+        for level, found in by_level.items()
+    }
 
 
 def cones(problem: Any, levels: list[float], options: dict[str, Any]) -> dict[str, Any]:
@@ -133,8 +144,16 @@ def main() -> None:
     parser.add_argument("problem", choices=list(SETTINGS))
     parser.add_argument("--data-dir")
     parser.add_argument("--only")
+    parser.add_argument("--restate", action="store_true")
     arguments = parser.parse_args()
     name, settings = arguments.problem, SETTINGS[arguments.problem]
+    path = HERE / f"{name}.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    if arguments.restate:
+        for key in VARIANTS.keys() & results.keys():
+            results[key]["by_level"] = restated(results[key]["by_level"])
+        path.write_text(json.dumps(results, indent=1) + "\n")
+        return
     load = dict(settings["load"])
     if arguments.data_dir:
         load["data_dir"] = arguments.data_dir
@@ -160,8 +179,6 @@ def main() -> None:
             linear, settings, f"{name}-linearized", STRONG
         ),
     }
-    path = HERE / f"{name}.json"
-    results = json.loads(path.read_text()) if path.exists() else {}
     for key, job in jobs.items():
         if key in results or (arguments.only and key != arguments.only):
             continue

@@ -6,6 +6,7 @@ import pytest
 
 from subspan.estimate import Estimate
 from subspan.goals import AccuracyAbove, LossBelow
+from subspan.report.page import _headline
 from subspan.report.words import d_star, sentence
 from subspan.success import Count, Range, ThresholdEstimate
 from subspan.success.budget import DECIDES
@@ -94,3 +95,17 @@ def test_the_learning_rate_and_the_cost_are_said() -> None:
         "the best learning rate 0.1 (as good from 0.05 to 0.2): 71×, 12 trials, 7.2 trainings "
         "(random)."
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "low", "bold"),
+    [
+        ("above range", 7, "not even in <strong>7</strong> of its 2,410 degrees of freedom"),
+        ("not converged", 7, "in <strong>7 or more</strong>, if in any, of 2,410 degrees"),
+        ("above range", 2410, "not even in all its 2,410 degrees"),
+        ("not monotone", None, "below its 2,410 degrees"),
+    ],
+)
+def test_the_page_sets_in_bold_what_is_known(status: str, low: int | None, bold: str) -> None:
+    line = sentence("net", "random", found(status, None, low, None, 2410))
+    assert bold in _headline((line,))

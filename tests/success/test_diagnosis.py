@@ -41,6 +41,16 @@ def test_a_goal_that_the_usual_training_never_meets():
     assert Diagnosis(lost, measured(999), ADAM, STRONG).cause == "not shown"
 
 
+def test_a_status_that_is_not_ok_stands_beside_its_number():
+    open_ended = estimate_from_counts(
+        [Count(10, 0, 2), Count(60, 2, 2)], GOAL, Range(1, 200, 0.1), ambient_dim=200
+    )
+    assert open_ended.status == "not converged"
+    found = Diagnosis(open_ended, measured(60), ADAM, STRONG)
+    assert "] (not converged) with adam (50 epochs)" in found.verdict
+    assert found.verdict.count("(not converged)") == 1
+
+
 def test_overlapping_and_reversed_intervals_blame_nobody():
     same = Diagnosis(measured(100), measured(100), ADAM, STRONG)
     assert same.cause == "not shown"

@@ -11,8 +11,7 @@ from subspan import optimizers
 from subspan.comparison.functions import trials_of_functions
 from subspan.comparison.paired import repeats_needed
 from subspan.comparison.rows import first_metric, rows_of
-from subspan.comparison.table import ComparisonTable
-from subspan.comparison.table import cells as count_of
+from subspan.comparison.table import ComparisonTable, cells_in_words
 from subspan.errors import InputError, check_confidence, invalid, unknown, whole
 from subspan.goals import Goal, parse_goal
 from subspan.maps.base import check_dims
@@ -245,7 +244,7 @@ def _enough(asked: int | None, cells: int, confidence: float) -> int:
     if asked is not None and cells and asked < needed:
         _LOGGER.warning(
             "compare: repeats=%d cannot give a verdict on %s; %d are needed%s.",
-            *(asked, count_of(cells), needed, ", or fewer cells" if cells > 1 else ""),
+            *(asked, cells_in_words(cells), needed, ", or fewer cells" if cells > 1 else ""),
         )
     return asked or needed
 

@@ -175,7 +175,8 @@ def adjust(
     told = can_tell([tests[i].pairs for i in asked], confidence)
     family = {i for i, enough in zip(asked, told, strict=True) if enough}
     needed = repeats_needed(max(1, len(asked)), confidence)
-    reason = f"{{}} paired repeats; {needed} are needed for verdicts on {tables.cells(len(asked))}"
+    cells = tables.cells_in_words(len(asked))
+    reason = f"{{}} paired repeats; {needed} are needed for verdicts on {cells}"
     said = [
         reason.format(tests[i].pairs) if i in asked and i not in family else note
         for i, note in enumerate(notes)

@@ -31,7 +31,7 @@ _ASSUMED = (
 )
 
 
-def cells(count: int) -> str:
+def cells_in_words(count: int) -> str:
     """Return `1 cell`, `9 cells`."""
     return f"{count} cell{'' if count == 1 else 's'}"
 
@@ -192,9 +192,9 @@ class ComparisonTable:
                 f"{failed} Intervals: Student's, each by itself, which so few repeats bear out "
                 "only if differences are near normal: one that leaves out 0 is no verdict."
             )
-        fewest = min(row.pairs for row in tested)
+        fewest, cells = min(row.pairs for row in tested), cells_in_words(len(tested))
         return (
-            f"Verdicts: sign-flip tests of {fewest} or more pairs, Holm over {cells(len(tested))}: "
+            f"Verdicts: sign-flip tests of {fewest} or more pairs, Holm over {cells}: "
             f"at most {100 * (1 - self.confidence):.3g} % chance of any false one, if {_ASSUMED}. "
             f"{failed} Intervals: Student's, each by itself; they take differences to be near "
             "normal."

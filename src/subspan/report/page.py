@@ -26,7 +26,8 @@ from subspan.trials.stores.registry import open_store
 from subspan.version import VERSION
 
 _D_STAR = re.compile(
-    r"( in )((?:more than )?[\d,]+(?: or fewer| \[[^\]]*\])?)( of [\d,]+ degrees of freedom)"
+    r"( in )([\d,]*\d(?: or fewer| or more| \[[^\]]*\])?)"
+    r"((?:, if in any,)? of (?:its )?[\d,]+ degrees of freedom)"
 )
 _TOLD = 5  # results in words that are not folded
 _SCRIPTS = (

@@ -237,7 +237,8 @@ def _needs(estimate: ThresholdEstimate) -> str:
         return "no certain d (success falls with d)"
     value = "?" if estimate.value is None else f"{estimate.value:,}"
     high = "∞" if estimate.high is None else f"{estimate.high:,}"
-    return f"d = {value} [{estimate.low:,}, {high}]"
+    known = "" if estimate.status == "ok" else f" ({estimate.status})"
+    return f"d = {value} [{estimate.low:,}, {high}]{known}"
 
 
 def _described(spec: TrainSpec | LoopSpec | FunctionTrainable) -> str:
