@@ -17,6 +17,11 @@ def test_ratio_text_and_json() -> None:
     assert json.loads(json.dumps(estimate.to_json()))["samples"] == 40
 
 
+def test_a_count_has_all_its_digits_and_a_rate_four() -> None:
+    assert str(Estimate(12_630, 12_470, 12_760, 0.95, 40)) == "12,630 [12,470, 12,760]"
+    assert str(Estimate(0.123456, 0.1, 12345.6, 0.95, 40)) == "0.1235 [0.1, 1.235e+04]"
+
+
 def test_an_unbounded_end_is_none_and_has_no_ratio() -> None:
     estimate = Estimate(None, 64, None, 0.95, 9, "above range")
     assert estimate.ratio is None

@@ -65,7 +65,9 @@ class Estimate:
 
     def __str__(self) -> str:
         def show(v: float | None, absent: str) -> str:
-            return absent if v is None else f"{v:.4g}"
+            if v is None:
+                return absent
+            return f"{v:,}" if isinstance(v, int) else f"{v:.4g}"  # a count in all its digits
 
         text = f"{show(self.value, '?')} [{show(self.low, '-inf')}, {show(self.high, 'inf')}]"
         return text if self.ok else f"{text} ({self.status})"

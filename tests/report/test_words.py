@@ -7,6 +7,7 @@ import pytest
 from subspan.estimate import Estimate
 from subspan.goals import AccuracyAbove, LossBelow
 from subspan.report.page import _headline
+from subspan.report.success_curve import headline
 from subspan.report.words import d_star, sentence
 from subspan.success import Count, Range, ThresholdEstimate
 from subspan.success.budget import DECIDES
@@ -74,6 +75,19 @@ def test_each_status_has_a_sentence_that_is_one(
     estimate = found(status, value, low, high, size)
     assert sentence("net", "random", estimate) == f"net {said} 12 trials (random)."
     assert d_star(estimate) == alone
+
+
+@pytest.mark.parametrize(
+    ("high", "said"),
+    [
+        (0, "d* = 0: the offset alone meets the goal"),
+        (3, "d* = 0 [0, 3]: the offset alone meets the goal"),
+        (None, "d* = 0 [0, ∞]: the offset alone meets the goal"),
+    ],
+)
+def test_the_figure_s_title_where_the_offset_meets_the_goal(high: int | None, said: str) -> None:
+    """An open end there was formatted as a number once."""
+    assert headline(found("below range", 0, 0, high, 2410)) == said
 
 
 def test_every_status_is_among_them() -> None:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from subspan.intervals import binomial_interval
 from subspan.report import figure as base
+from subspan.report.words import d_star
 from subspan.success.estimate import ThresholdEstimate
 from subspan.success.posterior import Count
 
@@ -117,6 +118,8 @@ def _view(estimate: ThresholdEstimate) -> tuple[float, float]:
 def headline(estimate: ThresholdEstimate) -> str:
     """Return the title: d* with its interval, or why there is none."""
     percent = f"{100 * estimate.confidence:g} %"
+    if estimate.value == 0:
+        return f"d* = {d_star(estimate)}"
     if estimate.status == "below range":
         return f"d* ≤ {estimate.high:,}"
     if estimate.status == "above range":

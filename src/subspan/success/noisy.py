@@ -156,7 +156,7 @@ def _imputed(
     values = [e.value for e in found if e.value is not None]
     lows, highs = [e.low for e in found], [e.high for e in found]
     return Estimate(
-        float(np.median(values)) if len(values) == draws else None,
+        int(np.median(values)) if len(values) == draws else None,
         None if None in lows else min(low for low in lows if low is not None),
         None if None in highs else max(high for high in highs if high is not None),
         confidence,
