@@ -63,7 +63,8 @@ def subspace_step(
     optimizer = Adam(theta, ss.TrainSpec())
 
     def step() -> None:
-        _, gradients = problem.grads(offset + maps.forward(theta), (x[None], y[None]))
+        weights = maps.forward(theta).add_(offset)
+        _, gradients = problem.grads(weights, (x[None], y[None]))
         optimizer.step(theta, maps.adjoint(gradients), 1e-3)
 
     return step
