@@ -5,16 +5,24 @@ float32) and the bytes that it must move over this core's copy: weights, gradien
 once each. Both rates are measured in this run, in turn with the stages. One thread, batch 128
 (MiniLM: 32 x 64 tokens). A ratio near 1 leaves nothing to gain; small networks pay for the calls.
 
+Besides, maps of mnist-mlp at large d, as they run in a step that takes turns with a plain one, in
+seconds of the processor: over their floor, for which `hadamard` has four products with a matrix of
+order 16, and over what 1.15 of the plain step leaves for them beside the network's gradient, the
+offset and Adam on d numbers.
+
     python benchmarks/bench.py --only floors
 """
 
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from step import plain_step
 from table import Row, turns
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -23,8 +31,10 @@ from subspan.maps.stack import stack
 from subspan.problems.models import CONV_CHANNELS, conv_net, mlp
 from subspan.problems.resnet import resnet20
 from subspan.streams import torch_generator
+from subspan.training.optimizers import Adam
 
 SIDE, COPIED, BATCH, DIM = 1024, 2**24, 128, 1000
+ORDER = 16  # of the matrices of `maps/strips.py`
 BYTES = 4
 Way = Callable[[], None]
 
@@ -107,6 +117,51 @@ def networks() -> Iterator[tuple[str, torch.nn.Module, torch.Tensor, int]]:
         yield "MiniLM", encoder(), torch.randint(1000, 30000, (32, 64), generator=generator), 2
 
 
+def large_maps(rounds: int, product: Way, copy: Way) -> Iterator[Row]:
+    """Yield the maps of mnist-mlp at large d over their floors, and over what is left for them."""
+    generator = torch_generator(0, "floors")
+    x = torch.randn(BATCH, 784, generator=generator)
+    y = torch.arange(BATCH) % 10
+    problem = ss.Problem(lambda: mlp(784, 200, 200, 10), (x, y), name="floors")
+    plain = plain_step(mlp(784, 200, 200, 10), x, y)
+    size, batch, offset = problem.ambient_dim, (x[None], y[None]), problem.init(0)[None]
+    for kind, products in (("partition", 0), ("hadamard", 4)):
+        for dim in (10_000, size // 2):
+            maps = stack([ss.maps.make(kind, dim=dim, ambient_dim=size, seed=0)])
+            theta = torch.zeros(dim)
+            optimizer = Adam(theta, ss.TrainSpec())
+            seconds: dict[str, list[float]] = {"map": [], "rest": []}
+
+            def step(maps=maps, theta=theta, optimizer=optimizer, seconds=seconds) -> None:
+                begun = time.thread_time()
+                weights = maps.forward(theta)
+                mapped = time.thread_time()
+                _, gradients = problem.grads(weights.add_(offset), batch)
+                used = time.thread_time()
+                pulled = maps.adjoint(gradients)
+                back = time.thread_time()
+                optimizer.step(theta, pulled, 1e-3)
+                ended = time.thread_time()
+                seconds["map"].append(mapped - begun + back - used)
+                seconds["rest"].append(used - mapped + ended - back)
+
+            seconds |= turns({"plain": plain, "step": step}, rounds, time.thread_time)
+            seconds |= turns({"product": product, "copy": copy}, 10, time.thread_time)
+            what = f"mnist-mlp: {kind} and its adjoint, d = {dim:,}"
+            flops = 2 * SIDE**3 / np.median(seconds["product"])
+            moved = 2 * BYTES * COPIED / np.median(seconds["copy"])
+            operations = 2.0 * size + products * 2.0 * ORDER * size
+            floor = max(operations / flops, 3.0 * BYTES * size / moved)
+            own = seconds["map"][-rounds:]  # `turns` begins with one that is not kept
+            yield Row(f"{what} / floor", tuple(one / floor for one in own))
+            left = [
+                1.15 * whole - rest
+                for whole, rest in zip(seconds["plain"], seconds["rest"][-rounds:], strict=True)
+            ]
+            name = f"{what} / what 1.15 of a plain step leaves it, of medians"
+            yield Row(name, (float(np.median(own) / np.median(left)),), 1)
+
+
 def rows(quick: bool) -> Iterator[Row]:
     """Yield measured over floor for each stage of each network."""
     torch.set_num_threads(1)
@@ -134,5 +189,6 @@ def rows(quick: bool) -> Iterator[Row]:
                 f"{stage.name} / floor",
                 tuple(s / f for s, f in zip(seconds[stage.name], floors, strict=True)),
             )
+    yield from large_maps(10 if quick else 60, product, copy)
     yield Row("this core: matrix product", tuple(f / 1e9 for f, _ in rates), unit="GFLOP/s")
     yield Row("this core: copy", tuple(m / 1e9 for _, m in rates), unit="GB/s")

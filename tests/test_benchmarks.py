@@ -55,7 +55,7 @@ def test_the_table_is_made_with_its_surroundings(tmp_path: Path) -> None:
     told = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True)
     assert told.returncode == 0, told.stderr
     rows = json.loads(out.read_text())
-    assert len(rows) == 17
+    assert len(rows) == 25
     assert {"median", "low", "high", "values", "aim", "verdict"} <= set(rows[0])
     around = json.loads(out.with_name("environment.json").read_text())
     assert {"torch", "cores", "load", "peak_mib", "date"} <= set(around["step"])

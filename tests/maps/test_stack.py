@@ -52,3 +52,35 @@ def test_hadamard_maps_of_few_and_of_many_coordinates_stack():
         assert torch.equal(images[k], stack([a]).forward(part)[0])
         assert torch.equal(pulled[k], stack([a]).adjoint(v[k : k + 1]))
         torch.testing.assert_close(images[k], a(part))
+
+
+class Constant(maps.LinearMap):
+    """θ on every weight, as an expanded tensor: what nobody may add to in place."""
+
+    dim, ambient_dim, device, dtype = 1, 5, torch.device("cpu"), torch.float32
+
+    def _forward(self, theta):
+        return theta.expand(*theta.shape[:-1], 5)
+
+    def _adjoint(self, v):
+        return v.sum(-1, keepdim=True)
+
+    def to(self, device=None, dtype=None):
+        return self
+
+    def checksum(self):
+        return "0" * 32
+
+
+@pytest.mark.parametrize("name", [*maps.names(), Constant])
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_weights_are_the_callers_to_write_to(name, count):
+    made = Constant() if name is Constant else maps.make(name, dim=5, ambient_dim=9, seed=0)
+    theta = torch.linspace(1, 2, count * made.dim)
+    together, before = stack([made] * count), theta.clone()
+    images = together.forward(theta)
+    expected = images.clone() + 1
+    images += 1
+    assert torch.equal(images, expected)
+    assert torch.equal(together.forward(theta) + 1, expected)
+    assert torch.equal(theta, before)

@@ -10,12 +10,12 @@ from torch.func import grad_and_value, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import subspan as ss
-from subspan.problems import traced
+from subspan.problems import simplified, traced
 from subspan.problems.simplified import simplify
 
 
 def calls(graph):
-    return sum(node.op == "call_function" for node in graph.graph.nodes)
+    return sum(node.op in ("call_function", "call_method") for node in graph.graph.nodes)
 
 
 def classifier():
@@ -115,3 +115,30 @@ def test_a_network_without_biases(trials):
     less = simplify(traced_from(vmap(grad_and_value(loss)), w, x))
     for one, other in zip(plain(w, x), less(w, x), strict=True):
         assert torch.equal(one, other)
+
+
+def test_what_is_returned_is_made_at_each_call():
+    graph = simplify(traced_from(lambda x: (torch.ones_like(x), x + torch.zeros_like(x)), x0()))
+    for _ in range(2):
+        ones, same = graph(x0())
+        assert torch.equal(ones, torch.ones(3))
+        assert torch.equal(same, x0())
+        ones.add_(1)
+        same.add_(1)
+
+
+def test_a_tensor_of_one_number_is_made_once_and_a_large_one_at_each_call():
+    large = torch.zeros(simplified._LARGEST_CONSTANT + 1)
+    for x, made in ((x0(), 0), (large, 1)):
+        graph = simplify(traced_from(lambda x: x - torch.ones_like(x), x))
+        assert torch.equal(graph(x), x - 1)
+        assert calls(graph) == 1 + made
+
+
+def test_a_binding_is_that_of_its_operation():
+    for operation, binding in simplified._BINDINGS.items():
+        assert binding.__name__ == operation._schema.name.removeprefix("aten::")
+
+
+def x0():
+    return torch.arange(3.0)

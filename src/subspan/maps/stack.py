@@ -24,7 +24,7 @@ class MapStack(abc.ABC):
 
     @abc.abstractmethod
     def forward(self, theta: torch.Tensor) -> torch.Tensor:
-        """Map flat θ (Σ d_k,) to (K, D)."""
+        """Map flat θ (Σ d_k,) to (K, D), in memory of its own: the caller adds to it in place."""
 
     @abc.abstractmethod
     def adjoint(self, v: torch.Tensor) -> torch.Tensor:
@@ -71,7 +71,10 @@ class _LoopStack(MapStack):
 
     def forward(self, theta: torch.Tensor) -> torch.Tensor:
         parts = zip(self._maps, theta.split(self._sizes), strict=True)
-        return _stacked([m._forward(self._own(m, t)) for m, t in parts])
+        rows = [m._forward(self._own(m, t)) for m, t in parts]
+        # Any other map may return an expanded tensor, or memory that it keeps.
+        alone = len(rows) == 1 and isinstance(self._maps[0], HadamardMap)
+        return rows[0][None] if alone else torch.stack(rows)
 
     def adjoint(self, v: torch.Tensor) -> torch.Tensor:
         parts = zip(self._maps, v, strict=True)
@@ -80,10 +83,6 @@ class _LoopStack(MapStack):
     @staticmethod
     def _own(one: LinearMap, x: torch.Tensor) -> torch.Tensor:
         return x if isinstance(one, HadamardMap) else x.clone()  # that copies it anyway
-
-
-def _stacked(rows: list[torch.Tensor]) -> torch.Tensor:
-    return torch.stack(rows) if len(rows) > 1 else rows[0][None]
 
 
 class _PartitionStack(MapStack):

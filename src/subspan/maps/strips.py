@@ -25,6 +25,7 @@ import torch
 
 from subspan.canonical import digest, tensor_digest
 from subspan.maps.base import looked_into
+from subspan.maps.strips_workspace import Deal, Shape, fits, workspace
 from subspan.maps.walsh import build_sylvester, sylvester
 from subspan.streams import derive, words
 
@@ -73,9 +74,14 @@ class Strips:
         self._dealt = len(line) * _LINE  # places of whole lines; the rest of every hand follows
         length = size // _STRIPS
         self._length = length - (length % 2 == 0)  # so that lines lie differently in each strip
+        sizes = dim, size, _LINE, self._every, hands, self._dealt
+        self._shape = Shape(*sizes, _STRIPS, self._length, self._apart)
+        self._deals: dict[torch.dtype, Deal] = {}  # as they are read in each dtype
 
     def mix(self, theta: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Return H E θ, (..., d) → (..., n); differentiable, unless written to `out`."""
+        if self._at_once(theta) and (out is None or fits(out)):
+            return workspace(self._shape, _matrix(theta)).mix(theta, self._deal(theta.dtype), out)
         whole, batch = self._every * _LINE, theta.shape[:-1]
         lines = _lines(theta[..., :whole])
         factor = self._factor.to(theta.dtype)[:, None]
@@ -99,6 +105,8 @@ class Strips:
 
     def unmix(self, x: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
         """Return Eᵀ Hᵀ x, (..., n) → (..., d), which may overwrite x on request; differentiable."""
+        if self._at_once(x):
+            return workspace(self._shape, _matrix(x)).unmix(x, self._deal(x.dtype))
         if not (overwrite or _recorded(x)):
             x = x.clone()
         x = self._mixed(x, transpose=True)
@@ -118,6 +126,18 @@ class Strips:
         theta[..., whole:] = rest
         return theta
 
+    def _at_once(self, x: torch.Tensor) -> bool:
+        """Whether a cache holds all of it, and it is one vector that nothing records."""
+        signed = self._length <= self._sign.shape[-1]
+        return self.size <= _CHUNK and signed and fits(x) and not _recorded(x)
+
+    def _deal(self, dtype: torch.dtype) -> Deal:
+        if dtype not in self._deals:
+            factor = self._factor.to(dtype)[:, None]
+            signs = self._sign.to(dtype)[:, : self._length]
+            self._deals[dtype] = Deal(self._line, factor, signs)
+        return self._deals[dtype]
+
     def _chunks(self) -> list[tuple[int, int]]:
         """Return runs of lines: those that a cache holds, or else the hands.
 
@@ -127,39 +147,10 @@ class Strips:
         return [(a, min(a + step, len(self._line))) for a in range(0, len(self._line), step)]
 
     def _mixed(self, x: torch.Tensor, transpose: bool = False) -> torch.Tensor:
-        """Return U D T x or its transpose, (..., n) → (..., n), in x if nothing records.
-
-        To the bit the same: where a cache holds them, products go to a second vector and back.
-        """
-        cached = self.size <= _CHUNK and x.device.type == "cpu"
-        if not cached or x.dim() != 1 or not x.is_contiguous() or _recorded(x):
-            if transpose:
-                return self._across(self._join(x, transpose=True), transpose=True)
-            return self._join(self._across(x))
-        h, sign, other = _matrix(x), self._sign.to(x.dtype), torch.empty_like(x)
-        block, skipped = _STRIPS * self._apart, self.size - _STRIPS * self._length
-        whole, cut = self.size - self.size % block, self.size - block
-        source, target = (other, x) if transpose else (x, other)
-        strips = [v[skipped:].view(_STRIPS, -1).split(_PANEL, -1) for v in (source, target)]
-        blocks = [v[:whole].view(-1, _STRIPS, self._apart) for v in (target, source)]
-        last = x[cut:].view(_STRIPS, self._apart)
-        matrices = h.expand(whole // block, _STRIPS, _STRIPS)
+        """Return U D T x or its transpose, (..., n) → (..., n), in x if nothing records."""
         if transpose:
-            last.copy_(torch.mm(h, last))
-            torch.bmm(matrices, blocks[0], out=blocks[1])
-            source[whole:] = target[whole:]
-        for given, made in zip(*strips, strict=True):
-            part = sign[:, : given.shape[-1]]
-            if transpose:
-                torch.mm(h, given.mul_(part), out=made)
-            else:
-                torch.mm(h, given, out=made).mul_(part)
-        target[:skipped] = source[:skipped]
-        if not transpose:
-            torch.bmm(matrices, blocks[0], out=blocks[1])
-            source[whole:] = target[whole:]
-            last.copy_(torch.mm(h, last))
-        return x
+            return self._across(self._join(x, transpose=True), transpose=True)
+        return self._join(self._across(x))
 
     def _across(self, x: torch.Tensor, transpose: bool = False) -> torch.Tensor:
         """Return D T x or (D T)ᵀ x, (..., n) → (..., n), in x's memory where nothing records."""
@@ -212,6 +203,7 @@ class Strips:
     def to(self, device: torch.device) -> Strips:
         """Return this mixing on another device."""
         new = copy.copy(self)
+        new._deals = {}
         for name in ("_line", "_factor", "_sign"):
             setattr(new, name, getattr(self, name).to(device))
         return new

@@ -12,6 +12,7 @@ import torch
 
 from subspan.problems import structure
 from subspan.problems.base import Evaluation
+from subspan.problems.channels_last import channels_last
 from subspan.problems.checks import batched
 from subspan.problems.labels import Labels
 from subspan.problems.losses import OutputLoss
@@ -29,12 +30,14 @@ class Evaluator:
         loss: mean loss of outputs and targets.
         labels: which outputs hit.
         vectorized: many weights run as one batched program; else there is one row of them.
+        images: whether the network may get images with their channels last.
     """
 
     outputs: Callable[[torch.Tensor, Tensors], Any]
     loss: OutputLoss
     labels: Labels
     vectorized: bool
+    images: bool = False
 
     def evaluate(
         self,
@@ -92,7 +95,7 @@ class Evaluator:
     def _outputs_of_many(self, weights: torch.Tensor, x: Tensors) -> Any:
         """Return outputs (K, n, ...) of weights (K, D)."""
         if not self.vectorized:
-            return structure.mapped(lambda t: t[None], self.outputs(weights[0], x))
+            return structure.mapped(lambda t: t[None], self.outputs(weights[0], self._laid(x)))
         with batched(lambda: self.outputs(weights[0], x)):
             return structure.vmapped(self.outputs)(weights, structure.expanded(x, len(weights)))
 
@@ -100,10 +103,14 @@ class Evaluator:
         self, weights: torch.Tensor, x: Tensors, y: Tensors
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if not self.vectorized:
-            loss, hits = self._one(weights[0], x, y)
+            loss, hits = self._one(weights[0], self._laid(x), y)
             return loss[None], hits[None]
         with batched(lambda: self._one(weights[0], x, y)):
             return self.as_one(weights, x, y)
+
+    def _laid(self, x: Tensors) -> Tensors:
+        laid: Tensors = channels_last(x) if self.images else x
+        return laid
 
     def _one(
         self, weights: torch.Tensor, x: Tensors, y: Tensors

@@ -27,6 +27,7 @@ from subspan.problems import structure
 from subspan.problems.aliases import Watch
 from subspan.problems.augmentation import Augmentation, Transform
 from subspan.problems.base import AbstractProblem, Batch, Evaluation
+from subspan.problems.channels_last import takes_channels_last
 from subspan.problems.checks import (
     batched,
     check_fit,
@@ -487,7 +488,8 @@ class Problem(AbstractProblem):
         return [one[metric] for one in found]
 
     def _evaluator(self, vectorized: bool) -> Evaluator:
-        return Evaluator(self.outputs, self._loss_of_outputs, self._labels, vectorized)
+        images = takes_channels_last(self.module)
+        return Evaluator(self.outputs, self._loss_of_outputs, self._labels, vectorized, images)
 
     def measure_many(
         self, weights: torch.Tensor, split: str, metrics: Sequence[str]

@@ -3,6 +3,9 @@
 What `vmap` of a gradient traces to spends a good part of its calls on views that change nothing,
 multiplications by one, and comparisons made five times. A small network pays for calls.
 
+What is left is called by PyTorch's own bindings, which take a microsecond less than an overload
+does, and small tensors of one number are made once.
+
 Only what leaves every bit alone is done: a matrix product keeps operands of the same strides and
 alignment, on which its last bits depend. A graph that writes into memory or draws numbers stays as
 it is, since there the same call twice is not the same thing.
@@ -24,6 +27,38 @@ _VIEWS = {  # of which one that returns its argument's shape and strides returns
     _ATEN.detach.default,
     _ATEN.alias.default,
 }
+_BINDINGS = {
+    _ATEN._log_softmax.default: torch._log_softmax,
+    _ATEN._log_softmax_backward_data.default: torch._log_softmax_backward_data,
+    _ATEN.add.Tensor: torch.add,
+    _ATEN.bmm.default: torch.bmm,
+    _ATEN.cat.default: torch.cat,
+    _ATEN.div.Tensor: torch.div,
+    _ATEN.gather.default: torch.gather,
+    _ATEN.mm.default: torch.mm,
+    _ATEN.mul.Tensor: torch.mul,
+    _ATEN.ne.Scalar: torch.ne,
+    _ATEN.neg.default: torch.neg,
+    _ATEN.permute.default: torch.permute,
+    _ATEN.relu.default: torch.relu,
+    _ATEN.scatter.value: torch.scatter,
+    _ATEN.split_with_sizes.default: torch.split_with_sizes,
+    _ATEN.squeeze.dims: torch.squeeze,
+    _ATEN.sub.Tensor: torch.sub,
+    _ATEN.sum.dim_IntList: torch.sum,
+    _ATEN.tanh.default: torch.tanh,
+    _ATEN.transpose.int: torch.transpose,
+    _ATEN.unsqueeze.default: torch.unsqueeze,
+    _ATEN.where.self: torch.where,
+}
+_METHODS = {
+    _ATEN.view.default: "view",
+    _ATEN._unsafe_view.default: "view",
+    _ATEN.expand.default: "expand",
+    _ATEN.reshape.default: "reshape",
+}
+_CONSTANT = {_ATEN.scalar_tensor.default, _ATEN.ones_like.default, _ATEN.zeros_like.default}
+_LARGEST_CONSTANT = 2**16  # numbers
 _EACH = {_ATEN.add.Tensor, _ATEN.sub.Tensor, _ATEN.mul.Tensor}  # number by number
 
 
@@ -37,9 +72,43 @@ def simplify(graph: fx.GraphModule) -> fx.GraphModule:
         return graph
     _without_changeless(graph.graph)
     _without_repeats(graph.graph)
+    _with_constants(graph)
+    _bound(graph.graph)
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
+
+
+def _with_constants(graph: fx.GraphModule) -> None:
+    """Make tensors that every call fills alike once; nothing writes to them."""
+    results = _results(graph.graph)
+    for node in list(graph.graph.nodes):
+        value = node.meta.get("val")
+        if node.target not in _CONSTANT or node in results or not isinstance(value, torch.Tensor):
+            continue
+        if value.numel() > _LARGEST_CONSTANT:
+            continue
+        fill = {_ATEN.ones_like.default: 1, _ATEN.zeros_like.default: 0}
+        number = fill.get(node.target, node.args[0])
+        made = torch.empty_strided(
+            value.shape, value.stride(), dtype=value.dtype, device=value.device
+        )
+        name = f"constant_of_{node.name}"
+        graph.register_buffer(name, made.fill_(number), persistent=False)
+        with graph.graph.inserting_before(node):
+            node.replace_all_uses_with(graph.graph.get_attr(name))
+        graph.graph.erase_node(node)
+
+
+def _bound(graph: fx.Graph) -> None:
+    """Call the same operations by their shorter ways; only what no step above asks for after."""
+    for node in graph.nodes:
+        if node.op != "call_function":
+            continue
+        if node.target in _BINDINGS:
+            node.target = _BINDINGS[node.target]
+        elif node.target in _METHODS:
+            node.op, node.target = "call_method", _METHODS[node.target]
 
 
 def _pure(node: fx.Node) -> bool:

@@ -133,7 +133,7 @@ class _Run:
         for step in range(total):
             if not self._alive:
                 return
-            weights = self._offsets + self._stack.forward(self._theta)
+            weights = self._weights()
             if on_step is not None:
                 on_step(step + 1, weights)
             batch, noise = self._batch(step), self._noise(step)
@@ -144,6 +144,9 @@ class _Run:
             if self._evaluate and (looks.due(step + 1) or step + 1 == total):
                 self._record(step + 1, list(self._alive))
         self._finish(self._alive, total, Outcome.FINISHED)
+
+    def _weights(self) -> torch.Tensor:
+        return self._stack.forward(self._theta).add_(self._offsets)
 
     def _batch(self, step: int) -> Batch:
         if self._batches is not None:
@@ -165,7 +168,7 @@ class _Run:
     def _record(self, step: int, trials: list[int]) -> None:
         """Evaluate those of these trials that are due; retire what diverged or met the goal."""
         last = step == self._total
-        weights = self._offsets + self._stack.forward(self._theta)
+        weights = self._weights()
         if step and not last:
             trials = self._looks.wanted(step, trials, weights)
         if not trials:

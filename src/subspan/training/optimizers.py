@@ -51,6 +51,7 @@ class Adam(Optimizer):
     def __init__(self, theta: torch.Tensor, spec: TrainSpec) -> None:
         self._betas, self._eps, self._count = spec.betas, spec.eps, 0
         self._mean, self._square = torch.zeros_like(theta), torch.zeros_like(theta)
+        self._root = torch.empty_like(theta)
 
     def _corrections(self) -> tuple[float, float]:
         beta1, beta2 = self._betas
@@ -67,17 +68,22 @@ class Adam(Optimizer):
         return self._mean / root.mul_(correction)
 
     def _follow(self, gradient: torch.Tensor) -> tuple[torch.Tensor, float]:
-        """Take a gradient in; return √v̂ + ε, and by what the mean is to be divided."""
+        """Take a gradient in; return √v̂ + ε, and by what the mean is to be divided.
+
+        The next call writes over the root.
+        """
         self._count += 1
         beta1, beta2 = self._betas
         self._mean.mul_(beta1).add_(gradient, alpha=1 - beta1)
         self._square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
         correction1, correction2 = self._corrections()
-        return self._square.sqrt().div_(math.sqrt(correction2)).add_(self._eps), correction1
+        torch.sqrt(self._square, out=self._root)
+        return self._root.div_(math.sqrt(correction2)).add_(self._eps), correction1
 
     def keep(self, positions: torch.Tensor) -> None:
         """Keep the state of these positions of θ only, in their order."""
         self._mean, self._square = self._mean[positions], self._square[positions]
+        self._root = torch.empty_like(self._mean)
 
 
 class LegacyAdam(Adam):
