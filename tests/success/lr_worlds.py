@@ -193,6 +193,8 @@ class Family:
             h = 0.0
         elif self.kind == "lapse":
             lapse = 0.02 + 0.05 * self.draws[0]
+        elif self.kind == "dead trials":  # at any d: 1 − δ is never reached
+            lapse = 0.15 + 0.15 * self.draws[0]
         elif self.kind == "noise at small d":
             sd *= math.exp(min(-0.4 * x, 2.0))
         return g + max(h, -30.0), min(sd, 3.0), lapse
@@ -238,4 +240,5 @@ FAMILIES = [
     "no matter the lr",
     "near the end",
     "cusp",
+    "dead trials",
 ]

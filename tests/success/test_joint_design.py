@@ -136,6 +136,32 @@ def test_failures_far_above_the_threshold_are_named(monkeypatch: pytest.MonkeyPa
     assert design.estimate().status == "not monotone"
 
 
+LOST = [(900, 0.6, -3.5), (1100, 0.6, -3.2), (700, 0.5, -3.9), (1000, 0.7, -3.1)]
+
+
+def test_a_trial_lost_at_a_good_learning_rate_asks_for_more() -> None:
+    """At δ = 0.1 one of ten leaves a share of lost trials of up to 45 %; one of 48 does not."""
+    assert told(ROWS * 3, ratio=3.0).estimate().status == "ok"
+    assert told(ROWS * 3 + LOST[:1], ratio=3.0).estimate().status == "not converged"
+    assert told(ROWS * 10 + LOST[:1], ratio=3.0).estimate().status == "ok"
+
+
+def test_trials_lost_too_often_at_any_d_are_a_level_and_no_threshold() -> None:
+    world = Family("dead trials", 2)
+    found = measure(world, 2)
+    assert (found.status, found.value, found.high) == ("never reaches", None, None)
+    assert found.low == world.max_dim
+    assert found.level is not None
+    assert found.level.high < 0.9
+
+
+def test_collapse_at_a_learning_rate_too_large_is_no_lost_trial() -> None:
+    collapsed = [(d, rho, -4.0) for d in (400, 900, 2000) for rho in (10.0, 20.0)]
+    design = told(ROWS * 3 + collapsed, ratio=3.0)
+    assert design.posterior.lapses(design.told)[0] == 0
+    assert design.estimate().status == "ok"
+
+
 def test_the_edge_of_the_learning_rates_is_named() -> None:
     rows = [
         (d, rho, math.log(d / 300) + 0.9 * math.log(rho / 3.2))

@@ -169,6 +169,23 @@ def test_above_the_range_is_said_with_trials_there_that_fail() -> None:
     assert "more steps" in found.remedy
 
 
+def test_trials_lost_whatever_d_is_are_a_level_with_what_to_do() -> None:
+    @ss.trainable(name="loses three of ten", max_dim=2410, lr=(1e-3, 1.0))
+    def training(trial: ss.Trial) -> dict[str, float]:
+        rng = np.random.default_rng([trial.seed, trial.dim])
+        if rng.random() < 0.3:
+            return {"loss": 2.3 * math.exp(0.05 * rng.standard_normal())}
+        up = 2.5 * math.log(trial.dim / 60) - 1.2 * (math.log10(trial.lr) + 1.5) ** 2
+        return {"loss": 0.1 * math.exp(-up - 0.35 * rng.standard_normal())}
+
+    found = ss.threshold(training, goal="loss<=0.1", seed=1, workers=1, max_trials=60)
+    assert (found.status, found.value) == ("never reaches", None)
+    assert found.level is not None
+    assert found.level.low < 0.7 < found.level.high < 0.9
+    assert "got nowhere where others do" in str(found)
+    assert "larger delta" in found.remark
+
+
 def test_below_the_range_is_said_with_trials_there_that_succeed() -> None:
     found = measure(World(at=5.0), min_dim=60)
     assert (found.status, found.value, found.high) == ("below range", 60, 60)

@@ -10,6 +10,8 @@ import numpy as np
 from scipy.stats import binom, fisher_exact
 
 from subspan.errors import check_confidence, invalid
+from subspan.estimate import Estimate
+from subspan.intervals import binomial_interval
 from subspan.success.graded import FAR, Observation, Scale
 from subspan.success.joint_estimate import JointEstimate
 from subspan.success.lookahead import next_trials
@@ -27,6 +29,7 @@ _AT_END = math.log(1.1)  # so near an end of the range in log d, a trial tells o
 _AT_LEAST, _MOST_AT_END = 3, 12  # trials at an end before d* is said to lie beyond it
 _SPREAD = (0.5, 0.35, 0.65)  # quantiles of the best lr that they are trained at
 _POPULATIONS = 3
+_NEAR = 1.2  # a share of lost trials of so many δ is told from δ
 
 
 class Ask(NamedTuple):
@@ -161,8 +164,11 @@ class JointDesign:
         status = "ok"
         counted = posterior(self.near_counts(), span)
         plain = [counted.quantile(q) for q in (_DOUBT / 2, 1 - _DOUBT / 2)]
+        unsure, level = self._lost()
         if math.isfinite(value) and self._falls(value) is not None:
             status = "not monotone"
+        elif level is not None:
+            low, value, high, status = span.max_dim, math.inf, math.inf, "never reaches"
         elif plain[1] < low or plain[0] > high:
             low, high, status = min(low, plain[0]), max(high, plain[1]), "not converged"
         elif belief.below >= self.confidence:
@@ -177,7 +183,7 @@ class JointDesign:
         middle, top = (None if math.isinf(x) else math.ceil(x - 1e-9) for x in (value, high))
         if status == "ok":
             wide = top is None or (top > bottom * self.ratio and top > bottom + 1)
-            status = "not converged" if wide else "ok"
+            status = "not converged" if wide or unsure else "ok"
         best, least, most = self._best_lr(span.max_dim if middle is None else middle)
         return JointEstimate(
             value=middle,
@@ -191,7 +197,32 @@ class JointDesign:
             lr_low=least,
             lr_high=most,
             lr_at_edge=self._lr_at_edge(),
+            level=level,
         )
+
+    def lost(self) -> tuple[int, int]:
+        """Return how many trials are lost whatever d is, and of how many that could have told.
+
+        A lost trial got far below what the surface has there, at no lr that is too large.
+        """
+        return self.posterior.lapses(self._told)
+
+    def _lost(self) -> tuple[bool, Estimate | None]:
+        """Whether too many trials may be lost at any d for 1 − δ; and what is reached, if so.
+
+        One lost asks for as many as show a share below 1.2 δ, 38 at δ = 0.1 and 95 %: its share is
+        not known better. None lost is taken for a share below δ, which 24 trials could show at
+        least, more than d* takes.
+        """
+        lost, of = self.lost()
+        if not lost:
+            return False, None
+        if binom.sf(lost - 1, of, self.span.delta) < _DOUBT:
+            low, high = binomial_interval(of - lost, of, self.confidence)
+            share = (of - lost) / of
+            return True, Estimate(share, float(low), float(high), self.confidence, of)
+        most = min(_NEAR * self.span.delta, (1 + self.span.delta) / 2)
+        return bool(binom.cdf(lost, of, most) > 1 - self.confidence), None
 
     def near_counts(self) -> list[Count]:
         """Return successes and trials per dim at learning rates that cost next to nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from subspan.estimate import counted
+from subspan.estimate import Estimate, counted
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class JointEstimate:
         low: lower end of the interval.
         high: upper end; None where unbounded.
         confidence: of the interval.
-        status: `"ok"`, `"below range"`, `"above range"`, `"not monotone"` or `"not converged"`.
+        status: `"ok"`, `"below range"`, `"above range"`, `"never reaches"`, `"not monotone"` or
+            `"not converged"`.
         trials: number of trials told.
         trainings: what they cost, in full trainings.
         lr: the best learning rate at `value` (at max_dim above the range).
@@ -25,6 +26,8 @@ class JointEstimate:
         lr_high: the largest.
         lr_at_edge: the end of the learning rates searched that the best lies at, if any: beyond
             it d* may be smaller.
+        level: where the status is "never reaches", the share of trials that are not lost whatever
+            d is.
     """
 
     value: int | None
@@ -38,6 +41,7 @@ class JointEstimate:
     lr_low: float
     lr_high: float
     lr_at_edge: Literal["low", "high"] | None = None
+    level: Estimate | None = None
 
     def __str__(self) -> str:
         known = "" if self.status == "ok" else f", {self.status}"

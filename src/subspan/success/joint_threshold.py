@@ -148,6 +148,7 @@ def jointly_estimated(
         tuple(design.near_counts()),
         ambient_dim,
         seen=_seen(design, found),
+        level=found.level,
         design="joint",
         trainings=cost,
         learning_rate=LearningRate(found.lr)
@@ -169,6 +170,15 @@ def _seen(design: JointDesign, found: JointEstimate) -> str:
         said.append(
             f"{won} of {total} trials near d = {dim:,} and the best learning rate met the goal."
         )
+    elif found.status in ("never reaches", "not converged") and design.lost()[0]:
+        lost, of = design.lost()
+        share = f"{100 * (1 - design.span.delta):g} %"
+        means = (
+            f"success levels off below {share}"
+            if found.level is not None
+            else f"that takes more trials to say that {share} do not"
+        )
+        said.append(f"{lost} of {of} trials got nowhere where others do, whatever d is; {means}.")
     elif found.status == "not monotone":
         said.append(design.seen_fall())
     if found.lr_at_edge is not None and design.lr.low < design.lr.high:

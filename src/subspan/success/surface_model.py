@@ -154,21 +154,33 @@ class Surfaces:
 
     def log_likelihood(self, data: _Data) -> np.ndarray:
         """Return the log likelihood of all observations, shape (N,)."""
+        plain, lapsed, _ = self._parts(data)
+        return np.log(np.maximum(plain + lapsed, _TINY)).sum(1)
+
+    def lapsed(self, data: _Data) -> np.ndarray:
+        """Return the chance that an observation is a lapse, and not one of a lr beyond the cliff;
+        shape (N, n)."""
+        plain, lapsed, lapse = self._parts(data)
+        return lapsed / np.maximum(plain + lapsed, _TINY) * self.lapse_at_best / lapse
+
+    def _parts(self, data: _Data) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the likelihood of each observation as a plain one and as a lapse, and the chance
+        of a lapse there, each (N, n)."""
         t, v = self.coordinates(data.log_dim, data.log_lr)
         gap = data.z - self.mean(t, v)
         scale = np.sqrt(self.scale(t, v) ** 2 + self.misfit**2 * (t * t + v * v))
         lapse = self.lapse(v)
-        p = np.empty_like(gap)
+        plain, lapsed = np.empty_like(gap), np.zeros_like(gap)
         exact, least, most = data.exact, data.least, data.most
         r = gap / scale
-        p[:, exact] = (1 - lapse[:, exact]) * _density(r[:, exact]) / scale[:, exact]
-        p[:, exact] += lapse[:, exact] * ((1 - _LAPSE_COLLAPSED) / _LAPSE_SPAN)
+        plain[:, exact] = (1 - lapse[:, exact]) * _density(r[:, exact]) / scale[:, exact]
+        lapsed[:, exact] = lapse[:, exact] * ((1 - _LAPSE_COLLAPSED) / _LAPSE_SPAN)
         if least.any():
-            p[:, least] = (1 - lapse[:, least]) * _cumulative(-r[:, least])
+            plain[:, least] = (1 - lapse[:, least]) * _cumulative(-r[:, least])
         if most.any():
-            p[:, most] = (1 - lapse[:, most]) * _cumulative(r[:, most])
-            p[:, most] += lapse[:, most] * _LAPSE_COLLAPSED
-        return np.log(np.maximum(p, _TINY)).sum(1)
+            plain[:, most] = (1 - lapse[:, most]) * _cumulative(r[:, most])
+            lapsed[:, most] = lapse[:, most] * _LAPSE_COLLAPSED
+        return plain, lapsed, lapse
 
     def best(self) -> tuple[np.ndarray, np.ndarray]:
         """Return log d* (inf where success never becomes that sure) and v of the best lr, (N,)."""
@@ -303,6 +315,14 @@ class SurfacePosterior:
             return math.inf
         t = low + (at - math.floor(at)) * (high - low)
         return float(min(max(math.exp(min(t, 700)), span.min_dim), span.max_dim))
+
+    def lapses(self, observations: Sequence[Observation]) -> tuple[int, int]:
+        """Return how many observations are lapses, and of how many that could have told of one."""
+        data = _Data.of(observations)
+        if not len(data.z):
+            return 0, 0
+        lost = self.surfaces.lapsed(data).mean(0) > 0.5
+        return int(lost.sum()), int((lost | ~data.most).sum())
 
     def best_log_lr(self, log_dim: float) -> np.ndarray:
         """Return each particle's best log lr at a dim, (N,)."""
