@@ -92,16 +92,16 @@ def rows(quick: bool) -> Iterator[Row]:
         problems[name] = problem
     keep_freed_memory()
     for name, problem in problems.items():
-        yield from by_default(name, problem, quick)
+        yield from by_default(name, problem, 2 if quick else (5 if "resnet" in name else 15))
 
 
-def by_default(name: str, problem: ss.Problem, quick: bool) -> Iterator[Row]:
+def by_default(name: str, problem: ss.Problem, rounds: int) -> Iterator[Row]:
     """Yield what evaluation takes of training at `eval_every="auto"`, of five epochs."""
     spec = ss.TrainSpec(epochs=5, batch_size=BATCH, lr=1e-3, eval_every="auto")
     goals = ("loss<=1e-6", "test:accuracy>=1")
     ways = {goal: our_trial(problem, spec.replace(stop_at=goal), True) for goal in goals}
     ways["never"] = our_trial(problem, spec, False)
-    seconds = turns(ways, 2 if quick else 5, time.process_time)
+    seconds = turns(ways, rounds, time.process_time)
     for goal, values in ratios(seconds, "never").items():
         what = f"{name}: evaluation / training, by default, 5 epochs, {goal}"
         yield Row(what, tuple(value - 1 for value in values), 0.1)

@@ -95,6 +95,37 @@ def test_evaluation_is_the_same_but_for_rounding(make, monkeypatch):
     assert found.accuracy == plain.accuracy
 
 
+@pytest.mark.parametrize(
+    ("make", "eval_rows", "rows"),
+    [
+        (lambda: small(), None, 128),
+        (lambda: small(), 100, 100),
+        (lambda: small(), 600, 600),  # all at once
+        (lambda: small(nn.BatchNorm2d(4)), 300, 300),  # whose statistics are those of a part
+        (lambda: small(ByView(), nn.Unflatten(1, (4, 1, 1))), None, 512),
+    ],
+)
+def test_images_in_parts_go_by_fewer_but_with_batch_norm(make, eval_rows, rows, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(600, 3, 3, 3, generator=generator)
+    y = torch.randint(5, (600,), generator=generator)
+    problem = ss.Problem(make, (x, y), name="images", eval_rows=eval_rows)
+    weights, seen = problem.init(0), []
+    whole = problem.loss(weights, problem.batch())
+    outputs = evaluation.Evaluator._one
+
+    def watched(self, weights, x, y):
+        seen.append(len(x))
+        return outputs(self, weights, x, y)
+
+    monkeypatch.setattr(evaluation.Evaluator, "_one", watched)
+    found = problem.evaluate(weights)
+    assert seen[0] == rows
+    assert sum(seen) == 600
+    if not problem.batch_norm:
+        assert found.loss == pytest.approx(float(whole), rel=1e-5)
+
+
 def test_a_module_that_asks_how_its_input_lies_is_evaluated_all_the_same():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(12, 3, 3, 3, generator=generator)

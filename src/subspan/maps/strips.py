@@ -135,7 +135,8 @@ class Strips:
         if dtype not in self._deals:
             factor = self._factor.to(dtype)[:, None]
             signs = self._sign.to(dtype)[:, : self._length]
-            self._deals[dtype] = Deal(self._line, factor, signs)
+            first = torch.argsort(self._line[: self._every])
+            self._deals[dtype] = Deal(self._line, first, factor, signs)
         return self._deals[dtype]
 
     def _chunks(self) -> list[tuple[int, int]]:

@@ -45,9 +45,13 @@ class Shape(NamedTuple):
 
 
 class Deal(NamedTuple):
-    """What a seed fixes: which line lies where, (m,), its factor, (m, 1), and D's signs."""
+    """What a seed fixes: which line lies where, (m,), its factor, (m, 1), and D's signs.
+
+    `first` says where each line lies in the first hand, which has all of them.
+    """
 
     line: torch.Tensor
+    first: torch.Tensor
     factor: torch.Tensor
     sign: torch.Tensor
 
@@ -116,9 +120,10 @@ class Workspace:
         torch.mm(self._matrix, after.mul_(deal.sign), out=before)
         if len(self._skipped[0]):
             self._skipped[0].copy_(self._skipped[1])
-        theta = x.new_zeros(shape.dim)
+        theta = x.new_empty(shape.dim)
         lines = theta[: self._whole_lines].view(-1, shape.line)
-        lines.index_add_(0, deal.line, self._dealt.mul_(deal.factor))
+        torch.index_select(self._dealt.mul_(deal.factor), 0, deal.first, out=lines)
+        lines.index_add_(0, deal.line[shape.every :], self._dealt[shape.every :])
         if self._rest.numel():
             torch.mul(self._rest.sum(0), shape.hands**-0.5, out=theta[self._whole_lines :])
         return theta

@@ -14,6 +14,9 @@ from torch import nn
 
 from subspan.problems.resnet import ResidualBlock, WideBlock
 
+IMAGES_AT_ONCE = 128
+"""Rows of a part: Conv-2 takes four fifths of the time that it takes by 512 rows."""
+
 _CONTAINERS = {nn.Sequential, ResidualBlock, WideBlock}
 _LAYERS = {
     *(nn.Conv2d, nn.BatchNorm2d, nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Dropout2d),

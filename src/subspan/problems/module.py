@@ -27,7 +27,7 @@ from subspan.problems import structure
 from subspan.problems.aliases import Watch
 from subspan.problems.augmentation import Augmentation, Transform
 from subspan.problems.base import AbstractProblem, Batch, Evaluation
-from subspan.problems.channels_last import takes_channels_last
+from subspan.problems.channels_last import IMAGES_AT_ONCE, takes_channels_last
 from subspan.problems.checks import (
     batched,
     check_fit,
@@ -104,7 +104,8 @@ class Problem(AbstractProblem):
             from a stream of the trial and the step, trial by trial (nothing is batched over
             trials but evaluation). Evaluation, searches by gradient alone (SNIP) and the theory's
             tools run without dropout.
-        eval_rows: rows per evaluation batch; None: 512, or the whole split with BatchNorm.
+        eval_rows: rows per evaluation batch; None: 512, or the whole split with BatchNorm. A split
+            of more images goes by 128 where that is quicker; with BatchNorm never.
         vectorize: whether many weights run as one batched program, which asks of the module that
             `torch.func.vmap` takes it; None: as `vectorized` says.
         identity: plain JSON data by which trials know the problem, in place of all that; another
@@ -466,7 +467,10 @@ class Problem(AbstractProblem):
     def _evaluate_on(self, weights: torch.Tensor, data: Data) -> list[Evaluation]:
         judge = self._evaluator(self.vectorized)
         each = weights[None] if self.vectorized else weights[:, None]
-        found = (judge.evaluate(w, data, self._eval_rows, lambda: self.reduction) for w in each)
+        rows = self._eval_rows
+        if judge.images and not self.batch_norm and rows and structure.row_count(data[1]) > rows:
+            rows = min(rows, IMAGES_AT_ONCE)  # in parts anyway
+        found = (judge.evaluate(w, data, rows, lambda: self.reduction) for w in each)
         return [evaluation for some in found for evaluation in some]
 
     def split_size(self, split: str) -> int:
@@ -488,7 +492,7 @@ class Problem(AbstractProblem):
         return [one[metric] for one in found]
 
     def _evaluator(self, vectorized: bool) -> Evaluator:
-        images = takes_channels_last(self.module)
+        images = self.device.type == "cpu" and takes_channels_last(self.module)
         return Evaluator(self.outputs, self._loss_of_outputs, self._labels, vectorized, images)
 
     def measure_many(
