@@ -15,7 +15,7 @@ from subspan.reproduction import Trials, find
 from subspan.trials.stores.registry import open_store
 
 HERE = Path(__file__).parent
-COLUMNS = (0, 30, 100, 300, 1000, 3000, 5000, 10_000)
+COLUMNS = (0, 30, 100, 300, 1000, 3000, 5000, 10_000, 30_000, 75_000)
 
 
 def main() -> None:
