@@ -32,6 +32,7 @@ from subspan.trials.stores.registry import open_store
 sys.path.insert(0, str(Path(__file__).parent))  # the files beside it
 
 NULL = "subspace"
+Key = tuple[str, int]  # a method and its count of numbers
 WANTED = (30, 100, 300, 1000, 3000, 10_000, 30_000)
 _FACTORS = 4 * 2 * (384 + 384)  # numbers of LoRA at rank 4 on query and value of a layer
 # The range in which each method's learning rate is searched, all of six doublings; of those in a
@@ -89,10 +90,11 @@ PARTS = {
     "encoder": Part("sst2", 6, 1000, (0.7, 0.75), "SST-2, six layers", {"lora": {"lora_alpha": 8}}),
 }
 
-# What a CPU had time for: the counts that are wanted of each method, by part, and seeds. Those that
-# a method cannot make are left out as it runs.
+# What a CPU had time for, as (part, seeds, the counts that are wanted by method). Those that it
+# cannot make are left out as it runs.
 _COUNTS: list[tuple[str, int, dict[str, tuple[int, ...]]]] = [
-    ("encoder", 5, {"head": (1000,), "lora": (75_000,), NULL: (0, 75_000, 10_000, 1000)}),
+    ("encoder", 10, {"head": (1000,), "lora": (75_000,), NULL: (0, 75_000)}),
+    ("encoder", 5, {NULL: (1000, 10_000)}),
     ("last", 10, {m + APART: (30_000,) for m in (NULL, "fourierft", "waveft", "randlora", "lora")}),
     (
         "last",
@@ -112,7 +114,7 @@ _COUNTS: list[tuple[str, int, dict[str, tuple[int, ...]]]] = [
         {
             NULL: (0, 100, 1000, 3000, 10_000, 30_000),
             **{"head": (3000,), "lora": (10_000, 30_000), "ln-tuning": (5000,)},
-            **{"lora-xs": (100, 1000, 30_000), "fourierft": (30_000,)},
+            "lora-xs": (100, 1000),
         },
     ),
 ]
@@ -253,15 +255,23 @@ def numbers(trials: Trials) -> dict[str, Estimate]:
         for (name, dim), own in cells.items():
             told = _estimate(mean_interval(list(own.values()), CONFIDENCE), len(own))
             found[f"{prefix}accuracy, {name}, {dim:,} numbers"] = told
-        nulls = sorted(d for n, d in cells if n == NULL)
-        for null_dim in nulls:
-            above = [d for n, d in cells if n != NULL and _next(nulls, d) == null_dim]
-            own = [key for key in cells if key[0] != NULL and key[1] in above]
-            label = f"{prefix}gain over {null_dim:,} random"
-            found |= _gains(cells, (NULL, null_dim), own, label)
-        for head in [key for key in cells if key[0] == "head"]:
-            own = [key for key in cells if key[0] not in (NULL, "head") and key[1] > head[1]]
-            found |= _gains(cells, head, own, f"{prefix}gain over the head alone")
+        apart = [key for key in cells if key[0].endswith(APART)]
+        plain = [key for key in cells if key not in apart]
+        nulls = sorted(d for n, d in plain if n == NULL)
+        for dim in nulls:
+            over = [k for k in plain if k[0] != NULL and _next(nulls, k[1]) == dim]
+            pairs = [(key, (NULL, dim)) for key in over]
+            found |= _gains(cells, pairs, f"{prefix}gain over {dim:,} random")
+        for head in [key for key in plain if key[0] == "head"]:
+            over = [k for k in plain if k[0] not in (NULL, "head") and k[1] > head[1]]
+            pairs = [(key, head) for key in over]
+            found |= _gains(cells, pairs, f"{prefix}gain over the head alone")
+        pairs = [(k, one) for k in apart if (one := (k[0].removesuffix(APART), k[1])) in cells]
+        found |= _gains(cells, pairs, f"{prefix}gain of a head apart")
+        fair = sorted(d for n, d in apart if n == NULL + APART)
+        over = [(k, _next(fair, k[1])) for k in apart if k[0] != NULL + APART]
+        pairs = [(k, (NULL + APART, d)) for k, d in over if d is not None]
+        found |= _gains(cells, pairs, f"{prefix}gain over random with a head apart")
         for level in PARTS[part].goals:
             found |= _thresholds(cells, level, prefix)
     return found
@@ -271,13 +281,13 @@ def _next(nulls: list[int], dim: int) -> int | None:
     return min((d for d in nulls if d >= dim), default=None)
 
 
-def _gains(cells: dict, reference: tuple[str, int], own: list, title: str) -> dict[str, Estimate]:
-    """What methods gain over one of the cells; Holm's correction is over these."""
+def _gains(cells: dict, pairs: list[tuple[Key, Key]], title: str) -> dict[str, Estimate]:
+    """What cells gain over others, each beside its own; Holm's correction is over these."""
     tests = {}
-    for name, dim in own:
+    for (name, dim), reference in pairs:
         values, null = cells[name, dim], cells[reference]
-        pairs = [values[repeat] - null[repeat] for repeat in values if repeat in null]
-        tests[f"{name}, {dim:,} numbers"] = paired_test(pairs, CONFIDENCE)
+        gained = [values[repeat] - null[repeat] for repeat in values if repeat in null]
+        tests[f"{name}, {dim:,} numbers"] = paired_test(gained, CONFIDENCE)
     known = {label: test.p for label, test in tests.items() if not math.isnan(test.p)}
     adjusted = dict(zip(known, holm(list(known.values())), strict=True))
     return {

@@ -33,6 +33,10 @@ def main() -> None:
             print(accuracy_table(cells, gains(numbers, prefix)))
             print(f"\n{told.title}: gain over the head alone, points\n")
             print(head_table(numbers, f"{prefix}gain over the head alone, "))
+            for title in ("gain of a head apart", "gain over random with a head apart"):
+                if any(name.startswith(f"{prefix}{title}, ") for name in numbers):
+                    print(f"\n{told.title}: {title}, points\n")
+                    print(head_table(numbers, f"{prefix}{title}, "))
             print(f"\n{told.title}: d*\n")
             print(threshold_table(numbers, prefix, [f"{level:.0%}" for level in told.goals]))
     print("\nCosts, and learning rates\n")

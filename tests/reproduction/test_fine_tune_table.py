@@ -58,20 +58,22 @@ def table(repo_root: Path):
     return find("fine_tune_table", repo_root / "experiments").module
 
 
-def trained(version: str, lr: float, seeds: int, at_edge: str | None = None) -> SimpleNamespace:
+def trained(
+    version: str, lr: float, seeds: int, at_edge: str | None = None, name="lora", accuracy=0.5
+) -> SimpleNamespace:
     """A cell's trials, by rows of one processor, at one learning rate."""
     spec = {"lr": lr, "lr_choice": {"pilots": 9, "at_edge": at_edge}}
     records = tuple(
         SimpleNamespace(
             dim=100,
             trial=SimpleNamespace(spec=spec, repeat=repeat),
-            final=lambda metric, split: 0.5,
+            final=lambda metric, split, repeat=repeat: accuracy + repeat / 100,
             version=version,
         )
         for repeat in range(seeds)
     )
-    told = SimpleNamespace(problem={"name": "lora", "version": version})
-    return SimpleNamespace(problem="lora", experiment=told, records=records)
+    told = SimpleNamespace(problem={"name": name, "version": version})
+    return SimpleNamespace(problem=name, experiment=told, records=records)
 
 
 @pytest.mark.parametrize(
@@ -114,3 +116,18 @@ def test_a_cell_that_the_store_holds_is_not_trained_again(table, monkeypatch, tm
         ran.clear()
         table._cell(lab, "last", "lora", 100, 10)
         assert ran == expected
+
+
+def test_a_head_apart_is_held_against_its_own_and_against_a_null_that_has_one(table) -> None:
+    accuracies = {"subspace": 0.5, "lora": 0.6, "subspace (head apart)": 0.55}
+    accuracies |= {"lora (head apart)": 0.7, "waveft (head apart)": 0.8}
+    cells = [trained("a", 0.1, 5, name=n, accuracy=v) for n, v in accuracies.items()]
+    found = table.numbers(SimpleNamespace(experiments=cells))
+    gains = {n: round(e.value, 6) for n, e in found.items() if n.startswith("gain")}
+    assert gains == {
+        "gain over 100 random, lora, 100 numbers": 0.1,
+        "gain of a head apart, subspace (head apart), 100 numbers": 0.05,
+        "gain of a head apart, lora (head apart), 100 numbers": 0.1,
+        "gain over random with a head apart, lora (head apart), 100 numbers": 0.15,
+        "gain over random with a head apart, waveft (head apart), 100 numbers": 0.25,
+    }
