@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -27,11 +27,13 @@ from subspan.goals import parse_goal
 from subspan.reproduction import Lab, Step, Trials
 from subspan.success.estimate import estimate_from_counts
 from subspan.success.posterior import Count, Range
+from subspan.trials.stores.registry import open_store
 
 sys.path.insert(0, str(Path(__file__).parent))  # the files beside it
 
 NULL = "subspace"
-WANTED = (30, 100, 300, 1000, 3000, 10_000)
+Key = tuple[str, int]  # a method and its count of numbers
+WANTED = (30, 100, 300, 1000, 3000, 10_000, 30_000)
 _FACTORS = 4 * 2 * (384 + 384)  # numbers of LoRA at rank 4 on query and value of a layer
 # The range in which each method's learning rate is searched, all of six doublings; of those in a
 # subspace of unit columns, in units of √(D / d).
@@ -52,6 +54,10 @@ RATES = {
     "vblora": (1e-3, 6.4e-2),
     "randlora": (5e-4, 3.2e-2),
 }
+# Above 10,000 numbers: at rank 4, as elsewhere, LoRA's factors on query and value have 6,144.
+WIDE_RANK = {"lora-subspace": 32, "unilora": 32}
+APART = " (head apart)"  # after a method's name: the head in full, at a rate of its own,
+HEAD_RATE = 0.016  # which is the one that its own pilots chose for the head alone
 MOVES = 4  # of that range, fourfold, where the best learning rate is at its end
 CONFIDENCE = 0.95
 FEWEST = 5  # trials of a cell that is told of
@@ -67,6 +73,7 @@ class Part(NamedTuple):
         head: the count from which on adapters train the head beside; fewer do not hold it.
         goals: test accuracies for which d* is told.
         title: in the figure.
+        options: of a method here, by its name.
     """
 
     data: str
@@ -74,39 +81,51 @@ class Part(NamedTuple):
     head: int
     goals: tuple[float, ...]
     title: str
+    options: dict[str, dict[str, Any]]
 
 
 PARTS = {
-    "last": Part("sst2", 1, 1000, (0.7, 0.75), "SST-2, last layer"),
-    "topics": Part("topics", 1, 3000, (0.5, 0.6), "docstrings, last layer"),
-    "encoder": Part("sst2", 6, 1000, (0.7, 0.75), "SST-2, six layers"),
+    "last": Part("sst2", 1, 1000, (0.7, 0.75), "SST-2, last layer", {}),
+    "topics": Part("topics", 1, 3000, (0.5, 0.6), "docstrings, last layer", {}),
+    "encoder": Part("sst2", 6, 1000, (0.7, 0.75), "SST-2, six layers", {"lora": {"lora_alpha": 8}}),
 }
 
-# What a CPU had time for, as (part, method, wanted numbers, seeds): none of the encoder's.
-_ANY = ("lora-xs", "waveft", "fourierft", "unilora")  # methods that make nearly any count
-_OLD = [(NULL, n) for n in (0, *WANTED)]
-_OLD += [("lora-subspace", n) for n in (1000, 3000, 10_000)]
-_OLD += [("head", 1000), ("lora", 3000), ("lora", 10_000), ("tinylora", 100)]
-_NEW = [("ln-tuning", 3000), ("ia3", 3000), ("lora-xs", 1000), ("bitfit", 5000), (NULL, 5000)]
-_NEW += [(name, 1000) for name in _ANY[1:]]
-_NEW += [("vblora", 1000), ("vera", 3000), ("randlora", 3000), ("lora-xs", 100)]
-_EDGE = [(name, n) for n in (30, 300) for name in ("tinylora", "lora-subspace")]
-_EDGE += [("lora-subspace", 100)]
-_MORE = [(name, n) for n in (100, 10_000) for name in _ANY[1:] if (name, n) != ("unilora", 10_000)]
-_MORE += [("lora-xs", n) for n in (30, 300, 3000, 10_000)]
-_TOPICS = [(NULL, 0), (NULL, 100), (NULL, 1000), (NULL, 3000), ("head", 3000), (NULL, 10_000)]
-_TOPICS += [("lora", 10_000), ("ln-tuning", 5000), ("lora-xs", 100), ("lora-xs", 1000)]
-CELLS = [("last", *cell, 10) for cell in _OLD]
-CELLS += [("last", *cell, 10) for cell in (*_EDGE, *_NEW)]
-CELLS += [("last", *cell, 5) for cell in _MORE]
-CELLS += [("topics", *cell, 5) for cell in _TOPICS]
+# What a CPU had time for, as (part, seeds, the counts that are wanted by method). Those that it
+# cannot make are left out as it runs.
+_COUNTS: list[tuple[str, int, dict[str, tuple[int, ...]]]] = [
+    ("encoder", 10, {"head": (1000,), "lora": (75_000,), NULL: (0, 75_000)}),
+    ("encoder", 5, {NULL: (1000, 10_000)}),
+    ("last", 10, {m + APART: (30_000,) for m in (NULL, "fourierft", "waveft", "randlora", "lora")}),
+    (
+        "last",
+        10,
+        {
+            NULL: (0, 5000, *WANTED),
+            **{"head": (1000,), "ia3": (3000,), "ln-tuning": (3000,), "bitfit": (5000,)},
+            **{"lora-subspace": WANTED, "lora": (3000, 10_000, 30_000), "vera": (3000, 30_000)},
+            **{"lora-xs": WANTED, "randlora": (3000, 30_000), "tinylora": (30, 100, 300)},
+            **dict.fromkeys(("waveft", "fourierft"), (100, 1000, 10_000, 30_000)),
+            **{"unilora": (100, 1000, 30_000), "vblora": (1000, 30_000)},
+        },
+    ),
+    (
+        "topics",
+        5,
+        {
+            NULL: (0, 100, 1000, 3000, 10_000, 30_000),
+            **{"head": (3000,), "lora": (10_000, 30_000), "ln-tuning": (5000,)},
+            "lora-xs": (100, 1000),
+        },
+    ),
+]
+CELLS = [(p, m, n, k) for p, k, own in _COUNTS for m, every in own.items() for n in every]
 _SMALL = {"train": 512, "val": 192, "test": 400, "length": 14, "steps": 32, "rows": 16}
 _LARGE = {"train": 4096, "val": 872, "test": 2693, "length": 64, "steps": 500, "rows": 16}
 SCALES = {
     "cpu": {
         "last": _SMALL,
         "topics": _SMALL,
-        "encoder": {**_SMALL, "val": 96, "test": 200, "rows": 8},
+        "encoder": _SMALL,
         "cells": CELLS,
     },
     "full": {
@@ -145,7 +164,7 @@ def _made(lab: Lab, part: str, name: str, wanted: int) -> Cell | None:
     told, size = PARTS[part], lab[part]
     kept = {key: size[key] for key in ("train", "val", "test", "length")}
     task = tasks.load(told.data, str(lab.data_dir or "stanfordnlp/sst2"), told.layers, **kept)
-    method = _method(name, wanted >= told.head)
+    method = _method(name, wanted, told)
     module = task.make(0)
     dim = 0
     if wanted:
@@ -156,22 +175,35 @@ def _made(lab: Lab, part: str, name: str, wanted: int) -> Cell | None:
         if dim < wanted / 4 or (name == "head" and wanted != told.head):
             return None  # counted at the number before
     total = sum(p.numel() for p in module.parameters())
-    room = _FACTORS * told.layers if name == "lora-subspace" else total
+    base = name.removesuffix(APART)
+    rank = WIDE_RANK[base] if wanted > WANTED[-2] and base in WIDE_RANK else 4
+    room = _FACTORS * rank // 4 * told.layers if base == "lora-subspace" else total
     return Cell(task, method, dim, room)
 
 
-def _method(name: str, with_head: bool) -> ss.tuning.TuningMethod:
-    if name == NULL:
-        return ss.tuning.method(name, map="partition")
+def _method(name: str, wanted: int, part: Part) -> ss.tuning.TuningMethod:
+    if name.removesuffix(APART) == NULL:
+        head = [] if name == NULL else ["classifier"]
+        return ss.tuning.method(NULL, head=head, map="partition")
+    name = name.removesuffix(APART)
     targets = None if name in ("head", "bitfit", "ln-tuning") else ["query", "value"]
-    head = ["classifier"] if name == "head" or with_head else []
-    return ss.tuning.method(name, targets=targets, head=head)
+    head = ["classifier"] if name == "head" or wanted >= part.head else []
+    options = dict(part.options.get(name, {}))
+    if name in WIDE_RANK and wanted > WANTED[-2]:
+        options["r"] = WIDE_RANK[name]
+        if name == "lora-subspace":
+            options["lora_alpha"] = 2 * options["r"]  # as at rank 4
+    return ss.tuning.method(name, targets=targets, head=head, **options)
 
 
 def _cell(lab: Lab, part: str, name: str, wanted: int, seeds: int) -> None:
     cell = _made(lab, part, name, wanted)
     if cell is None:
         return
+    with open_store(lab.store) as store:
+        held = _measured(Trials(store)).get((part, name, cell.dim), [])
+    if len(held) >= seeds:
+        return  # trained, if by a processor whose kernels make other bits of the rows
     rows, dim, room = cell.task.rows, cell.dim, cell.room
     made = partial(
         ss.tuning.trainable,
@@ -183,13 +215,15 @@ def _cell(lab: Lab, part: str, name: str, wanted: int, seeds: int) -> None:
         steps=lab[part]["steps"],
         batch_size=lab[part]["rows"],
         lr_unit=(lambda d: math.sqrt(room / d)) if "subspace" in name else None,
-        name=None if part == "last" else f"{part}: {name}",
+        head_lr=HEAD_RATE if name.endswith(APART) else None,
+        name=name if part == "last" else f"{part}: {name}",
     )
+    rates = RATES[name.removesuffix(APART)]
     if not wanted:
-        lab.run(made(lr=RATES[name]), dims=[0], repeats=seeds, spec=ss.LoopSpec())
+        lab.run(made(lr=rates), dims=[0], repeats=seeds, spec=ss.LoopSpec())
         return
     spec = ss.LoopSpec(lr="auto", stop_at="val:loss<=0")  # never met: it says what serves
-    low, high = RATES[name]
+    low, high = rates
     for _ in range(MOVES + 1):
         function = made(lr=(low, high))
         first = lab.run(function, dims=[dim], repeats=1, spec=spec)[0]
@@ -221,15 +255,23 @@ def numbers(trials: Trials) -> dict[str, Estimate]:
         for (name, dim), own in cells.items():
             told = _estimate(mean_interval(list(own.values()), CONFIDENCE), len(own))
             found[f"{prefix}accuracy, {name}, {dim:,} numbers"] = told
-        nulls = sorted(d for n, d in cells if n == NULL)
-        for null_dim in nulls:
-            above = [d for n, d in cells if n != NULL and _next(nulls, d) == null_dim]
-            own = [key for key in cells if key[0] != NULL and key[1] in above]
-            label = f"{prefix}gain over {null_dim:,} random"
-            found |= _gains(cells, (NULL, null_dim), own, label)
-        for head in [key for key in cells if key[0] == "head"]:
-            own = [key for key in cells if key[0] not in (NULL, "head") and key[1] > head[1]]
-            found |= _gains(cells, head, own, f"{prefix}gain over the head alone")
+        apart = [key for key in cells if key[0].endswith(APART)]
+        plain = [key for key in cells if key not in apart]
+        nulls = sorted(d for n, d in plain if n == NULL)
+        for dim in nulls:
+            over = [k for k in plain if k[0] != NULL and _next(nulls, k[1]) == dim]
+            pairs = [(key, (NULL, dim)) for key in over]
+            found |= _gains(cells, pairs, f"{prefix}gain over {dim:,} random")
+        for head in [key for key in plain if key[0] == "head"]:
+            over = [k for k in plain if k[0] not in (NULL, "head") and k[1] > head[1]]
+            pairs = [(key, head) for key in over]
+            found |= _gains(cells, pairs, f"{prefix}gain over the head alone")
+        pairs = [(k, one) for k in apart if (one := (k[0].removesuffix(APART), k[1])) in cells]
+        found |= _gains(cells, pairs, f"{prefix}gain of a head apart")
+        fair = sorted(d for n, d in apart if n == NULL + APART)
+        over = [(k, _next(fair, k[1])) for k in apart if k[0] != NULL + APART]
+        pairs = [(k, (NULL + APART, d)) for k, d in over if d is not None]
+        found |= _gains(cells, pairs, f"{prefix}gain over random with a head apart")
         for level in PARTS[part].goals:
             found |= _thresholds(cells, level, prefix)
     return found
@@ -239,13 +281,13 @@ def _next(nulls: list[int], dim: int) -> int | None:
     return min((d for d in nulls if d >= dim), default=None)
 
 
-def _gains(cells: dict, reference: tuple[str, int], own: list, title: str) -> dict[str, Estimate]:
-    """What methods gain over one of the cells; Holm's correction is over these."""
+def _gains(cells: dict, pairs: list[tuple[Key, Key]], title: str) -> dict[str, Estimate]:
+    """What cells gain over others, each beside its own; Holm's correction is over these."""
     tests = {}
-    for name, dim in own:
+    for (name, dim), reference in pairs:
         values, null = cells[name, dim], cells[reference]
-        pairs = [values[repeat] - null[repeat] for repeat in values if repeat in null]
-        tests[f"{name}, {dim:,} numbers"] = paired_test(pairs, CONFIDENCE)
+        gained = [values[repeat] - null[repeat] for repeat in values if repeat in null]
+        tests[f"{name}, {dim:,} numbers"] = paired_test(gained, CONFIDENCE)
     known = {label: test.p for label, test in tests.items() if not math.isnan(test.p)}
     adjusted = dict(zip(known, holm(list(known.values())), strict=True))
     return {
@@ -267,7 +309,7 @@ def _thresholds(cells: dict, level: float, prefix: str) -> dict[str, Estimate]:
             for (name, dim), own in cells.items()
             if name == method and dim
         ]
-        if not counts:
+        if not counts or method.endswith(APART):
             continue
         told = estimate_from_counts(
             counts,
@@ -308,7 +350,8 @@ def learning_rates(trials: Trials) -> dict[str, list[tuple[float, str | None]]]:
 def _measured(trials: Trials) -> dict[tuple[str, str, int], list]:
     """Measured records by (part, method, numbers), by repeat; no pilots.
 
-    Where the range of learning rates moved on, those at the last one, once it has its trials.
+    Where the range of learning rates moved on, those at the last one, once it has its trials; of a
+    cell that two processors trained, whose rows differ in their last bits, those of most seeds.
     """
     by_lr: dict[tuple[str, str, int], dict[tuple, list]] = {}
     for experiment in trials.experiments:
@@ -318,18 +361,25 @@ def _measured(trials: Trials) -> dict[tuple[str, str, int], list]:
             if record.dim and not choice.get("pilots"):
                 continue
             if not math.isnan(record.final(METRIC, "test")):
-                rank = (choice.get("at_edge") is None, record.trial.spec["lr"] or 0.0)
+                version = experiment.experiment.problem["version"]
+                rank = (choice.get("at_edge") is None, record.trial.spec["lr"] or 0.0, version)
                 own = by_lr.setdefault((part or "last", name, record.dim), {})
                 own.setdefault(rank, []).append(record)
     found = {}
     for key, own in by_lr.items():
-        chosen = own[max(own, key=lambda rank: (len(own[rank]) >= FEWEST, *rank))]
+        chosen = own[max(own, key=partial(_standing, own))]
         if len(chosen) < FEWEST:
             continue  # cut off
         found[key] = sorted(chosen, key=lambda record: record.trial.repeat)
-    order, trained = list(RATES), {part for part, _, dim in found if dim}
+    order = [*RATES, *(name + APART for name in RATES)]
+    trained = {part for part, _, dim in found if dim}
     kept = {key: records for key, records in found.items() if key[0] in trained}
     return dict(sorted(kept.items(), key=lambda i: (i[0][0], order.index(i[0][1]), i[0][2])))
+
+
+def _standing(own: dict[tuple, list], rank: tuple) -> tuple:
+    inside, *rest = rank
+    return len(own[rank]) >= FEWEST, inside, len(own[rank]), *rest
 
 
 def _estimate(interval: tuple[float, float, float], samples: int, status: str = "ok") -> Estimate:

@@ -15,7 +15,7 @@ from subspan.reproduction import Trials, find
 from subspan.trials.stores.registry import open_store
 
 HERE = Path(__file__).parent
-COLUMNS = (0, 30, 100, 300, 1000, 3000, 5000, 10_000)
+COLUMNS = (0, 30, 100, 300, 1000, 3000, 5000, 10_000, 30_000, 75_000)
 
 
 def main() -> None:
@@ -33,6 +33,10 @@ def main() -> None:
             print(accuracy_table(cells, gains(numbers, prefix)))
             print(f"\n{told.title}: gain over the head alone, points\n")
             print(head_table(numbers, f"{prefix}gain over the head alone, "))
+            for title in ("gain of a head apart", "gain over random with a head apart"):
+                if any(name.startswith(f"{prefix}{title}, ") for name in numbers):
+                    print(f"\n{told.title}: {title}, points\n")
+                    print(head_table(numbers, f"{prefix}{title}, "))
             print(f"\n{told.title}: d*\n")
             print(threshold_table(numbers, prefix, [f"{level:.0%}" for level in told.goals]))
     print("\nCosts, and learning rates\n")

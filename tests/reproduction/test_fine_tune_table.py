@@ -1,13 +1,17 @@
-"""The rows of the second task are what they are said to be, and what a step keeps is counted."""
+"""The fine-tune table: its second task, what a step keeps, and that a cell is told of once."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+
+from subspan.reproduction import find
+from subspan.trials.stores.registry import open_store
 
 
 @pytest.fixture
@@ -47,3 +51,83 @@ def test_what_a_forward_pass_keeps_is_counted_once_and_without_weights(beside) -
     kept = costs._saved_bytes(module, {"x": x}, y)
     loss_alone = 4 * 3 * 4 + 4  # log-softmax's outcome, and the total weight of the rows
     assert kept == 4 * 3 * 4 + loss_alone
+
+
+@pytest.fixture
+def table(repo_root: Path):
+    return find("fine_tune_table", repo_root / "experiments").module
+
+
+def trained(
+    version: str, lr: float, seeds: int, at_edge: str | None = None, name="lora", accuracy=0.5
+) -> SimpleNamespace:
+    """A cell's trials, by rows of one processor, at one learning rate."""
+    spec = {"lr": lr, "lr_choice": {"pilots": 9, "at_edge": at_edge}}
+    records = tuple(
+        SimpleNamespace(
+            dim=100,
+            trial=SimpleNamespace(spec=spec, repeat=repeat),
+            final=lambda metric, split, repeat=repeat: accuracy + repeat / 100,
+            version=version,
+        )
+        for repeat in range(seeds)
+    )
+    told = SimpleNamespace(problem={"name": name, "version": version})
+    return SimpleNamespace(problem=name, experiment=told, records=records)
+
+
+@pytest.mark.parametrize(
+    ("cells", "version", "lr"),
+    [
+        ([trained("a", 0.1, 10), trained("b", 0.1, 5)], "a", 0.1),
+        ([trained("a", 0.1, 5), trained("b", 0.1, 10)], "b", 0.1),  # of most seeds
+        ([trained("a", 0.1, 10, "high"), trained("a", 0.4, 5)], "a", 0.4),  # the range moved on
+        ([trained("a", 0.1, 5), trained("a", 0.4, 1, "high")], "a", 0.1),  # and was cut off
+    ],
+)
+def test_of_a_cell_that_was_trained_twice_one_is_told(table, cells, version, lr) -> None:
+    for given in (cells, cells[::-1]):
+        (records,) = table._measured(SimpleNamespace(experiments=given)).values()
+        assert {r.version for r in records} == {version}
+        assert {r.trial.spec["lr"] for r in records} == {lr}
+        assert len({r.trial.repeat for r in records}) == len(records)
+
+
+def test_a_cell_that_the_store_holds_is_not_trained_again(table, monkeypatch, tmp_path) -> None:
+    with open_store(tmp_path / "cpu.db"):
+        pass
+    task = SimpleNamespace(rows={"train": None, "val": None, "test": None}, make=None)
+    made = table.Cell(task, None, 100, 100)
+    monkeypatch.setattr(table, "_made", lambda *_: made)
+    monkeypatch.setattr(table.ss.tuning, "trainable", lambda *_, **__: "function")
+    found = [SimpleNamespace(trial=SimpleNamespace(spec={"lr_choice": {"at_edge": None}}))]
+    ran: list[int] = []
+
+    class Lab(dict):
+        store = tmp_path / "cpu.db"
+
+        def run(self, function: str, *, repeats: int, **_) -> list:
+            ran.append(repeats)
+            return found
+
+    lab = Lab(last={"steps": 1, "rows": 1})
+    for held, expected in ((10, []), (5, [1, 10])):
+        monkeypatch.setattr(table, "_measured", lambda _, n=held: {("last", "lora", 100): [0] * n})
+        ran.clear()
+        table._cell(lab, "last", "lora", 100, 10)
+        assert ran == expected
+
+
+def test_a_head_apart_is_held_against_its_own_and_against_a_null_that_has_one(table) -> None:
+    accuracies = {"subspace": 0.5, "lora": 0.6, "subspace (head apart)": 0.55}
+    accuracies |= {"lora (head apart)": 0.7, "waveft (head apart)": 0.8}
+    cells = [trained("a", 0.1, 5, name=n, accuracy=v) for n, v in accuracies.items()]
+    found = table.numbers(SimpleNamespace(experiments=cells))
+    gains = {n: round(e.value, 6) for n, e in found.items() if n.startswith("gain")}
+    assert gains == {
+        "gain over 100 random, lora, 100 numbers": 0.1,
+        "gain of a head apart, subspace (head apart), 100 numbers": 0.05,
+        "gain of a head apart, lora (head apart), 100 numbers": 0.1,
+        "gain over random with a head apart, lora (head apart), 100 numbers": 0.15,
+        "gain over random with a head apart, waveft (head apart), 100 numbers": 0.25,
+    }

@@ -187,6 +187,38 @@ def test_training_is_plain_adam_with_a_rate_that_falls_in_a_line() -> None:
             torch.testing.assert_close(value, one, rtol=0, atol=1e-5, msg=name)
 
 
+@pytest.mark.parametrize("name", ["lora", "subspace"])
+def test_the_head_has_a_rate_of_its_own(name: str) -> None:
+    kept: list[torch.nn.Module] = []
+
+    def make(seed: int) -> torch.nn.Module:
+        kept.append(bert())
+        return kept[-1]
+
+    def moved(head_lr: float | None) -> tuple[bool, list[torch.Tensor]]:
+        arguments = {"max_dim": 322, "steps": 4, "batch_size": 16, "lr": 0.01, "head_lr": head_lr}
+        ways = tuning.trainable(method(name, ("classifier",)), make, data(), {}, **arguments)
+        ss.run(ways, dims=[162], repeats=1)
+        found = dict(kept[-1].named_parameters())
+        head = [p.detach() for n, p in found.items() if "classifier" in n and p.requires_grad]
+        start = list(bert().classifier.parameters())
+        rest = [p.detach() for n, p in found.items() if "classifier" not in n and p.requires_grad]
+        return all(torch.equal(a, b) for a, b in zip(head, start, strict=True)), [*head, *rest]
+
+    still, frozen = moved(0.0)
+    same, alike = moved(0.01)
+    _, one = moved(None)
+    assert still
+    assert not same
+    for a, b in zip(alike, one, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+    assert not torch.equal(frozen[-1], torch.zeros_like(frozen[-1]))
+    versions = {fine_tuned("lora", lr=0.02, head_lr=rate).version for rate in (None, 0.02, 0.01)}
+    assert len(versions) == 3
+    with pytest.raises(InputError, match="head_lr"):
+        fine_tuned("lora", head_lr=-1.0)
+
+
 def test_a_problem_over_peft_has_what_it_trains_as_its_weights() -> None:
     made = method("lora", ("classifier",)).apply(bert(), 162, seed=0)
     problem = ss.adapters.fine_tuning(made, data())

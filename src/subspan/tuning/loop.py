@@ -15,7 +15,7 @@ from torch import nn
 
 from subspan.adapters.digests import tensors_digest
 from subspan.canonical import digest, tensor_digest
-from subspan.errors import InputError, unknown, whole
+from subspan.errors import InputError, real, unknown, whole
 from subspan.problems import structure
 from subspan.problems.checks import logits
 from subspan.problems.losses import LOSSES, OutputLoss, loss_name
@@ -24,6 +24,7 @@ from subspan.problems.structure import Tensors
 from subspan.streams import scoped_torch_rng, stream
 from subspan.trials import function as functions
 from subspan.trials.function import FunctionTrainable, RunningTrial
+from subspan.tuning import own
 from subspan.tuning.counts import Setting, Side
 from subspan.tuning.methods import TuningMethod
 
@@ -45,6 +46,7 @@ def trainable(
     loss: str | OutputLoss = "cross_entropy",
     lr: float | tuple[float, float] = (1e-4, 1e-1),
     lr_unit: Callable[[int], float] | None = None,
+    head_lr: float | None = None,
     side: Side = "at",
     evaluate_every: int | None = None,
     eval_rows: int = 256,
@@ -75,6 +77,8 @@ def trainable(
         lr: passed on to Adam, a number or the range in which it is searched.
         lr_unit: from d to what multiplies `lr`, where the best one is known to change with d, as
             √(D / d) in a subspace of unit columns; None: 1.
+        head_lr: Adam's learning rate for the method's `head`, as it is (no `lr_unit`), which falls
+            to 0 in the same way; None: that of the other numbers.
         side: as of `TuningMethod.nearest`.
         evaluate_every: measure the splits every so many steps, and stop where the goal is met;
             None: at the end alone.
@@ -87,6 +91,8 @@ def trainable(
     steps, batch_size = whole("steps", steps, low=1), whole("batch_size", batch_size, low=1)
     if evaluate_every is not None:
         evaluate_every = whole("evaluate_every", evaluate_every, low=1)
+    if head_lr is not None:
+        head_lr = real("head_lr", head_lr, low=0.0)
     if isinstance(loss, str) and loss not in LOSSES:
         raise unknown("loss", loss, list(LOSSES))
     function = LOSSES[loss] if isinstance(loss, str) else loss
@@ -94,6 +100,17 @@ def trainable(
     measured = {key: _rows(value, key) for key, value in splits.items()}
     unit = lr_unit or (lambda _: 1.0)
     settings: dict[int, Setting] = {}  # counted once: the seed changes no shape
+
+    def groups(module: nn.Module, rate: float) -> list[dict[str, Any]]:
+        trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        of_head = {n for n in trained if any(own.within(n, part) for part in method.head)}
+        if head_lr is None or not of_head:
+            return [{"params": list(trained.values()), "lr": rate}]
+        rest = [p for n, p in trained.items() if n not in of_head]
+        return [
+            {"params": rest, "lr": rate},
+            {"params": [trained[n] for n in sorted(of_head)], "lr": head_lr},
+        ]
 
     def loop(trial: RunningTrial) -> dict[str, float]:
         module = make(trial.seed)
@@ -107,7 +124,7 @@ def trainable(
         rate, step, tail = trial.lr * unit(setting.numbers), 0, math.nan
         with scoped_torch_rng(trial.seed, "tuning", "training"):
             for step, tail in _training(  # noqa: B007
-                module, rows, function, rate, steps, batch_size, trial.seed
+                module, rows, function, groups(module, rate), steps, batch_size, trial.seed
             ):
                 if step < steps and evaluate_every and step % evaluate_every == 0:
                     found = _measure(module, measured, function, eval_rows)
@@ -126,6 +143,7 @@ def trainable(
             {key: tensor_digest(*_flat(value)) for key, value in measured.items()},
             tensor_digest(*_flat(rows)),
             _peft_version(method),
+            *([] if head_lr is None else [["head_lr", head_lr]]),  # other keys stay as they were
         ]
     )
     made = functions.trainable(
@@ -138,13 +156,13 @@ def _training(
     module: nn.Module,
     rows: tuple[Tensors, Tensors],
     loss: OutputLoss,
-    lr: float,
+    groups: list[dict[str, Any]],
     steps: int,
     batch_size: int,
     seed: int,
 ) -> Iterator[tuple[int, float]]:
     """Yield after each step its number and the mean loss over the last quarter so far."""
-    optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=lr)
+    optimizer = torch.optim.Adam(groups)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: 1 - done / steps)
     draws = stream(seed, "tuning", "batches")
     queue: list[int] = []

@@ -26,13 +26,13 @@ def head_numbers(module: nn.Module, head: Sequence[str]) -> int:
     """
     names = [n for n, p in module.named_parameters() if p.requires_grad]
     for part in head:
-        if not any(_within(n, part) for n in names):
+        if not any(within(n, part) for n in names):
             raise unknown("head", part, sorted({n.rpartition(".")[0] for n in names}))
-    own = {n for n in names if any(_within(n, part) for part in head)}
+    own = {n for n in names if any(within(n, part) for part in head)}
     return sum(p.numel() for n, p in module.named_parameters() if n in own)
 
 
-def _within(name: str, part: str) -> bool:
+def within(name: str, part: str) -> bool:
     """Whether a parameter lies in a module of that name, at the end of any path."""
     return f".{part}." in f".{name}"
 
@@ -66,7 +66,7 @@ def _only(chosen: Callable[[str], bool]) -> Callable[..., nn.Module]:
     ) -> nn.Module:
         head_numbers(module, head)
         for name, parameter in module.named_parameters():
-            wanted = chosen(name) or any(_within(name, part) for part in head)
+            wanted = chosen(name) or any(within(name, part) for part in head)
             parameter.requires_grad_(parameter.requires_grad and wanted)
         return module
 
