@@ -107,8 +107,7 @@ def judge(
       on. Then those at max_dim, where success would be as high as anywhere, agree by themselves:
       so many that they would show 1 − δ if none failed (any number, without a `ratio`: then
       nothing was sought), fewer than 1 − δ of them met the goal.
-    - `"above range"`: d* > max_dim, also by the trials at max_dim alone. `low` is max_dim. Either
-      of the two also where those, so many, show a rate below 1 − δ, whatever the posterior says.
+    - `"above range"`: d* > max_dim, also by the trials at max_dim alone. `low` is max_dim.
     - `"ok"`: the posterior median and the equal-tailed interval of d*, of the ratio asked for, and
       trials above the median that agree with 1 − δ.
     - `"edge of the model"`: the same, but the rise is as slow as the widest curve of the family.
@@ -182,7 +181,7 @@ class _Case:
             return None
         assert level.value is not None
         seen = f"at {_percent(level)} from d = {first:,} on"
-        # One look's ratio: the posterior believes it too, or the trials at max_dim show it.
+        # One look's ratio: the posterior believes it too.
         won, n = round(level.value * level.samples), level.samples
         if rate_evidence(won, n, self.wanted) <= math.log(1 - self.sure):
             text = f"Success levels off {seen}, below {100 * self.wanted:g} %."
@@ -200,10 +199,6 @@ class _Case:
     def _inside(self) -> Verdict:
         span = self.belief.span
         low, value, high, open_low = self._interval()
-        won, n = self._pooled(span.max_dim, span.max_dim)
-        falls = max(self.drops.mass, self.belief.falling)
-        if falls <= _HINT and self._enough(n) and self._refutes(won, n):
-            return self._levels_off() or self._fails_at_the_top()
         if open_low or math.isinf(high):
             return self._open("The interval runs out of the dims that were searched.")
         if self.ratio is not None and high > low * self.ratio and high > low + 1:
@@ -237,7 +232,7 @@ class _Case:
         (won, n), top = self._pooled(high, last), self._pooled(last, last)
         level = self._level(won, n)
         seen = f"{_percent(level)} from d = {high:,} on"
-        enough = self.ratio is None or self._enough(top[1])
+        enough = self.ratio is None or self._shows(top[1], top[1])
         if self._refutes(won, n) and enough and rate_evidence(*top, self.wanted) < 0:
             text = f"Success levels off at {seen}, below {100 * self.wanted:g} %."
             return self._is("never reaches", None, last, None, text, level)
@@ -256,9 +251,6 @@ class _Case:
 
     def _shows(self, won: int, n: int) -> bool:
         return shows_level(won, n, self.belief.span.delta, self.sure)
-
-    def _enough(self, n: int) -> bool:
-        return self._shows(n, n)
 
     def _refutes(self, won: int, n: int) -> bool:
         return refutes_level(won, n, self.belief.span.delta, self.sure)
