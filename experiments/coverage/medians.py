@@ -1,57 +1,104 @@
 """Median trials of laws that any design measures, for this version of the library or another.
 
     git worktree add ../before cb4ac4e
-    PYTHONPATH=../before/src python experiments/coverage/medians.py
+    PYTHONPATH=../before/src python experiments/coverage/medians.py --save before.json
+    python experiments/coverage/medians.py --before before.json
 
 cb4ac4e is the last version that believed a narrow posterior alone: no evidence above d*, no
-plateaus, no falls. Nothing but `ThresholdDesign` and `uniforms` is asked of the library.
+plateaus, no falls. Nothing but `ThresholdDesign` and `uniforms` is asked of the library; the laws
+are this version's. They are those that were measured well before: steps, probit, logit and Weibull
+up to a width of 1.5, d* at 1, 2, 3 and near D, D = 10⁹, a lapse up to 5 %.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import runpy
 import statistics
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from scipy.stats import gumbel_l, logistic, norm
 
 from subspan.streams import uniforms
 from subspan.success.design import ThresholdDesign
 
-FAMILIES = {"probit": norm, "logit": logistic, "weibull": gumbel_l}
-MAX_DIM, THRESHOLD, ROUND, MAX_TRIALS = 10_000, 100, 8, 1000
+ROUND, MAX_TRIALS = 8, 1000
+WIDTHS = (0.1, 0.3, 0.5, 1.0, 1.5)
+_LAWS = runpy.run_path(
+    str(Path(__file__).parents[2] / "src" / "subspan" / "testing" / "success_laws.py")
+)
 
 
-def run(chance: np.ndarray, luck: np.ndarray) -> tuple[int, bool]:
+def measured_well() -> list[Any]:
+    """The laws, in the order of the table."""
+    law, rise = _LAWS["Law"], _LAWS["rise"]
+    curves = [
+        law(f"{family}, width {width:g}", "curve", rise(family, 100, width))
+        for width in WIDTHS
+        for family in ("probit", "logit", "weibull")
+    ]
+    names = ("step at", "logit at", "logit near D", "step near D")
+    kept = [each for each in _LAWS["LAWS"] if each.name.startswith(names)]
+    kept += [each for each in _LAWS["LAWS"] if each.max_dim == 10**9 or each.group == "lapse"]
+    return curves + kept
+
+
+def run(law: Any, luck: np.ndarray) -> tuple[int, bool]:
     """Trials until the end, and whether the status is "ok" with d* in the interval."""
-    design, told = ThresholdDesign(MAX_DIM, max_trials=MAX_TRIALS), 0
+    design, told = ThresholdDesign(law.max_dim, max_trials=MAX_TRIALS), 0
     while not design.done:
-        for dim in design.ask(min(ROUND, MAX_TRIALS - told)):
-            design.tell(int(dim), bool(luck[told] < chance[dim - 1]))
+        dims = design.ask(min(ROUND, MAX_TRIALS - told))
+        for dim, chance in zip(dims, law.probability(np.array(dims, float)), strict=True):
+            design.tell(int(dim), bool(luck[told] < chance))
             told += 1
     found = design.estimate()
-    return told, found.status == "ok" and found.low <= THRESHOLD <= found.high
+    return told, found.status == "ok" and found.low <= law.threshold <= found.high
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--widths", default="0.1,0.3,0.5,1,1.5")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--seed", type=int, default=71)
+    parser.add_argument("--save", type=Path, help="write what was found, for --before")
+    parser.add_argument("--before", type=Path, help="what --save wrote, to stand beside it")
     args = parser.parse_args()
-    print("| width | runs | ok and d* held | median trials |\n|---|---|---|---|")
-    for width in args.widths.split(","):
-        found = []
-        for family, law in FAMILIES.items():
-            slope = (law.ppf(0.9) - law.ppf(0.1)) / float(width)
-            log_dims = np.log(np.arange(1, MAX_DIM + 1) / THRESHOLD)
-            chance = law.cdf(law.ppf(0.9) + slope * log_dims)
-            for repeat in range(args.repeats):
-                luck = uniforms(args.seed, f"{family}, width {width}", repeat, count=MAX_TRIALS)
-                found.append(run(chance, luck))
-        held = sum(ok for _, ok in found)
-        median = statistics.median(told for told, _ in found)
-        print(f"| {width} | {len(found)} | {held} | {median:g} |", flush=True)
+    before = json.loads(args.before.read_text()) if args.before else {}
+    print("| law | ok and d* held | median trials | before: held | median | ratio |")
+    print("|---|---|---|---|---|---|")
+    all_found: dict[str, list[tuple[int, bool]]] = {}
+    ratios = []
+    for law in measured_well():
+        found = [
+            run(law, uniforms(args.seed, law.name, repeat, count=MAX_TRIALS))
+            for repeat in range(args.repeats)
+        ]
+        all_found[law.name] = found
+        held, median = told_of(found)
+        row = f"| {law.name} | {held} of {len(found)} | {median:g} |"
+        if law.name in before:
+            was_held, was = told_of(before[law.name])
+            ratios.append(median / was)
+            row += f" {was_held} of {len(before[law.name])} | {was:g} | {ratios[-1]:.2f} |"
+        print(row, flush=True)
+    if ratios:
+        most = sum(ratio <= 1.1 for ratio in ratios)
+        print(
+            f"\nmedian ratio {statistics.median(ratios):.2f}; at most 1.1: {most} of {len(ratios)}"
+        )
+        everything = [
+            statistics.median(told for runs in each.values() for told, _ in runs)
+            for each in (all_found, before)
+        ]
+        print(f"all runs together: median {everything[0]:g}, before {everything[1]:g}")
+    if args.save:
+        args.save.write_text(json.dumps(all_found))
+
+
+def told_of(found: list[tuple[int, bool]]) -> tuple[int, float]:
+    """How often d* was held and "ok", and the median trials."""
+    return sum(ok for _, ok in found), statistics.median(told for told, _ in found)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from subspan.intervals import binomial_interval
+
 
 @pytest.fixture(scope="module")
 def coverage(repo_root: Path) -> ModuleType:
@@ -63,11 +65,17 @@ def test_a_wrong_interval_is_noticed(coverage: ModuleType) -> None:
 @pytest.mark.parametrize("widest", [1.5, 4.6])
 @pytest.mark.parametrize("width", [1, 8])
 def test_coverage_law(coverage: ModuleType, width: int, widest: float) -> None:
+    """At a true 95 % at least 465 of 500 hold d* with 98 %, at 93 % with 54 %, at 91 % with 7 %.
+
+    So what is measured has a standard error of about 1 %; the table's last lines have intervals.
+    """
     cases = [
         coverage.case(index, seed=width, width=width, ratio=1.25, widest=widest)
         for index in range(500)
     ]
     print(coverage.table(cases))
     ok = [c for c in cases if c.status == "ok"]
-    assert sum(c.covered for c in cases) >= 0.93 * 500
-    assert sum(c.covered for c in ok) >= 0.93 * len(ok)
+    for what, some in (("all", cases), ("ok", ok)):
+        held = sum(c.covered for c in some)
+        print(f"{what}: {held} of {len(some)}, {binomial_interval(held, len(some))}")
+        assert held >= 0.93 * len(some), what

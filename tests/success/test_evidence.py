@@ -12,6 +12,7 @@ from subspan.success.evidence import (
     fall_evidence,
     isotonic_rates,
     rate_evidence,
+    refutes_level,
     shows_level,
     steepest_fall,
 )
@@ -66,6 +67,30 @@ def test_what_shows_a_level() -> None:
     assert [shows_level(n, n, 0.1, 0.95) for n in (0, 24, 25, 60)] == [False, False, True, True]
     assert [shows_level(n - 1, n, 0.1, 0.95) for n in (25, 55, 56)] == [False, False, True]
     assert not shows_level(1, 1, 0.9, 0.95)  # 1 − 1.2 δ would be below 0
+
+
+def ever_refuted(rate: float, delta: float, confidence: float) -> float:
+    """Exactly: the chance that counts at any of 1,000 looks refute 1 − δ at another rate."""
+    left, passed = np.array([1.0]), 0.0  # left[k]: chance of k successes and nothing refuted so far
+    for n in range(1, 1001):
+        left = np.append(left * (1 - rate), 0.0) + np.append(0.0, left * rate)
+        k = 0  # the fewer succeed, the clearer
+        while k <= n and refutes_level(k, n, delta, confidence):
+            passed += left[k]
+            left[k] = 0
+            k += 1
+    return passed
+
+
+@pytest.mark.parametrize(("rate", "chance"), [(0.9, 0.0354), (0.91, 0.0166), (0.95, 0.0025)])
+def test_a_level_that_is_reached_is_seldom_refuted(rate: float, chance: float) -> None:
+    assert ever_refuted(rate, 0.1, 0.95) == pytest.approx(chance, abs=5e-4)
+
+
+@pytest.mark.parametrize("delta", [0.05, 0.1, 0.25, 0.5])
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
+def test_a_level_that_is_just_reached_is_refuted_with_the_stated_error(delta, confidence) -> None:
+    assert ever_refuted(1 - delta, delta, confidence) <= 1 - confidence
 
 
 def test_isotonic_rates_agree_with_scipy() -> None:

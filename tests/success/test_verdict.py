@@ -68,6 +68,61 @@ def test_a_level_below_is_never_ok_and_is_named() -> None:
     assert data["remark"].endswith(REMEDIES["never reaches"])
 
 
+# A rise of width 0.5 to 0.85: its interval was narrow, and it asked for more trials to no end.
+SOFT = (
+    *((17, 0, 1), (32, 0, 12), (38, 1, 13), (47, 3, 8), (57, 11, 17), (64, 26, 32), (71, 81, 99)),
+    *((76, 69, 85), (86, 181, 212), (91, 54, 62), (100, 5, 8), (130, 8, 10), (185, 36, 44)),
+    (7482, 4, 5),
+)
+
+
+@pytest.mark.parametrize("ratio", [1.5, None])
+def test_a_narrow_interval_is_belied_by_the_trials_above_it(ratio: float | None) -> None:
+    found = estimate(*SOFT, (10_000, 77, 96), ratio=ratio)
+    assert found.status == "never reaches"
+    assert (found.value, found.low, found.high) == (None, 10_000, None)
+    assert found.level.value == pytest.approx(117 / 145)  # 185 and beyond: 136 is the upper end
+    assert "levels off at 81 % [73, 87] from d = 136 on, below 90 %." in str(found)
+
+
+@pytest.mark.parametrize(("won", "total"), [(20, 24), (23, 25)])
+def test_what_belies_an_interval_takes_failures_at_the_largest_dim(won: int, total: int) -> None:
+    """24 are fewer than show 1 − δ if none fails; with 23 of 25 a rise may come later."""
+    found = estimate(*SOFT, (10_000, won, total), ratio=1.5)
+    assert found.status == "not converged"
+    assert (found.value, found.low, found.high) == (None, 92, None)  # d* is not known to be there
+    assert "Success seems to level off" in found.seen
+    design = told(ThresholdDesign(10_000), *SOFT, (10_000, won, total))
+    assert design.ask(3) == [10_000] * 3
+
+
+def test_failures_at_the_largest_dim_alone_may_be_a_fall() -> None:
+    found = estimate(*SOFT, (10_000, 0, 8), ratio=1.5)
+    assert (found.status, found.seen) == ("not converged", "Success may fall with d.")
+
+
+def test_a_plateau_that_is_believed_but_not_shown_is_asked_about() -> None:
+    """Nothing more is to be learned of d*, which had 1,000 trials go to d = 1."""
+    rise = (8, 0, 1), (32, 0, 1), (38, 0, 1), (47, 0, 4), (56, 0, 1), (58, 0, 2), (71, 24, 29)
+    flat = (
+        (86, 6, 8),
+        (100, 6, 9),
+        (106, 3, 3),
+        (130, 10, 14),
+        (159, 4, 5),
+        (178, 2, 2),
+        (195, 4, 5),
+    )
+    far = (562, 0, 1), (1778, 0, 1), (3162, 2, 2), (3325, 1, 1), (4988, 1, 1), (7482, 3, 3)
+    design = told(ThresholdDesign(10_000), *rise, *flat, *far, (10_000, 39, 42))
+    assert "Success seems to level off at 83 % [76, 89] from d = 71 on" in design.verdict.seen
+    assert design.ask(2) == [10_000, 10_000]
+
+
+def test_one_dim_is_no_plateau() -> None:
+    assert estimate((50, 12, 24), low=50, high=50).status == "above range"
+
+
 def test_a_fall_is_named() -> None:
     found = estimate((10, 0, 4), (60, 8, 8), (300, 8, 8), (1000, 0, 4), (10_000, 0, 8))
     assert found.status == "not monotone"

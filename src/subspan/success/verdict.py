@@ -21,6 +21,7 @@ from subspan.success.evidence import (
     fall_evidence,
     isotonic_rates,
     rate_evidence,
+    refutes_level,
     shows_level,
     steepest_fall,
 )
@@ -51,6 +52,8 @@ _FREAK = 0.01  # no rate is taken to be nearer to 0 or 1, to say what a trial ma
 _NEAR_TOP = 0.004  # a success probability this near to the highest is as good, to confirm d* at
 _TOLD_WIDTH = 1.5  # in log d: a rise that takes longer is told, as it takes many trials
 _FULL_RISE = 0.95  # share of a plateau's rise that is over where its level is read
+_FLAT = 2.0  # times the d from which success is flat: a plateau lasts as long
+_DOUBT = 0.5  # log evidence against 1 − δ above d* from which on it is sought at max_dim
 
 
 @dataclass(frozen=True)
@@ -92,14 +95,18 @@ def judge(
 ) -> Verdict:
     """Turn a posterior and the counts that it rests on into a verdict.
 
-    A rate lies below 1 − δ where the likelihood ratio against 1 − δ is at least
-    1 / (1 − confidence), see `rate_evidence`, and above by `shows_level`. Statuses, in the order
+    A rate lies below 1 − δ by `refutes_level`, and above by `shows_level`. Statuses, in the order
     they are looked for:
 
     - `"not monotone"`: success falls with d somewhere. d* is not defined; no value, no interval.
     - `"below range"`: d* ≤ min_dim, also by the trials at min_dim alone. `value` and `high` are
       min_dim, `low` is 1.
-    - `"never reaches"`: success levels off below 1 − δ, at `level`. `low` is max_dim.
+    - `"never reaches"`: success levels off below 1 − δ, at `level`. `low` is max_dim. Either the
+      posterior believes in a plateau, and the likelihood ratio of the trials on it against 1 − δ is
+      1 / (1 − confidence), or a narrow interval of d* is belied by the trials from its upper end
+      on. Then those at max_dim, where success would be as high as anywhere, agree by themselves:
+      so many that they would show 1 − δ if none failed (any number, without a `ratio`: then
+      nothing was sought), fewer than 1 − δ of them met the goal.
     - `"above range"`: d* > max_dim, also by the trials at max_dim alone. `low` is max_dim.
     - `"ok"`: the posterior median and the equal-tailed interval of d*, of the ratio asked for, and
       trials above the median that agree with 1 − δ.
@@ -137,10 +144,6 @@ class _Case:
         return any(self._shows(*self._pooled(int(min(end, last)), last)) for end in ends)
 
     @property
-    def needed(self) -> float:
-        return -math.log(1 - self.sure)
-
-    @property
     def wanted(self) -> float:
         return 1 - self.belief.span.delta
 
@@ -167,20 +170,29 @@ class _Case:
         return self._open(f"{seen}, too few to say that d* lies below.", confirm=least)
 
     def _above(self) -> Verdict:
-        last = self.belief.span.max_dim
         if self.belief.never > self.belief.above / 2:
-            first, level = self._plateau()
-            if level is not None:
-                assert level.value is not None
-                seen = f"at {_percent(level)} from d = {first:,} on"
-                won = round(level.value * level.samples)
-                if rate_evidence(won, level.samples, self.wanted) <= -self.needed:
-                    text = f"Success levels off {seen}, below {100 * self.wanted:g} %."
-                    return self._is("never reaches", None, last, None, text, level)
-                return self._open(f"Success seems to level off {seen}.")
+            return self._levels_off() or self._fails_at_the_top()
+        return self._fails_at_the_top()
+
+    def _levels_off(self) -> Verdict | None:
+        """Judge the heaviest plateau; None where it is too short to be one."""
+        last, (first, level) = self.belief.span.max_dim, self._plateau()
+        if level is None or first * _FLAT > last:
+            return None
+        assert level.value is not None
+        seen = f"at {_percent(level)} from d = {first:,} on"
+        # One look's ratio: the posterior believes it too.
+        won, n = round(level.value * level.samples), level.samples
+        if rate_evidence(won, n, self.wanted) <= math.log(1 - self.sure):
+            text = f"Success levels off {seen}, below {100 * self.wanted:g} %."
+            return self._is("never reaches", None, last, None, text, level)
+        return self._open(f"Success seems to level off {seen}.", confirm=last)
+
+    def _fails_at_the_top(self) -> Verdict:
+        last = self.belief.span.max_dim
         won, n = self._pooled(last, last)
         seen = _met(won, n, f"at d = {last:,}")
-        if rate_evidence(won, n, self.wanted) <= -self.needed:
+        if self._refutes(won, n):
             below = ", and no d below does better" if self.counts[0].dim < last else ""
             return self._is("above range", None, last, None, f"{seen}{below}.")
         return self._open(f"{seen}, too few to say that d* lies above.", confirm=last)
@@ -193,6 +205,9 @@ class _Case:
         if self.ratio is not None and high > low * self.ratio and high > low + 1:
             return self._open(f"The interval is wider than the ratio {self.ratio:g}{self._pace()}.")
         if not self.shown:
+            above = self._pooled(int(high), span.max_dim)
+            if rate_evidence(*above, self.wanted) <= -_DOUBT:
+                return self._belied(int(low), int(high))
             won, n = self._pooled(int(value), span.max_dim)
             seen = _met(won, n, f"from d = {int(value):,} on")
             text = f"{seen}, which does not show {100 * self.wanted:g} % yet."
@@ -204,6 +219,26 @@ class _Case:
             text = f"The rise from 10 to 90 % seems to take more than {decades} decades of d."
             return self._is("edge of the model", int(value), int(low), int(high), text)
         return self._is("ok", int(value), int(low), int(high))
+
+    def _belied(self, low: int, high: int) -> Verdict:
+        """Judge a narrow interval above which trials fail more often than they may.
+
+        Until they show it, all that is known of d* is `low`.
+        """
+        last = self.belief.span.max_dim
+        if self.drops.mass > _HINT:
+            return self._open("Success may fall with d.", confirm=self.drops.last)
+        if high == last:
+            return self._fails_at_the_top()
+        (won, n), top = self._pooled(high, last), self._pooled(last, last)
+        level = self._level(won, n)
+        seen = f"{_percent(level)} from d = {high:,} on"
+        enough = self.ratio is None or self._shows(top[1], top[1])
+        if self._refutes(won, n) and enough and rate_evidence(*top, self.wanted) < 0:
+            text = f"Success levels off at {seen}, below {100 * self.wanted:g} %."
+            return self._is("never reaches", None, last, None, text, level)
+        text = f"Success seems to level off at {seen}."
+        return self._is("not converged", None, int(low), None, text, confirm=last)
 
     def _pace(self) -> str:
         """Say how wide the rise is, by the median of the posterior, where it is slow."""
@@ -217,6 +252,9 @@ class _Case:
 
     def _shows(self, won: int, n: int) -> bool:
         return shows_level(won, n, self.belief.span.delta, self.sure)
+
+    def _refutes(self, won: int, n: int) -> bool:
+        return refutes_level(won, n, self.belief.span.delta, self.sure)
 
     def _telling(self) -> int:
         """Return the tested dim at which falling curves differ most from the best monotone one."""
@@ -237,10 +275,11 @@ class _Case:
         start = math.exp(middle + math.log(_FULL_RISE / (1 - _FULL_RISE)) / slope)
         first = min((count.dim for count in self.counts if count.dim >= start), default=last)
         won, n = self._pooled(first, last)
-        if not won:
-            return first, None
+        return first, self._level(won, n) if won else None
+
+    def _level(self, won: int, n: int) -> Estimate:
         low, high = binomial_interval(won, n, self.confidence)
-        return first, Estimate(won / n, float(low), float(high), self.confidence, n)
+        return Estimate(won / n, float(low), float(high), self.confidence, n)
 
     def _surest(self, high: int) -> int:
         """Return the smallest dim from the interval's end on where success is near its highest."""

@@ -37,6 +37,7 @@ class Law:
         probability: P_s at dims (n,), in [0, 1].
         max_dim, min_dim, delta, confidence, ratio, max_trials: as for `ThresholdDesign`.
         width: trials a round.
+        easy: whether d* is to be found in nearly every run: a step, or a rise up to a width of 1.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Law:
     ratio: float = 1.5
     max_trials: int = 1000
     width: int = 8
+    easy: bool = False
 
     @property
     def options(self) -> dict[str, Any]:
@@ -120,11 +122,11 @@ def _kinked(threshold: float, width: float) -> Callable[..., np.ndarray]:
 
 def _laws() -> tuple[Law, ...]:
     curves = [
-        Law(f"{family}, width {width:g}", "curve", rise(family, 100, width))
+        Law(f"{family}, width {width:g}", "curve", rise(family, 100, width), easy=width <= 1)
         for family in ("probit", "logit", "weibull", "gumbel")
         for width in (0.1, 0.3, 1.0, 1.5, 2.3, 4.6)
     ]
-    curves += [Law(f"step at {t}", "curve", rise("step", t, 0)) for t in (7, 60, 3000)]
+    curves += [Law(f"step at {t}", "curve", rise("step", t, 0), easy=True) for t in (7, 60, 3000)]
     curves += [
         Law("cauchit, width 0.3", "curve", rise("cauchit", 100, 0.3)),
         Law("student-t, width 0.3", "curve", rise("student-t", 100, 0.3)),

@@ -6,7 +6,9 @@ its limits fails a check with a chance below 0.001.
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ import subspan
 from subspan.estimate import Estimate
 from subspan.success.design import ThresholdDesign
 from subspan.testing import check_design
-from subspan.testing.design_conformance import LawTally, law_table, run_law
+from subspan.testing.design_conformance import LawTally, check_tallies, law_table, run_law
 from subspan.testing.success_laws import LAWS, Law
 
 BY_NAME = {law.name: law for law in LAWS}
@@ -82,6 +84,7 @@ def test_what_is_not_a_threshold_is_said(quick: dict[str, LawTally]) -> None:
 def test_a_capped_run_is_not_biased_below() -> None:
     """By chance a fair value is below d* in 17 of 20 cases or more with a chance of 0.1 %."""
     tally = run_law(ThresholdDesign, BY_NAME["20 trials, width 1"], 20)
+    assert tally.valued == 20
     assert tally.below < 17
     assert tally.ok == 0
 
@@ -128,11 +131,112 @@ def test_the_suite_finds_broken_manners(design: type, law: str) -> None:
         check_design(design, [BY_NAME["10 trials, width 0.3"]], 1)
 
 
+class Mute(ThresholdDesign):
+    """Says nothing of d*, at once, and so nothing false."""
+
+    done = property(lambda self: self.trials > 0)  # type: ignore[assignment]
+
+    def estimate(self) -> Estimate:
+        return Estimate(None, 1, None, self.confidence, self.trials, "not converged")
+
+
+class Evasive(Mute):
+    """Gives the whole range, under a status that asks for no more."""
+
+    def estimate(self) -> Estimate:
+        last, value = self.span.max_dim, self.span.max_dim // 2
+        return Estimate(value, 1, last, self.confidence, self.trials, "edge of the model")
+
+
+class Generous(Evasive):
+    """Calls that "ok", whatever the ratio."""
+
+    def estimate(self) -> Estimate:
+        return dataclasses.replace(super().estimate(), status="ok")
+
+
+class Misspelt(Evasive):
+    """Has a status of its own, which no count counts."""
+
+    def estimate(self) -> Estimate:
+        return dataclasses.replace(super().estimate(), status="OK")
+
+
+class Wild(Mute):
+    """Names an interval that holds nothing, but does not call it known."""
+
+    def estimate(self) -> Estimate:
+        return Estimate(1, 1, 1, self.confidence, self.trials, "not converged")
+
+
+@pytest.mark.parametrize(
+    ("design", "law", "broken"),
+    [
+        (Mute, "step at 60", 'not "ok"'),
+        (Evasive, "logit, width 1", 'not "ok"'),
+        (Generous, "gumbel, width 2.3", "as narrow as was asked for"),
+        (Misspelt, "step plateau 0.5", "a key of REMEDIES"),
+        (Wild, "gumbel, width 4.6", '"not converged" without d'),
+    ],
+)
+def test_the_suite_finds_designs_that_say_nothing(design: type, law: str, broken: str) -> None:
+    with pytest.raises(AssertionError, match=broken):
+        check_design(design, [BY_NAME[law]], 4)
+
+
+def test_designs_that_say_nothing_are_not_found_by_what_is_false() -> None:
+    """So what finds them is needed: none of their verdicts is false."""
+    for design in (Mute, Evasive):
+        assert run_law(design, BY_NAME["step at 60"], 4).wrong == 0
+
+
+def tally(wrong: int, name: str = "gumbel, width 1.5") -> LawTally:
+    """60 runs of a law, "ok", so many without d*."""
+    return LawTally(BY_NAME[name], {"ok": 60}, wrong, wrong, 0, 60, 0, (100,) * 60)
+
+
+def test_laws_together_are_held_to_less_than_each() -> None:
+    """One law in ten runs passes with 8 of 60 wrong (13 %), six such laws together do not."""
+    check_tallies([tally(8)])
+    with pytest.raises(AssertionError, match="some laws of 95 %"):
+        check_tallies([tally(8)] * 6, "some laws")
+    check_tallies([tally(4)] * 6)
+
+
+WIDTHS = (0.1, 0.5, 1.0, 2.0, 2.3, 4.6)
+
+
+def groups() -> dict[str, list[Law]]:
+    """The laws by what they are an example of, the curves also by width."""
+    found: dict[str, list[Law]] = {}
+    for law in LAWS:
+        name, width = law.group, re.search(r"width ([\d.]+)$", law.name)
+        if name == "curve" and width:
+            name = f"curves to width {min(w for w in WIDTHS if w >= float(width[1])):g}"
+        found.setdefault(name, []).append(law)
+    return found
+
+
+def test_groups_are_large_enough_to_be_pooled() -> None:
+    assert sum(map(len, groups().values())) == len(LAWS)
+    assert min(map(len, groups().values())) >= 4
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
-def test_every_law(law: Law) -> None:
-    tallies = check_design(ThresholdDesign, [law], 60)
-    print(law_table(tallies))
+def test_every_law() -> None:
+    """60 runs of each: each law by itself, each group together, and all."""
+    tallies: list[LawTally] = []
+    broken: list[str] = []
+    for name, laws in groups().items():
+        own = [run_law(ThresholdDesign, law, 60) for law in laws]
+        print(f"\n{name}\n\n{law_table(own)}", flush=True)
+        tallies += own
+        for together in (own, tallies):
+            try:
+                check_tallies(together, name if together is own else "all laws so far")
+            except AssertionError as error:
+                broken.append(str(error))
+    assert not broken, "\n".join(broken)
 
 
 def estimate_of(law: Law, seed: int, *misses: str) -> tuple[object, ...]:
