@@ -100,7 +100,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
         fine = [row["held"] for row in own if row["status"] == "ok"]
         print(
             f"{ratio} {kind}: held by {sum(row['held'] for row in own)} of {len(own)}, "
-            f"of \"ok\" by {sum(fine)} of {len(fine)}; "
+            f'of "ok" by {sum(fine)} of {len(fine)}; '
             f"trainings: median {np.median(costs):.1f}, 90 % {np.quantile(costs, 0.9):.1f}; "
             f"{dict(Counter(row['status'] for row in own))}"
         )
