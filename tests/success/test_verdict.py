@@ -215,7 +215,7 @@ def test_a_larger_max_dim_is_advised_only_below_the_number_of_weights() -> None:
     ]
     assert remedies == [
         "Give a weaker goal or a better training.",
-        "Give a weaker goal, a better training, or a larger max_dim.",
+        "Give a weaker goal or a better training. A larger max_dim may reach it too.",
     ]
 
 

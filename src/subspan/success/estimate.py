@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -133,8 +132,8 @@ class ThresholdEstimate:
         if self.status == "below range" and (self.value == 0 or self.span.min_dim == 1):
             return self.advice
         said = self.advice or REMEDIES.get(self.status, "")
-        if self.span.max_dim >= self.ambient_dim:  # there is no larger one
-            said = _OR_LARGER.sub(r" or \1", said)
+        if self.status == "above range" and self.span.max_dim < self.ambient_dim:
+            return f"{said} A larger max_dim may reach it too."
         if said == REMEDIES["not converged"] and self._too_wide:
             return f"{said[:-1]}, or a larger ratio."
         return said
@@ -266,10 +265,6 @@ class ThresholdEstimate:
         level, trials = f"{100 * self.confidence:g} %", f"{self.trials} trials"
         found = self._found()
         return f"<ThresholdEstimate {self.goal}: {found}, {level}, {trials}, {self.status}>"
-
-
-# The last of three remedies in a row, as of "above range".
-_OR_LARGER = re.compile(r", ([^,.]*), or a larger max_dim")
 
 
 def _whole(value: float | None) -> int | None:

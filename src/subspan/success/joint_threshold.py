@@ -29,7 +29,7 @@ from subspan.trials.trial import TrialRecord
 NARROW = 2  # trials per round: wider rounds cost more trials (docs/results.md)
 _UNTRAINED = 8  # trials at d = 0
 _REMEDIES = {
-    "above range": "Give more steps, a weaker goal, or a larger max_dim.",
+    "above range": "Give more steps or a weaker goal.",
     "not monotone": "Give a max_dim below the fall, or more steps.",
 }
 _END = {"low": "lower", "high": "upper"}

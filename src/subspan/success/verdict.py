@@ -30,7 +30,7 @@ from subspan.success.posterior import WIDTH_EDGE, Count, Posterior, other_curves
 REMEDIES = {
     "ok": "",
     "below range": "Trials at smaller d (a smaller min_dim) find where success begins.",
-    "above range": "Give a weaker goal, a better training, or a larger max_dim.",
+    "above range": "Give a weaker goal or a better training.",
     "never reaches": "See why trials fail at large d, or ask for a larger delta.",
     "not monotone": "Give a max_dim below the fall, or a training that large d does not upset, "
     "such as a smaller learning rate.",
