@@ -93,8 +93,7 @@ PARTS = {
 # What a CPU had time for, as (part, seeds, the counts that are wanted by method). Those that it
 # cannot make are left out as it runs.
 _COUNTS: list[tuple[str, int, dict[str, tuple[int, ...]]]] = [
-    ("encoder", 10, {"head": (1000,), "lora": (75_000,), NULL: (0, 75_000)}),
-    ("encoder", 5, {NULL: (1000, 10_000)}),
+    ("encoder", 10, {"head": (1000,), "lora": (75_000,), NULL: (0, 1000, 10_000, 75_000)}),
     ("last", 10, {m + APART: (30_000,) for m in (NULL, "fourierft", "waveft", "randlora", "lora")}),
     (
         "last",
