@@ -120,7 +120,7 @@ def test_a_plateau_that_is_believed_but_not_shown_is_asked_about() -> None:
 
 
 def test_one_dim_is_no_plateau() -> None:
-    assert estimate((50, 12, 24), low=50, high=50).status == "above range"
+    assert estimate((50, 12, 24), low=50, high=50, ratio=1.5).status == "above range"
 
 
 def test_a_fall_is_named() -> None:

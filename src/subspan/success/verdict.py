@@ -175,9 +175,12 @@ class _Case:
         return self._fails_at_the_top()
 
     def _levels_off(self) -> Verdict | None:
-        """Judge the heaviest plateau; None where it is too short to be one."""
+        """Judge the heaviest plateau; None where none is seen or, where d* was sought, a short one.
+
+        Where d* is max_dim, the trials just below it would else pass for a plateau.
+        """
         last, (first, level) = self.belief.span.max_dim, self._plateau()
-        if level is None or first * _FLAT > last:
+        if level is None or (self.ratio is not None and first * _FLAT > last):
             return None
         assert level.value is not None
         seen = f"at {_percent(level)} from d = {first:,} on"
