@@ -172,11 +172,11 @@ def _seen(design: JointDesign, found: JointEstimate) -> str:
         )
     elif found.status in ("never reaches", "not converged") and design.lost()[0]:
         lost, of = design.lost()
-        share = f"{100 * (1 - design.span.delta):g} %"
+        delta = 100 * design.span.delta
         means = (
-            f"success levels off below {share}"
+            f"success levels off below {100 - delta:g} %"
             if found.level is not None
-            else f"that takes more trials to say that {share} do not"
+            else f"it takes more trials to say that fewer than {delta:g} % do"
         )
         said.append(f"{lost} of {of} trials got nowhere where others do, whatever d is; {means}.")
     elif found.status == "not monotone":
