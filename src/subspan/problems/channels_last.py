@@ -42,7 +42,6 @@ def takes_channels_last(module: nn.Module) -> bool:
 def channels_last(x: Any) -> Any:
     """Return images (n, channels, height, width) on a CPU with their channels last, else x."""
     if isinstance(x, torch.Tensor) and x.dim() == 4 and x.device.type == "cpu":
-        return x.to(
-            memory_format=torch.channels_last
-        )  # of one channel too, which `contiguous` leaves
+        # `contiguous` would leave images of one channel as they are.
+        return x.to(memory_format=torch.channels_last)
     return x

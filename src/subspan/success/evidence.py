@@ -47,6 +47,11 @@ def rate_evidence(successes: int, total: int, level: float) -> float:
     )
 
 
+def near_level(delta: float) -> float:
+    """Return the success rate that is told from 1 − δ: 1 − 1.2 δ, 0.88 at δ = 0.1."""
+    return max(1 - _NEAR * delta, (1 - delta) / 2)
+
+
 def shows_level(successes: int, total: int, delta: float, confidence: float) -> bool:
     """Whether counts show a success rate of 1 − δ, and not one of 1 − 1.2 δ or less.
 
@@ -66,7 +71,7 @@ def shows_level(successes: int, total: int, delta: float, confidence: float) -> 
         delta: in (0, 1).
         confidence: in (0, 1).
     """
-    error, near = 1 - confidence, max(1 - _NEAR * delta, (1 - delta) / 2)
+    error, near = 1 - confidence, near_level(delta)
     unbroken = successes == total and total * math.log(near) <= math.log(_AT_ONCE * error)
     return unbroken or rate_evidence(successes, total, 1 - delta) >= -math.log(error)
 

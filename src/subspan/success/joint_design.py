@@ -12,6 +12,7 @@ from scipy.stats import binom, fisher_exact
 from subspan.errors import check_confidence, invalid
 from subspan.estimate import Estimate
 from subspan.intervals import binomial_interval
+from subspan.success.evidence import near_level
 from subspan.success.graded import FAR, Observation, Scale
 from subspan.success.joint_estimate import JointEstimate
 from subspan.success.lookahead import next_trials
@@ -29,7 +30,6 @@ _AT_END = math.log(1.1)  # so near an end of the range in log d, a trial tells o
 _AT_LEAST, _MOST_AT_END = 3, 12  # trials at an end before d* is said to lie beyond it
 _SPREAD = (0.5, 0.35, 0.65)  # quantiles of the best lr that they are trained at
 _POPULATIONS = 3
-_NEAR = 1.2  # a share of lost trials of so many δ is told from δ
 
 
 class Ask(NamedTuple):
@@ -197,7 +197,7 @@ class JointDesign:
             lr_low=least,
             lr_high=most,
             lr_at_edge=self._lr_at_edge(),
-            level=level,
+            level=level if status == "never reaches" else None,
         )
 
     def lost(self) -> tuple[int, int]:
@@ -221,7 +221,7 @@ class JointDesign:
             low, high = binomial_interval(of - lost, of, self.confidence)
             share = (of - lost) / of
             return True, Estimate(share, float(low), float(high), self.confidence, of)
-        most = min(_NEAR * self.span.delta, (1 + self.span.delta) / 2)
+        most = 1 - near_level(self.span.delta)
         return bool(binom.cdf(lost, of, most) > 1 - self.confidence), None
 
     def near_counts(self) -> list[Count]:

@@ -156,6 +156,7 @@ def jointly_estimated(
         else LearningRate(found.lr, found.lr_low, found.lr_high, found.lr_at_edge),
         response=Response(design.scale, design.lr, design.told, design.posterior),
         advice=_advice(design, found),
+        most_ratio=design.ratio,
     )
     return with_records(shown, records, experiment(records, lr=None if fixed else AUTO))
 

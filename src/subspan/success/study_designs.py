@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -185,7 +184,6 @@ class GradedDesign:
         """Return what is known; at least one trial was told."""
         design = self._design
         cost = trainings(None, LoopSpec(), self._told)
-        found = jointly_estimated(
+        return jointly_estimated(
             design, design.estimate(), self._goal, self._told, self._max_dim, cost
         )
-        return dataclasses.replace(found, most_ratio=design.ratio)

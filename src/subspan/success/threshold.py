@@ -168,7 +168,7 @@ def threshold(
                 found = measure_jointly(
                     problem, trials, way, wanted, joint, chosen, seed=seed, width=width or NARROW
                 )
-            return kept(dataclasses.replace(found, note=plan.note, most_ratio=ratio))
+            return kept(dataclasses.replace(found, note=plan.note))
 
         def kept(found: ThresholdEstimate) -> ThresholdEstimate:
             if isinstance(trials, TrialRunner):
