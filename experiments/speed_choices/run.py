@@ -4,7 +4,7 @@ Each row is one measurement of d* at a fixed learning rate (`threshold`, its def
 
 - `default`: float32, `eval_every="auto"`;
 - `each epoch`: the same, both splits evaluated after each epoch;
-- `bfloat16`: the forward pass under `torch.autocast`, θ, map and optimiser in float32.
+- `bfloat16`: the same with `TrainSpec(dtype="bfloat16")`.
 
 Seconds are those of this process's processor alone. Rows that the results file holds are not run
 again.
@@ -21,7 +21,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
 
 import subspan as ss
 from subspan.problems import data, models
@@ -36,19 +35,7 @@ CASES = {
 KINDS = ("default", "bfloat16", "each epoch")
 
 
-class Autocast(nn.Module):
-    """A network whose forward pass runs under autocast, with outputs in float32."""
-
-    def __init__(self, make: partial) -> None:
-        super().__init__()
-        self.inner = make()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
-            return self.inner(x).float()
-
-
-def load(name: str, subset: int, data_dir: str, bfloat16: bool) -> ss.Problem:
+def load(name: str, subset: int, data_dir: str) -> ss.Problem:
     """A registered problem's network, data, initialisation and spec, as one of our own."""
     if name == "digits-mlp":
         make = partial(models.mlp, 64, 32, 10)
@@ -68,18 +55,14 @@ def load(name: str, subset: int, data_dir: str, bfloat16: bool) -> ss.Problem:
         initialiser = models.lecun_normal(make)
         lr = 0.005 if dense else 0.05
         spec = ss.TrainSpec(lr=lr, epochs=2, batch_size=128, schedule="linear")
-    if not bfloat16:
-        return ss.Problem(make, train, test, name=name, init=initialiser, default_spec=spec)
-    init = lambda seed: {f"inner.{k}": v for k, v in initialiser(seed).items()}  # noqa: E731
-    wrapped = partial(Autocast, make)
-    name += "-bfloat16"
-    return ss.Problem(wrapped, train, test, name=name, init=init, default_spec=spec)
+    return ss.Problem(make, train, test, name=name, init=initialiser, default_spec=spec)
 
 
 def measure(name: str, goal: str, kind: str, subset: int, data_dir: str) -> dict:
-    problem = load(name, subset, data_dir, kind == "bfloat16")
+    problem = load(name, subset, data_dir)
     every = None if kind == "each epoch" else "auto"
-    spec = problem.default_spec.replace(eval_every=every)
+    dtype = "bfloat16" if kind == "bfloat16" else "float32"
+    spec = problem.default_spec.replace(eval_every=every, dtype=dtype)
     start = time.process_time()
     found = ss.threshold(problem, "random", goal, spec=spec, workers=1)
     seconds = time.process_time() - start
