@@ -168,9 +168,10 @@ class TrainSpec:
         if self.dtype == "bfloat16" and facts.kind != "steps":
             raise invalid(
                 "dtype",
-                expected=f"float32 or float64 with {self.optimizer!r}, which compares losses",
+                expected=f"float32 or float64 with {self.optimizer!r}",
                 got="bfloat16",
-                remedy="Rounding to three digits would hide what such a search looks for.",
+                remedy="It is for optimisers that go step by step, such as adam and sgd: rounding "
+                "to three digits would hide what a search looks for.",
             )
         if facts.full_batch:
             object.__setattr__(self, "batch_size", None)

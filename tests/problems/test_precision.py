@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 from torch import nn
@@ -107,5 +105,13 @@ def test_problems_without_a_module_refuse_it() -> None:
     assert Quadratic().in_precision("float32").dtype == torch.float32
 
 
-def test_a_copy_of_a_spec_takes_it() -> None:
-    assert dataclasses.replace(ss.TrainSpec(), dtype="bfloat16").dtype == "bfloat16"
+def test_a_rounding_problem_is_another_and_gives_the_plain_one_back() -> None:
+    whole = problem()
+    rounded = whole.in_precision("bfloat16")
+    assert rounded.identity != whole.identity
+    assert rounded.in_precision("bfloat16") is rounded
+    plain = rounded.in_precision("float32")
+    assert plain.identity == whole.identity
+    weights, x = whole.init(0), rows()[0]
+    assert torch.equal(plain.outputs(weights, x), whole.outputs(weights, x))
+    assert not torch.equal(rounded.outputs(weights, x), whole.outputs(weights, x))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import matplotlib
@@ -65,6 +66,9 @@ def test_provenance_names_problem_method_training_and_seeds() -> None:
     assert "seed 0, 3" in line
     assert "57 trials" in line
     assert provenance(None, 10, "2 trials") == "D = 10  ·  2 trials"
+    rounded = dataclasses.replace(EXPERIMENT, spec=EXPERIMENT.spec | {"dtype": "bfloat16"})
+    assert "5 epochs, bfloat16  ·" in provenance(rounded, 2410, "57 trials")
+    assert "bfloat16" not in line
 
 
 def test_texts() -> None:

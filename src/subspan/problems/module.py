@@ -212,6 +212,7 @@ class Problem(AbstractProblem):
             dtype="float64" if self.dtype == torch.float64 else "float32",
         )
         self._eval_rows = eval_rows or (None if self.batch_norm else _EVAL_ROWS)
+        self._images = takes_channels_last(module)
         self._convolutional = any(isinstance(m, nn.modules.conv._ConvNd) for m in module.modules())
         self._stateless = Stateless(module, self.layout, select, bystanders=parameters_of(loss))
         rows = padding_rows(module, self.layout)
@@ -492,7 +493,7 @@ class Problem(AbstractProblem):
         return [one[metric] for one in found]
 
     def _evaluator(self, vectorized: bool) -> Evaluator:
-        images = self.device.type == "cpu" and takes_channels_last(self.module)
+        images = self._images and self.device.type == "cpu"
         return Evaluator(self.outputs, self._loss_of_outputs, self._labels, vectorized, images)
 
     def measure_many(
@@ -551,14 +552,19 @@ class Problem(AbstractProblem):
 
     def in_precision(self, name: str) -> Self:
         """Return this problem as a spec's `dtype` asks for: float32, float64 or bfloat16."""
-        if name != "bfloat16":
-            return super().in_precision(name)
-        new = copy.copy(self.to(dtype=torch.float32))
-        new._batchable = new._runs_batched()  # tried before anything is rounded
-        new._stateless = dataclasses.replace(new._stateless, autocast=torch.bfloat16)
-        if new._noisy is not None:
-            new._noisy = dataclasses.replace(new._noisy, autocast=torch.bfloat16)
+        autocast = torch.bfloat16 if name == "bfloat16" else None
+        moved = self.to(dtype=torch.float32) if autocast else super().in_precision(name)
+        if moved._stateless.autocast == autocast:
+            return moved
+        new = copy.copy(moved)
+        new._batchable = moved._runs_batched()  # tried before anything is rounded
+        new._stateless = dataclasses.replace(moved._stateless, autocast=autocast)
+        if moved._noisy is not None:
+            new._noisy = dataclasses.replace(moved._noisy, autocast=autocast)
         new._traced = TracedGrads(new.loss)
+        new.identity = {k: v for k, v in moved.identity.items() if k != "autocast"}
+        if autocast:
+            new.identity["autocast"] = name
         return new
 
     @torch.no_grad()

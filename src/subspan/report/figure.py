@@ -210,7 +210,8 @@ def _training(spec: dict[str, Any]) -> list[str]:
     if "optimizer" not in spec:
         return [rate] if rate else []
     length = f"{spec['steps']} steps" if spec.get("steps") else f"{spec.get('epochs')} epochs"
-    return [f"{spec['optimizer']} {rate}, {length}"]
+    rounded = ", bfloat16" if spec.get("dtype") == "bfloat16" else ""
+    return [f"{spec['optimizer']} {rate}, {length}{rounded}"]
 
 
 def add_provenance(figure: Figure, line: str) -> None:
