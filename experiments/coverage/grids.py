@@ -1,22 +1,22 @@
-"""Coverage of d* from a fixed grid of dims, where nothing was designed: as it is, and held back.
+"""Coverage of d* from a fixed grid of dims, where nothing was designed, beside the posterior's own.
 
     python experiments/coverage/grids.py [--repeats 200] [--seed 0]
 
-Between two tested dims only the shape of a curve speaks. "Held back" moves the ends of an interval
-outward to tested dims: low to the one after the largest tested dim below it, high to the smallest
-tested dim from it on.
+Between two tested dims only the shape of a curve speaks, so the ends of the interval are moved
+outward to tested dims. "Of the posterior alone" is the interval before that.
 """
 
 from __future__ import annotations
 
 import argparse
+from typing import NamedTuple
 
 import numpy as np
 
-from subspan.goals import LossBelow
 from subspan.intervals import binomial_interval
 from subspan.streams import stream
-from subspan.success import Count, Range, ThresholdEstimate, estimate_from_counts
+from subspan.success.posterior import Count, Range, posterior
+from subspan.success.verdict import judge
 from subspan.testing.success_laws import LAWS, Law
 
 NAMES = (
@@ -30,46 +30,51 @@ NAMES = (
 GRIDS = ((12, 20), (14, 50))  # dims and trials at each
 
 
-def held_back(found: ThresholdEstimate, dims: np.ndarray) -> tuple[float, float]:
-    """The ends of an interval, moved outward to tested dims."""
-    assert found.low is not None
-    assert found.high is not None
-    low, high = dims[dims < found.low], dims[dims >= found.high]
-    return (
-        int(low[-1]) + 1 if len(low) else found.span.min_dim,
-        int(high[0]) if len(high) else found.span.max_dim,
-    )
+class Tally(NamedTuple):
+    """What came of the runs of a law on a grid whose status is "ok".
+
+    Args:
+        ratios: of each interval as it is told and of the posterior's alone, shape (ok, 2).
+        held: whether each holds d*, shape (ok, 2).
+    """
+
+    ratios: np.ndarray
+    held: np.ndarray
 
 
-def row(law: Law, size: int, trials: int, repeats: int, seed: int) -> str:
-    dims = np.unique(np.round(np.geomspace(1, law.max_dim, size)).astype(int))
-    ok = held = back = 0
-    widths = []
+def tally(law: Law, size: int, trials: int, repeats: int, seed: int) -> Tally:
+    """Draw a grid again and again, and fit d* to it."""
+    dims, truth = grid(law, size), law.threshold
+    ratios, held = [], []
     for repeat in range(repeats):
         wins = stream(seed, "grid", law.name, size, repeat).binomial(trials, law.probability(dims))
         counts = [Count(int(d), int(won), trials) for d, won in zip(dims, wins, strict=True)]
-        found = estimate_from_counts(
-            counts, LossBelow(0), Range(1, law.max_dim, law.delta), ambient_dim=law.max_dim
-        )
-        if found.status != "ok":
-            continue
-        assert law.threshold is not None
-        low, high = held_back(found, dims)
-        ok += 1
-        held += (found.low or 0) <= law.threshold <= (found.high or 0)
-        back += low <= law.threshold <= high
-        widths.append((found.ratio or 1, high / low))
-    as_it_is, then = np.median(widths, 0) if widths else (np.nan, np.nan)
-    return (
-        f"| {law.name} | {len(dims)} × {trials} | {ok} of {repeats} | {share(held, ok)} "
-        f"| {as_it_is:.2f} | {share(back, ok)} | {then:.2f} |"
-    )
+        belief = posterior(counts, Range(1, law.max_dim, law.delta))
+        # The interval of a design is the posterior's alone.
+        both = [judge(belief, counts, 0.95, designed=d).estimate for d in (False, True)]
+        if both[0].ok:
+            ratios.append([found.ratio for found in both])
+            held.append([found.low <= truth <= found.high for found in both])
+    return Tally(np.reshape(ratios, (-1, 2)), np.reshape(held, (-1, 2)))
 
 
-def share(count: int, total: int) -> str:
+def grid(law: Law, size: int) -> np.ndarray:
+    """Dims of a law's range, geometric: at most `size`, fewer where they round to the same."""
+    return np.unique(np.round(np.geomspace(1, law.max_dim, size)).astype(int))
+
+
+def share(held: np.ndarray) -> str:
     """Per cent with the Clopper–Pearson interval of 95 %."""
-    low, high = binomial_interval(count, total)
-    return f"{100 * count / max(total, 1):.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    low, high = binomial_interval(int(held.sum()), len(held))
+    return f"{100 * held.sum() / max(len(held), 1):.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def row(name: str, what: str, repeats: int, found: Tally) -> str:
+    told, alone = np.median(found.ratios, 0) if len(found.ratios) else (np.nan, np.nan)
+    return (
+        f"| {name} | {what} | {len(found.held)} of {repeats} | {share(found.held[:, 0])} "
+        f"| {told:.2f} | {share(found.held[:, 1])} | {alone:.2f} |"
+    )
 
 
 def main() -> None:
@@ -78,11 +83,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     laws = {law.name: law for law in LAWS}
-    print("| law | dims × trials | ok | d* held, % of ok | median ratio | held back | ratio |")
+    print(
+        "| law | dims × trials | ok | d* held, % of ok | median ratio "
+        "| of the posterior alone | ratio |"
+    )
     print("|---|---|---|---|---|---|---|")
+    every = []
     for size, trials in GRIDS:
         for name in NAMES:
-            print(row(laws[name], size, trials, args.repeats, args.seed), flush=True)
+            every.append(tally(laws[name], size, trials, args.repeats, args.seed))
+            what = f"{len(grid(laws[name], size))} × {trials}"
+            print(row(name, what, args.repeats, every[-1]), flush=True)
+    pooled = Tally(*(np.concatenate(part) for part in zip(*every, strict=True)))
+    print(row("all", "", args.repeats * len(every), pooled))
 
 
 if __name__ == "__main__":

@@ -142,6 +142,29 @@ def test_a_measured_threshold_is_told_again_as_it_was() -> None:
     assert bare(columns.estimate(parse_goal("loss<=0.1"), {})) == bare(again)
 
 
+def test_a_grid_that_stops_at_the_goal_is_no_design() -> None:
+    spec = SPEC.replace(stop_at="loss<=0.1")
+
+    def trials(apart: int) -> list:
+        """Half of those at d = 32 meet the goal; at the next dim the repeats begin anew or not."""
+        final = {16: (0.3, 0.3), 32: (0.3, 0.05), 64: (0.05, 0.05)}
+        return [
+            record(dim, apart * i + r, (2.3, losses[r % 2]), spec=spec)
+            for i, (dim, losses) in enumerate(final.items())
+            for r in range(50)
+        ]
+
+    for apart, designed in ((0, False), (50, True)):
+        (stored,) = experiments(trials(apart))
+        assert stored.designed("loss<=0.1") is designed
+        assert not stored.designed("loss<=1")  # at which none was to stop
+        found = stored.estimate("loss<=0.1")
+        assert found.low == 33
+        assert found.high < 64 if designed else found.high == 64
+        columns = Columns.of(stored, "train:loss", higher=False)
+        assert bare(columns.estimate(parse_goal("loss<=0.1"), {})) == bare(found)
+
+
 def test_the_offset_alone_is_told_as_zero() -> None:
     trials = [record(d, i, (0.05, 0.01)) for d in (1, 2, 4) for i in range(8)]
     (stored,) = experiments(trials)

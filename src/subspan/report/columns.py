@@ -105,9 +105,12 @@ class Columns:
             return None
         span = Range(*(self.stored.range(goal) or (counts[0].dim, counts[-1].dim)), delta)
         shared = self.stored.experiment
-        key = (counts, span)
+        designed = self.stored.designed(goal)
+        key = (counts, span, designed)
         if key not in known:
-            known[key] = estimate_from_counts(counts, goal, span, ambient_dim=shared.ambient_dim)
+            known[key] = estimate_from_counts(
+                counts, goal, span, ambient_dim=shared.ambient_dim, designed=designed
+            )
         found = dataclasses.replace(known[key], goal=goal, experiment=shared)
         if self._start_may_do(goal, delta):
             return with_records(found, self.stored.telling(goal), shared)

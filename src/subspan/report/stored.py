@@ -116,6 +116,19 @@ class StoredExperiment:
         asked = parse_goal(goal) in self.goals_asked()
         return (1, self.experiment.ambient_dim) if asked else None
 
+    def designed(self, goal: Goal | str) -> bool:
+        """Whether a design, and not a grid, chose the dims of trials that were to stop at a goal.
+
+        `threshold` gives every trial a repeat of its own; a grid has each repeat at many dims.
+        """
+        wanted = parse_goal(goal)
+        asked = {text for text in self.stops if text and parse_goal(text) == wanted}
+        dims: dict[tuple[int, int], set[int]] = {}
+        for trial in (r.trial for r in self.records if r.trial.spec.get("stop_at") in asked):
+            dims.setdefault((trial.seed, trial.repeat), set()).add(trial.dim)
+        alone = all(len(each) == 1 for each in dims.values())
+        return alone and len(set[int]().union(*dims.values())) > 1
+
     def surface(self, goals: Iterable[Goal | str], confidence: float = 0.95) -> SuccessSurface:
         """Measure the success probability, for each goal from the trials that tell.
 
@@ -134,7 +147,14 @@ class StoredExperiment:
             InputError: no trial with a dim above 0 tells.
         """
         low, high = self.range(goal) or (None, None)
-        return fit_threshold(self.telling(goal), goal, delta=delta, min_dim=low, max_dim=high)
+        return fit_threshold(
+            self.telling(goal),
+            goal,
+            delta=delta,
+            min_dim=low,
+            max_dim=high,
+            designed=self.designed(goal),
+        )
 
 
 def experiments(

@@ -29,7 +29,8 @@ class ThresholdEstimate:
 
     `value`, `low` and `high` are dims, by status:
 
-    - `"ok"`: the posterior median of d* and its equal-tailed interval.
+    - `"ok"`: the posterior median of d* and its equal-tailed interval; where no design chose the
+      dims, as on a grid, with its ends moved outward to tested dims.
     - `"below range"`: d* ≤ min_dim. `value` and `high` are min_dim, `low` is 1. Where the offset
       alone (θ = 0) meets the goal, `value` and `low` are 0, and so is `high` once it is certain.
     - `"above range"`: d* > max_dim. `value` and `high` are None, `low` is max_dim.
@@ -279,8 +280,12 @@ def estimate_from_counts(
     ambient_dim: int,
     confidence: float = 0.95,
     ratio: float | None = None,
+    designed: bool = False,
 ) -> ThresholdEstimate:
     """Estimate d* from success counts per dim, whatever they were counted on.
+
+    Between two tested dims only the assumed shape of a curve speaks: unless a design chose the
+    dims, the ends of the interval are moved outward to tested dims, as `judge` says.
 
     Args:
         counts: successes and trials per dim.
@@ -289,6 +294,7 @@ def estimate_from_counts(
         ambient_dim: D.
         confidence: of the interval.
         ratio: if given, an interval wider than this is `"not converged"`.
+        designed: whether a design chose the dims; where a ratio is given, it did.
 
     Returns:
         The estimate, without records.
@@ -297,7 +303,7 @@ def estimate_from_counts(
     if not table:
         raise invalid("counts", expected="at least one trial", got="none")
     check_confidence(confidence)
-    found = judge(posterior(table, span), table, confidence, ratio)
+    found = judge(posterior(table, span), table, confidence, ratio, designed=designed)
     return ThresholdEstimate(
         found.estimate,
         goal,
@@ -319,8 +325,13 @@ def fit_threshold(
     min_dim: int | None = None,
     max_dim: int | None = None,
     ratio: float | None = None,
+    designed: bool = False,
 ) -> ThresholdEstimate:
     """Estimate d* from any set of finished trials, such as a fixed grid of dims.
+
+    Between two tested dims only the assumed shape of a curve speaks: unless a design chose the
+    dims, the ends of the interval are moved outward to tested dims, and it is no narrower than the
+    gap of the grid that d* lies in.
 
     Args:
         trials: records of one problem, method and training spec.
@@ -330,6 +341,8 @@ def fit_threshold(
         min_dim: smallest d* that counts as in range; the smallest dim tried by default.
         max_dim: largest d* that counts as in range; the largest dim tried by default.
         ratio: if given, an interval wider than this is `"not converged"`.
+        designed: whether a design chose the dims, as `threshold` does; where a ratio is given, it
+            did.
 
     Returns:
         The estimate, with the records it rests on.
@@ -350,7 +363,13 @@ def fit_threshold(
     span = Range(low, high, delta)
     counts = [Count(row.dim, row.successes, row.successes + row.failures) for row in rows]
     fitted = estimate_from_counts(
-        counts, wanted, span, ambient_dim=shared.ambient_dim, confidence=confidence, ratio=ratio
+        counts,
+        wanted,
+        span,
+        ambient_dim=shared.ambient_dim,
+        confidence=confidence,
+        ratio=ratio,
+        designed=designed,
     )
     return with_records(fitted, trials, shared)
 

@@ -92,7 +92,7 @@ def noisy_threshold(
     dims = [record.dim for record in told]
     span = Range(min(dims), max(dims), delta)
     ambient_dim = experiment(told).ambient_dim
-    return _imputed(told, wanted, span, ambient_dim, confidence, draws, seed)
+    return _imputed(told, wanted, span, ambient_dim, confidence, draws, seed, designed=False)
 
 
 def is_noisy(trials: Sequence[TrialRecord], goal: Goal | str) -> bool:
@@ -108,8 +108,8 @@ def with_noise(
     """Return an estimate by counts with the noise of its trials' evaluations in the interval.
 
     Args:
-        found: with its records; one whose trials report single numbers, or where θ = 0 meets the
-            goal, is returned as it is.
+        found: by a design, with its records; one whose trials report single numbers, or where
+            θ = 0 meets the goal, is returned as it is.
         ratio: an interval wider than this is `"not converged"`.
         draws: as of `noisy_threshold`.
         seed: of the draws.
@@ -118,7 +118,9 @@ def with_noise(
     if found.estimate.value == 0 or not is_noisy(told, found.goal):
         return found
     confidence = found.estimate.confidence
-    estimate = _imputed(told, found.goal, found.span, found.ambient_dim, confidence, draws, seed)
+    estimate = _imputed(
+        told, found.goal, found.span, found.ambient_dim, confidence, draws, seed, designed=True
+    )
     low, high = estimate.low, estimate.high
     wide = ratio is not None and low is not None and high is not None and high > ratio * low
     if estimate.ok and wide:
@@ -135,6 +137,8 @@ def _imputed(
     confidence: float,
     draws: int,
     seed: int,
+    *,
+    designed: bool,
 ) -> Estimate:
     chances = np.array([chance_met(record, goal) for record in told])
     dims = np.array([record.dim for record in told])
@@ -146,7 +150,12 @@ def _imputed(
             for dim, won in zip(np.unique(dims), hits, strict=True)
         ]
         return estimate_from_counts(
-            counts, goal, span, ambient_dim=ambient_dim, confidence=confidence
+            counts,
+            goal,
+            span,
+            ambient_dim=ambient_dim,
+            confidence=confidence,
+            designed=designed,
         ).estimate
 
     found = []

@@ -92,6 +92,8 @@ def judge(
     counts: Sequence[Count],
     confidence: float,
     ratio: float | None = None,
+    *,
+    designed: bool = False,
 ) -> Verdict:
     """Turn a posterior and the counts that it rests on into a verdict.
 
@@ -113,13 +115,20 @@ def judge(
     - `"edge of the model"`: the same, but the rise is as slow as the widest curve of the family.
     - `"not converged"`: anything else; what is known so far, where `value` and `high` may be None.
 
+    Between two tested dims only the assumed shape of a curve speaks. A design tests where that
+    matters; where none did, the ends of the interval are moved outward to tested dims, once the
+    status is found: `low` to the integer after the largest tested dim below it, `high` to the
+    smallest from it on, and to the end of the range where there is none.
+
     Args:
         belief: the posterior of d*.
         counts: what it was made from, ascending in dim.
         confidence: of the interval, and of the evidence.
         ratio: an interval wider than this is "not converged"; None allows any.
+        designed: whether a design chose the dims; where a ratio is given, it did.
     """
-    return _Case(belief, tuple(counts), confidence, ratio).verdict()
+    counted, designed = tuple(counts), designed or ratio is not None
+    return _Case(belief, counted, confidence, ratio, designed).verdict()
 
 
 @dataclass(frozen=True)
@@ -128,6 +137,7 @@ class _Case:
     counts: tuple[Count, ...]
     confidence: float
     ratio: float | None
+    designed: bool
 
     @property
     def sure(self) -> float:
@@ -220,8 +230,8 @@ class _Case:
         if self.belief.broad > _BROAD and high > low + 1:
             decades = math.floor(WIDTH_EDGE / math.log(10))
             text = f"The rise from 10 to 90 % seems to take more than {decades} decades of d."
-            return self._is("edge of the model", int(value), int(low), int(high), text)
-        return self._is("ok", int(value), int(low), int(high))
+            return self._is("edge of the model", int(value), *self._ends(low, high), text)
+        return self._is("ok", int(value), *self._ends(low, high))
 
     def _belied(self, low: int, high: int) -> Verdict:
         """Judge a narrow interval above which trials fail more often than they may.
@@ -241,7 +251,8 @@ class _Case:
             text = f"Success levels off at {seen}, below {100 * self.wanted:g} %."
             return self._is("never reaches", None, last, None, text, level)
         text = f"Success seems to level off at {seen}."
-        return self._is("not converged", None, int(low), None, text, confirm=last)
+        least = self._ends(low, math.inf)[0]
+        return self._is("not converged", None, least, None, text, confirm=last)
 
     def _pace(self) -> str:
         """Say how wide the rise is, by the median of the posterior, where it is slow."""
@@ -315,11 +326,24 @@ class _Case:
             high = float(span.max_dim)
         return low, value, high, open_low
 
+    def _ends(self, low: float, high: float) -> tuple[int, int | None]:
+        """Return the ends that are told, moved outward to tested dims where nothing was designed.
+
+        An infinite `low` is told as max_dim, which d* lies above, and an infinite `high` as None.
+        """
+        first, last = self.belief.span.min_dim, self.belief.span.max_dim
+        if not self.designed:
+            tested = [count.dim for count in self.counts if count.total]
+            before = max((dim for dim in tested if dim < low), default=0)
+            low = min(low, max(before + 1, first))
+            if math.isfinite(high):
+                high = max(high, min((dim for dim in tested if high <= dim <= last), default=last))
+        return int(min(low, last)), None if math.isinf(high) else int(high)
+
     def _open(self, seen: str, confirm: int | None = None) -> Verdict:
         low, value, high, _ = self._interval()
-        least = self.belief.span.max_dim if math.isinf(low) else int(low)
-        middle, most = (None if math.isinf(v) else int(v) for v in (value, high))
-        return self._is("not converged", middle, least, most, seen, confirm=confirm)
+        middle = None if math.isinf(value) else int(value)
+        return self._is("not converged", middle, *self._ends(low, high), seen, confirm=confirm)
 
     def _is(
         self,
