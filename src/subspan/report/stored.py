@@ -141,7 +141,7 @@ class StoredExperiment:
         return SuccessSurface(self.experiment, cells, confidence)
 
     def estimate(self, goal: Goal | str, *, delta: float = 0.1) -> ThresholdEstimate:
-        """Estimate d* for a goal from the trials that tell; see `fit_threshold`.
+        """Estimate d* for a goal from the trials that tell; see `fit_threshold` and `designed`.
 
         Raises:
             InputError: no trial with a dim above 0 tells.
