@@ -123,6 +123,8 @@ class StoredExperiment:
         """
         wanted = parse_goal(goal)
         asked = {text for text in self.stops if text and parse_goal(text) == wanted}
+        if not asked:  # nor need the trials be looked through
+            return False
         dims: dict[tuple[int, int], set[int]] = {}
         for trial in (r.trial for r in self.records if r.trial.spec.get("stop_at") in asked):
             dims.setdefault((trial.seed, trial.repeat), set()).add(trial.dim)
