@@ -92,8 +92,21 @@ def main() -> None:
             for each in (all_found, before)
         ]
         print(f"all runs together: median {everything[0]:g}, before {everything[1]:g}")
+    count, held, mean = steps()
+    print(f"steps at {count} dims from 2 to 9,000: held at {held}, mean trials {mean:.1f}")
     if args.save:
         args.save.write_text(json.dumps(all_found))
+
+
+def steps() -> tuple[int, int, float]:
+    """Steps at many dims, run once each as nothing is random: how many, held, mean trials."""
+    dims = np.unique(np.round(np.geomspace(2, 9000, 100)).astype(int))
+    step = _LAWS["rise"]
+    found = [
+        run(_LAWS["Law"](f"step at {d}", "curve", step("step", d, 0)), np.full(MAX_TRIALS, 0.5))
+        for d in dims
+    ]
+    return len(found), sum(ok for _, ok in found), statistics.mean(told for told, _ in found)
 
 
 def told_of(found: list[tuple[int, bool]]) -> tuple[int, float]:
