@@ -26,8 +26,8 @@ Grads = Callable[[torch.Tensor, Tensors], tuple[torch.Tensor, torch.Tensor]]
 """Weights (K, D) and a batch with leading K → losses (K,), gradients (K, D)."""
 
 INDUCTOR = "inductor"
-_START, _EACH = 15.0, 0.1  # seconds that compiling took at least, and for each call of a gradient
-_MOST_SAVED = 0.6  # of a step, more than was saved anywhere
+_START, _EACH = 8.0, 0.15  # seconds that compiling takes, and for each call of a gradient
+_SAVED = 0.2  # of a step's gradients, what compiling is taken to save: 0.12 to 0.53 were measured
 _FURTHER = 4.0  # times as far from float64 as the plain gradient that a compiled one may lie
 _LAST_BITS = 100.0  # and so many units of its dtype's last place, where the plain one is nearer
 _TURNS, _SECONDS = 25, 1.0  # of a measurement, at most; at least three turns
@@ -41,6 +41,7 @@ class Compilation:
         taken: whether gradients are compiled.
         why: in words.
         steps: that were ahead in one process, each of as many trials as it advances at once.
+        likely: seconds that compiling was taken to cost, of the calls that a gradient makes.
         plain_ms: milliseconds of a plain step's gradients, median; None: not measured.
         compiled_ms: those of a compiled one.
         seconds: that compiling took. All these are the processor's on a CPU, else the clock's.
@@ -49,9 +50,16 @@ class Compilation:
     taken: bool
     why: str
     steps: int = 0
+    likely: float | None = None
     plain_ms: float | None = None
     compiled_ms: float | None = None
     seconds: float | None = None
+
+    def worth_trying(self, steps: int) -> bool:
+        """Whether so many plain steps take so long that compiling is likely to make up for it."""
+        assert self.plain_ms is not None
+        assert self.likely is not None
+        return steps * self.plain_ms / 1e3 * _SAVED >= self.likely
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data, without what was not measured."""
@@ -126,7 +134,7 @@ def decide(
 ) -> tuple[CompiledGrads | None, Compilation]:
     """Measure what compiled gradients save, and say whether to take them.
 
-    Compiling is not tried where all that is ahead would not make up for it. Once it is done its
+    Compiling is not tried where what is ahead is not likely to make up for it. Once it is done its
     seconds are spent, and the quicker way is taken.
 
     Args:
@@ -148,9 +156,10 @@ def decide(
         plain_ms = _milliseconds({"plain": lambda: plain(weights, batch)}, weights.device)["plain"]
         found = dataclasses.replace(found, plain_ms=plain_ms)
         compiled = make()
-        ahead, least = steps * plain_ms / 1e3, _START + _EACH * compiled.calls
-        if settled is None and ahead * _MOST_SAVED < least:
-            why = f"{ahead:.3g} s of gradients ahead, and compiling takes some {least:.3g}"
+        found = dataclasses.replace(found, likely=round(_START + _EACH * compiled.calls, 1))
+        if settled is None and not found.worth_trying(steps):
+            ahead = steps * plain_ms / 1e3
+            why = f"{ahead:.3g} s of gradients ahead, and compiling takes some {found.likely:.3g}"
             return None, dataclasses.replace(found, why=why)
         start = _now(weights.device)
         with warnings.catch_warnings():
