@@ -1,8 +1,8 @@
 """What `TrainSpec(compile=True)` measures at the start: a step's gradients plain and compiled.
 
 Each network twice, in a process of its own and one thread: with no cache of PyTorch's, and with the
-one that the first left. Seconds of the processor, those of the C++ compiler with them. Where the
-rule would not try it, for a trial of five epochs or for the ten of a measurement, is said besides.
+one that the first left. Seconds of the processor, those of the C++ compiler with them. A trial is
+one of five epochs on all training rows.
 
     python experiments/speed_choices/compiling.py --data-dir DATA [--only mnist-mlp,mnist-conv2]
 """
@@ -23,7 +23,7 @@ ROWS = {"digits-mlp": 1437, "mnist-mlp": 60_000, "mnist-conv2": 60_000, "cifar10
 BATCH, EPOCHS, MANY = 128, 5, 10**12
 HEAD = (
     "| network, dtype | cache | plain, ms | compiled, ms | compiling, s | paid back after steps | "
-    "steps of a trial | one trial | ten |"
+    "steps of a trial |"
 )
 
 
@@ -38,10 +38,9 @@ def measured(name: str, dtype: str, cached: str, data_dir: str) -> str:
         return f"| {name}, {dtype} | {cached} | {found.why} |"
     saved = (found.plain_ms - found.compiled_ms) / 1e3
     paid = f"{found.seconds / saved:,.0f}" if saved > 0 else "never"
-    tried = ["tried" if found.worth_trying(count * steps) else "not tried" for count in (1, 10)]
     return (
         f"| {name}, {dtype} | {cached} | {found.plain_ms:.3g} | {found.compiled_ms:.3g} | "
-        f"{found.seconds:.1f} | {paid} | {steps:,} | {' | '.join(tried)} |"
+        f"{found.seconds:.1f} | {paid} | {steps:,} |"
     )
 
 

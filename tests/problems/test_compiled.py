@@ -134,7 +134,7 @@ def test_compiling_is_not_tried_where_it_cannot_pay(monkeypatch: pytest.MonkeyPa
     assert (found.taken, found.steps, found.plain_ms) == (False, 100, 10.0)
     assert found.seconds is None
     assert "1 s of gradients ahead" in found.why
-    assert problem.compiled(16, 1, 10_000, backend="eager")[1].taken
+    assert problem.compiled(16, 1, 100_000, backend="eager")[1].taken
 
 
 def test_what_is_no_quicker_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,3 +142,19 @@ def test_it_is_refused_where_it_has_no_sense() -> None:
         TrainSpec(compile="auto")  # type: ignore[arg-type]
     with pytest.raises(ss.InputError, match="compile: expected False with 'lbfgs'"):
         TrainSpec("lbfgs", compile=True)
+
+
+@pytest.mark.slow
+def test_forked_workers_have_the_program_that_was_compiled_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pays(monkeypatch, True)
+    problem = ss.problems.load("digits-mlp")
+    spec = SPEC.replace(dtype="float64", steps=20)
+    run = functools.partial(ss.run, problem, "random", dims=[8, 16], repeats=2, workers=2)
+    quick, plain = run(spec=spec), run(spec=spec.replace(compile=False))
+    told = [record.provenance["compile"] for record in quick]
+    assert told[0]["taken"], told[0]["why"]
+    assert all(each == told[0] for each in told)
+    for one, other in zip(quick, plain, strict=True):
+        assert one.final_train_loss == pytest.approx(other.final_train_loss, rel=1e-9)

@@ -8,6 +8,7 @@ differ in their last bits, so a spec says whether it is allowed, and a record wh
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import statistics
 import time
@@ -26,7 +27,7 @@ Grads = Callable[[torch.Tensor, Tensors], tuple[torch.Tensor, torch.Tensor]]
 """Weights (K, D) and a batch with leading K → losses (K,), gradients (K, D)."""
 
 INDUCTOR = "inductor"
-_START, _EACH = 8.0, 0.15  # seconds that compiling takes, and for each call of a gradient
+_START, _EACH = 20.0, 0.15  # seconds that compiling takes, and for each call of a gradient
 _SAVED = 0.2  # of a step's gradients, what compiling is taken to save: 0.12 to 0.53 were measured
 _FURTHER = 4.0  # times as far from float64 as the plain gradient that a compiled one may lie
 _LAST_BITS = 100.0  # and so many units of its dtype's last place, where the plain one is nearer
@@ -168,9 +169,9 @@ def decide(
         found = dataclasses.replace(found, seconds=round(_now(weights.device) - start, 3))
         if not _agrees(compiled(weights, batch)[1], plain(weights, batch)[1], exact, sample):
             return None, dataclasses.replace(found, why="compiled gradients are other numbers")
-        ways = {"plain": plain, "compiled": compiled}
+        ways: dict[str, Grads] = {"plain": plain, "compiled": compiled}
         turned = _milliseconds(
-            {name: lambda way=way: way(weights, batch) for name, way in ways.items()},
+            {name: functools.partial(way, weights, batch) for name, way in ways.items()},
             weights.device,
         )
         found = dataclasses.replace(found, plain_ms=turned["plain"], compiled_ms=turned["compiled"])

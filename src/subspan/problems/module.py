@@ -623,15 +623,17 @@ class Problem(AbstractProblem):
         module = self._made.again(self.module)
         one = dataclasses.replace(self._stateless.to(device, exact, module), autocast=None)
         of_outputs = self._labels.loss(loss_on(self._function, device, exact))
-        found = []
+
+        def loss(leaf: torch.Tensor, batch: Data) -> torch.Tensor:
+            x, y = structure.mapped(lambda t: structure.moved(t, device, exact), batch)
+            return one.loss(leaf, x, lambda out: of_outputs(out, y))
+
+        losses, gradients = [], []
         for k, row in enumerate(weights):
             leaf = row.detach().to(exact).requires_grad_()
-            x, y = structure.mapped(
-                lambda t: structure.moved(t, device, exact), structure.row(batch, k)
-            )
-            value = one.loss(leaf, x, lambda out, y=y: of_outputs(out, y))
-            found.append((value.detach(), torch.autograd.grad(value, leaf)[0]))
-        losses, gradients = zip(*found, strict=True)
+            value = loss(leaf, structure.row(batch, k))
+            losses.append(value.detach())
+            gradients.append(torch.autograd.grad(value, leaf)[0])
         return torch.stack(losses), torch.stack(gradients)
 
     @torch.no_grad()
