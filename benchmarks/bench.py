@@ -4,7 +4,8 @@
 
 Rows come from the scripts of `SCRIPTS`; each is a process of its own, whose peak memory is that
 of its ways. `--out` writes the rows as JSON, and `environment.json` beside it: versions, processor,
-cores, load. `--check` ends with 1 where an aim is missed, and says which.
+cores, load, by script; rows of other scripts that stand in the file stay. `--check` ends with 1
+where an aim is missed, and says which.
 """
 
 from __future__ import annotations
@@ -48,6 +49,16 @@ def measured(script: str, quick: bool) -> tuple[list[Row], dict[str, object]]:
     raise SystemExit(f"{script}: ended with {process.returncode} before its last row")
 
 
+def _other_rows(path: Path, told: dict[str, object]) -> list[dict[str, object]]:
+    """Return the rows of a file that an earlier run wrote and this one did not measure."""
+    before = json.loads(path.read_text()) if path.exists() else []
+    return [row for row in before if row["name"] not in told]
+
+
+def _write(path: Path, data: object) -> None:
+    path.write_text(json.dumps(data, indent=1) + "\n")
+
+
 def _rows_of(script: str, quick: bool) -> None:
     import dataclasses
 
@@ -78,9 +89,11 @@ def main() -> None:
         rows += own
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps([row.to_json() for row in rows], indent=1) + "\n")
+        told = {row.name: row.to_json() for row in rows}
+        _write(options.out, [*_other_rows(options.out, told), *told.values()])
         beside = options.out.with_name("environment.json")
-        beside.write_text(json.dumps(places, indent=1) + "\n")
+        before = json.loads(beside.read_text()) if beside.exists() else {}
+        _write(beside, {**before, **places})
     missed = [row for row in rows if row.verdict == "missed"]
     absent = [row for row in rows if row.verdict == "not measured"]
     print(f"\n{len(rows)} rows: {len(missed)} missed, {len(absent)} not measured")

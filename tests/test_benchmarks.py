@@ -42,6 +42,15 @@ def test_every_script_of_the_table_yields_rows() -> None:
         assert "def rows(quick: bool) -> Iterator[Row]:" in script.read_text()
 
 
+def test_rows_of_scripts_that_were_not_run_stay_in_the_file(tmp_path: Path) -> None:
+    import bench
+
+    out = tmp_path / "bench.json"
+    assert bench._other_rows(out, {}) == []
+    out.write_text(json.dumps([{"name": "store", "median": 1}, {"name": "step", "median": 2}]))
+    assert bench._other_rows(out, {"step": {}}) == [{"name": "store", "median": 1}]
+
+
 def _scripts() -> set[str]:
     import bench
 

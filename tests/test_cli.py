@@ -66,14 +66,15 @@ def test_training_options_reach_the_spec(cli: Any, tmp_path: Path) -> None:
     code, _, err = cli(
         f'surface digits-mlp --dims 8 --repeats 1 --goals "loss<=2" --store {store} --steps 3 '
         "--batch-size full --lr 0.01 --optimizer sgd --schedule cosine --eval-every 2 "
-        "--subset 50 --map partition --seed 7 --workers 1 --dtype bfloat16"
+        "--subset 50 --map partition --seed 7 --workers 1 --dtype bfloat16 --compile"
     )
     assert code == 0, err
     (trial,) = json.loads(cli(f"trials {store} --json")[1])
     spec = trial["spec"]
     assert (spec["steps"], spec["epochs"], spec["batch_size"]) == (3, None, None)
     assert (spec["lr"], spec["optimizer"], spec["schedule"]) == (0.01, "sgd", "cosine")
-    assert spec["dtype"] == "bfloat16"
+    assert (spec["dtype"], spec["compile"]) == ("bfloat16", True)
+    assert trial["provenance"]["compile"]["taken"] is False  # there is next to nothing to train
     assert (spec["eval_every"], trial["seed"], trial["dim"]) == (2, 7, 8)
     assert trial["method"]["map"] == "partition"
 

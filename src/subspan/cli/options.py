@@ -140,6 +140,14 @@ Dtype = Annotated[
         rich_help_panel=_TRAINING,
     ),
 ]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Compile gradients (torch.compile) where that pays, as measured at the start.",
+        rich_help_panel=_TRAINING,
+    ),
+]
 EvalEvery = Annotated[
     str | None,
     typer.Option(
@@ -236,6 +244,7 @@ class Study:
     batch_size: BatchSize = None
     schedule: Schedule = None
     dtype: Dtype = None
+    compile: Compile = False
     eval_every: EvalEvery = None
 
     def running(self) -> dict[str, Any]:
@@ -291,6 +300,8 @@ class Study:
             changes["batch_size"] = None if full else integer("batch-size", self.batch_size)
         if self.eval_every is not None:
             changes["eval_every"] = _evaluations(self.eval_every)
+        if self.compile:
+            changes["compile"] = True
         if "epochs" in changes and "steps" in changes:
             raise invalid(
                 "--epochs, --steps", expected="one of the two", got="both", remedy="Drop one."

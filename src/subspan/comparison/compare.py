@@ -135,9 +135,10 @@ def compare(
     }
     specs = _specs(problem, chosen, plans, training, matched)
     repeats = _repeats(repeats, chosen, plans, null, confidence)
-    check_count(sum(len(plan.possible) for plan in plans.values()), repeats)
+    check_count(count := sum(len(plan.possible) for plan in plans.values()), repeats)
     records: dict[str, list[TrialRecord]] = {label: [] for label in chosen}
     with TrialRunner(problem, **running) as runner:
+        runner.expect(count * repeats)
         for label in sorted(chosen, key=lambda name: name != null):  # what it refuses ends the call
 
             def train(
@@ -147,8 +148,7 @@ def compare(
                 plan = [((dim, repeat), at[dim]) for dim in dims for repeat in range(repeats)]
                 return runner.run_each(method, plan, seed=seed)
 
-            possible, gaps = plans[label]
-            records[label] = _train_what_can_be(train, possible, gaps, is_null=label == null)
+            records[label] = _train_what_can_be(train, *plans[label], is_null=label == null)
     return table_of(
         problem,
         records,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 import torch
 
 from subspan.errors import invalid, unknown
+from subspan.problems.compiled import Compilation
 from subspan.spec import TrainSpec
 
 Batch = tuple[Any, Any] | None
@@ -90,6 +91,19 @@ class AbstractProblem(abc.ABC):
         if name == "bfloat16":
             raise invalid("dtype", expected="float32 or float64 for this problem", got=name)
         return self.to(dtype=getattr(torch, name))
+
+    def compiled(
+        self, batch_size: int | None, trials: int, steps: int, settled: bool | None = None
+    ) -> tuple[Self, Compilation]:
+        """Return this problem with compiled gradients where that pays, and what was found.
+
+        Args:
+            batch_size: rows of a step; None: all.
+            trials: how many are advanced at once.
+            steps: that are ahead in this process.
+            settled: what was decided before, for trials that these go on from; None: nothing.
+        """
+        return self, Compilation(False, "the problem has no module")
 
     def evaluate(self, weights: torch.Tensor, split: str = "train") -> Evaluation:
         """Evaluate weights (D,) on a whole split."""

@@ -36,6 +36,7 @@ from subspan.problems.checks import (
     not_batchable,
     refused,
 )
+from subspan.problems.compiled import INDUCTOR, Compilation, CompiledGrads, decide
 from subspan.problems.dataset import pair
 from subspan.problems.evaluation import Evaluator
 from subspan.problems.given_identity import check_identity
@@ -224,6 +225,7 @@ class Problem(AbstractProblem):
         self.noisy = self._noisy is not None or self._augmentation is not None
         self._batchable: bool | None = None
         self._vectorize, self._traced = vectorize, TracedGrads(self.loss)
+        self._compiled: CompiledGrads | None = None
         if vectorize and not self._runs_batched():
             raise not_batchable()
         self._own_metrics = own_metrics(metrics)
@@ -389,7 +391,9 @@ class Problem(AbstractProblem):
         Neither the transform nor dropout is at work: `train_grads` has those.
         """
         assert batch is not None
-        if not self.vectorized:
+        if self._compiled is not None and self._compiled.fits(weights, batch):
+            losses, gradients = self._compiled(weights, batch)
+        elif not self.vectorized:
             losses, gradients = self._one_by_one(weights, batch)
         else:
             with batched(lambda: self._one_by_one(weights[:1], batch)):
@@ -547,7 +551,7 @@ class Problem(AbstractProblem):
         }
         new._function = loss_on(self._function, target, dtype)
         new._loss_of_outputs = self._labels.loss(new._function)
-        new._traced = TracedGrads(new.loss)
+        new._traced, new._compiled = TracedGrads(new.loss), None
         return new
 
     def in_precision(self, name: str) -> Self:
@@ -561,11 +565,76 @@ class Problem(AbstractProblem):
         new._stateless = dataclasses.replace(moved._stateless, autocast=autocast)
         if moved._noisy is not None:
             new._noisy = dataclasses.replace(moved._noisy, autocast=autocast)
-        new._traced = TracedGrads(new.loss)
+        new._traced, new._compiled = TracedGrads(new.loss), None
         new.identity = {k: v for k, v in moved.identity.items() if k != "autocast"}
         if autocast:
             new.identity["autocast"] = name
         return new
+
+    def compiled(
+        self,
+        batch_size: int | None,
+        trials: int,
+        steps: int,
+        settled: bool | None = None,
+        backend: str = INDUCTOR,
+    ) -> tuple[Self, Compilation]:
+        """Return this problem with compiled gradients where that pays, and what was found.
+
+        Args:
+            batch_size: rows of a step; None: all.
+            trials: how many are advanced at once.
+            steps: that are ahead in this process.
+            settled: what was decided before, for trials that these go on from; None: nothing.
+            backend: of `torch.compile`.
+        """
+        if self._noisy is not None:
+            return self, Compilation(False, "dropout draws its masks step by step")
+        if self._stateless.way == "written":
+            return self, Compilation(False, "gradients come by the module's own parameters alone")
+        new = copy.copy(self)
+        new._compiled, found = decide(
+            lambda: CompiledGrads(self.loss, *self._like_a_step(batch_size, trials, 0), backend),
+            self.grads,
+            self._exact_grads,
+            self._like_a_step(batch_size, trials, 1),
+            steps,
+            settled,
+        )
+        return (new if found.taken else self), found
+
+    def _like_a_step(self, batch_size: int | None, trials: int, seed: int) -> tuple[Any, Data]:
+        """Return weights (K, D) and a batch that lie in memory as those of training do."""
+        weights = torch.stack([self.init(seed)] * trials)
+        if batch_size is None:
+            batch: Data = structure.expanded(self.batch(), trials)
+        else:
+            count = min(batch_size, self.train_size)
+            first = seed * (self.train_size - count)
+            rows = torch.arange(first, first + count, device=self.device)
+            batch = self.batch(torch.stack([rows] * trials))
+        if self._augmentation is not None:
+            batch = self._augmentation(batch[0], [seed] * trials), batch[1]
+        return weights, batch
+
+    def _exact_grads(self, weights: torch.Tensor, batch: Data) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return losses (K,) and gradients (K, D) in float64."""
+        exact, device = torch.float64, self.device
+        module = self._made.again(self.module)
+        one = dataclasses.replace(self._stateless.to(device, exact, module), autocast=None)
+        of_outputs = self._labels.loss(loss_on(self._function, device, exact))
+
+        def loss(leaf: torch.Tensor, batch: Data) -> torch.Tensor:
+            x, y = structure.mapped(lambda t: structure.moved(t, device, exact), batch)
+            return one.loss(leaf, x, lambda out: of_outputs(out, y))
+
+        losses, gradients = [], []
+        for k, row in enumerate(weights):
+            leaf = row.detach().to(exact).requires_grad_()
+            value = loss(leaf, structure.row(batch, k))
+            losses.append(value.detach())
+            gradients.append(torch.autograd.grad(value, leaf)[0])
+        return torch.stack(losses), torch.stack(gradients)
 
     @torch.no_grad()
     def _own_identity(

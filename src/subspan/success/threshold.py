@@ -37,6 +37,7 @@ from subspan.trials.trial import TrialRecord
 __all__ = ["ThresholdEstimate", "threshold"]
 
 WIDTH = 8  # trials per round of the binary design
+_TRAININGS = 10  # in full, that a measurement takes at least, roughly
 
 Design = Literal["joint", "binary"]
 
@@ -157,6 +158,9 @@ def threshold(
                 trial_timeout=trial_timeout,
             )
         )
+
+        if isinstance(trials, TrialRunner):
+            trials.expect(_TRAININGS)
 
         def measured(chosen: TrainSpec | LoopSpec) -> ThresholdEstimate:
             if plan.lr is None:

@@ -13,11 +13,13 @@ from subspan.canonical import digest, tensor_digest
 from subspan.errors import InputError, invalid
 from subspan.maps.base import check_dims
 from subspan.problems.base import AbstractProblem
+from subspan.problems.compiled import Compilation
 from subspan.problems.module import Problem
 from subspan.spec import TrainSpec
 from subspan.subspaces.base import Draw, Method, Subspace
 from subspan.training.ensemble import TrainResult, evaluate_offsets, train
 from subspan.trials.failures import ERRORS, failed_record
+from subspan.trials.prepared import Prepared
 from subspan.trials.provenance import environment
 from subspan.trials.trainable import Pair, Trainable, Work
 from subspan.trials.trial import Family, Trial, TrialRecord
@@ -35,17 +37,17 @@ class ProblemTrainable(Trainable):
     Args:
         problem: what to train.
         method: how to choose subspaces.
-        by_dtype: the problem in other dtypes, where that was made already.
+        prepared: the same problem in the precisions that were made already.
     """
 
     def __init__(
         self,
         problem: AbstractProblem,
         method: Method,
-        by_dtype: dict[str, AbstractProblem] | None = None,
+        prepared: Prepared | None = None,
     ) -> None:
         self.problem, self.method = problem, method
-        self._by_dtype = {} if by_dtype is None else by_dtype
+        self._prepared = prepared or Prepared(problem)
         self._family: tuple[TrainSpec, int, Family] | None = None  # of the last trial asked for
         self.name, self.max_dim = problem.name, problem.ambient_dim
         self.device = problem.device
@@ -93,10 +95,11 @@ class ProblemTrainable(Trainable):
         return together(pairs, size)
 
     def warm_up(self, pieces: Sequence[Sequence[Pair]], spec: TrainSpec) -> None:
-        """Trace the gradient of the largest ensemble."""
-        if spec.batch_size is not None:
-            largest = max(min(len(piece), self.width) for piece in pieces)
-            self._in_dtype(spec.dtype).warm_up(largest, spec.batch_size)
+        """Trace the gradient of the largest ensemble, or compile that of a trial."""
+        largest = max(min(len(piece), self.width) for piece in pieces)
+        problem, found = self._prepared.training(spec, largest)
+        if spec.batch_size is not None and (found is None or not found.taken):
+            problem.warm_up(largest, spec.batch_size)
 
     def train(self, pairs: Sequence[Pair], spec: TrainSpec, seed: int) -> list[TrialRecord]:
         """Find the subspaces, together, then train them, ensemble by ensemble.
@@ -117,34 +120,31 @@ class ProblemTrainable(Trainable):
 
     def _train(self, pairs: Sequence[Pair], spec: TrainSpec, seed: int) -> list[TrialRecord]:
         clock = time.perf_counter()
-        problem = self._in_dtype(spec.dtype)
+        trained = [i for i, (dim, _) in enumerate(pairs) if dim]
+        still = [i for i, (dim, _) in enumerate(pairs) if not dim]
+        problem, found = self._prepared.plain(spec), None
+        if trained:
+            problem, found = self._prepared.training(spec, min(len(trained), self.width))
         # Nothing is trained at d = 0, so of its subspace only the offset counts.
         draws = [Draw(max(dim, 1), seed, repeat) for dim, repeat in pairs]
         subspaces = self.method.subspaces(problem, draws)
         search_share = (time.perf_counter() - clock) / len(draws)
         records: dict[int, TrialRecord] = {}
-        trained = [i for i, (dim, _) in enumerate(pairs) if dim]
-        still = [i for i, (dim, _) in enumerate(pairs) if not dim]
         for places in (trained, still):
             for start in range(0, len(places), self.width):
                 own = places[start : start + self.width]
-                found = [subspaces[i] for i in own]
+                chosen = [subspaces[i] for i in own]
                 results = (
-                    train(problem, found, spec, [draws[i].batch_seed for i in own])
+                    train(problem, chosen, spec, [draws[i].batch_seed for i in own])
                     if places is trained
-                    else evaluate_offsets(problem, found, spec)
+                    else evaluate_offsets(problem, chosen, spec)
                 )
                 for i, result in zip(own, results, strict=True):
                     trial = self.trial(pairs[i], spec, seed)
                     records[i] = _record(
-                        trial, problem, subspaces[i], result, search_share, len(own)
+                        trial, problem, subspaces[i], result, search_share, len(own), found
                     )
         return [records[i] for i in range(len(pairs))]
-
-    def _in_dtype(self, dtype: str) -> AbstractProblem:
-        if dtype not in self._by_dtype:
-            self._by_dtype[dtype] = self.problem.in_precision(dtype)
-        return self._by_dtype[dtype]
 
 
 def _record(
@@ -154,12 +154,15 @@ def _record(
     result: TrainResult,
     search_share: float,
     together: int,
+    compilation: Compilation | None,
 ) -> TrialRecord:
     provenance = {
         **environment(problem.device),
         "threads": torch.get_num_threads(),
         "ensemble_size": together,
     }
+    if compilation is not None and trial.dim:
+        provenance["compile"] = compilation.to_json()
     if trial.dim == 0:
         subspace = dataclasses.replace(subspace, search_bits=0)
     checksum = _checksum(subspace) if trial.dim else tensor_digest(subspace.offset)

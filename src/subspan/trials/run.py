@@ -94,6 +94,7 @@ def run(
         max_failures=max_failures,
         trial_timeout=trial_timeout,
     ) as runner:
+        runner.expect(len(plan))
         specs = specs_at(runner, way, wanted, spec or problem.default_spec, seed=seed, goal=goal)
         with uncollected():
             works = [(pair, specs[pair[0]]) for pair in plan]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +26,7 @@ from subspan.trials.executors.registry import make_executor
 from subspan.trials.failures import MAX_FAILURES, Failures, TrialsFailed
 from subspan.trials.function import FunctionTrainable
 from subspan.trials.leases import Leases
+from subspan.trials.prepared import Prepared
 from subspan.trials.problem_trainable import ProblemTrainable, ensemble_size
 from subspan.trials.progress import Ended, Known, Notice, Progress, Round, shown
 from subspan.trials.provenance import environment
@@ -99,7 +100,8 @@ class TrialRunner:
         self._leases = Leases(self.store)
         self._trainables: list[Trainable] = []
         self._shared: dict[int, Shared] = {}  # by place in the list above
-        self._by_dtype: dict[str, AbstractProblem] = {}
+        self._prepared = Prepared(problem) if isinstance(problem, AbstractProblem) else None
+        self._expected = 0
 
     @property
     def width(self) -> int:
@@ -163,6 +165,8 @@ class TrialRunner:
             asked.begin(self.store)
         notice = lambda text: self._progress(len(records), len(planned), Notice(text))  # noqa: E731
         self._tell_of_workers(len(missing), notice)
+        if missing:
+            self._prepare(list(missing.values()), records.values(), notice)
         rota = Rota(self.store, self._leases, missing, failed, notice)
         for answer in self._train(place, list(missing.values()), seed, rota):
             for record in answer:
@@ -181,6 +185,23 @@ class TrialRunner:
             notice(f"{asked:,} workers for {trials:,} trials: at most {trials:,} are started.")
         elif asked > cores:
             notice(f"{asked:,} workers on {cores:,} cores, which they share: each is slower.")
+
+    def expect(self, trials: int) -> None:
+        """Say how many full trainings are to come at least, before the first: compiling is held
+        against them."""
+        self._expected = trials
+
+    def _prepare(
+        self, works: Sequence[Work], known: Iterable[TrialRecord], notice: Callable[[str], None]
+    ) -> None:
+        """Tell what decides whether gradients are compiled, where that is allowed."""
+        prepared, spec = self._prepared, works[0][1]
+        if prepared is None or not spec.compile:
+            return
+        prepared.go_on_from(known)
+        if prepared.undecided(spec):
+            notice("compile: measured first, and done where it pays, which may take minutes.")
+            prepared.expect(max(len(works), self._expected) / self._executor.workers)
 
     def announce(self, known: Callable[[], Known]) -> None:
         """Tell who listens, if anybody does, that a round begins and what is known by then."""
@@ -209,7 +230,7 @@ class TrialRunner:
         for place, known in enumerate(self._trainables):
             if isinstance(known, ProblemTrainable) and known.method == method:
                 return place
-        self._trainables.append(ProblemTrainable(self.problem, method, self._by_dtype))
+        self._trainables.append(ProblemTrainable(self.problem, method, self._prepared))
         return len(self._trainables) - 1
 
     def _train(
