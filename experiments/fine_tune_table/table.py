@@ -39,8 +39,10 @@ def main() -> None:
                     print(head_table(numbers, f"{prefix}{title}, "))
             print(f"\n{told.title}: d*\n")
             print(threshold_table(numbers, prefix, [f"{level:.0%}" for level in told.goals]))
-    print("\nCosts, and learning rates\n")
-    print(cost_table(trials, own))
+    print("\nCosts, and d* on the last layer\n")
+    print(cost_table(trials, own, numbers))
+    print("\nLearning rates on the last layer, by count\n")
+    print(rate_table(trials, own))
 
 
 def accuracies(numbers: dict[str, Estimate], prefix: str) -> dict[str, dict[int, Estimate]]:
@@ -119,25 +121,32 @@ def interval(e: Estimate) -> str:
     return told if e.status == "ok" else f"{told} {e.status}"
 
 
-def cost_table(trials: Trials, own) -> str:
-    head = (
-        "| method | numbers | step, CPU ms | kept for a step, MiB | file, bytes | lr, of counts |"
-    )
-    lines = [head, "|---|---|---|---|---|---|"]
-    rates = own.learning_rates(trials)
+def cost_table(trials: Trials, own, numbers: dict[str, Estimate]) -> str:
+    """A column a method: what a step and a file take at one count; where it has several, d*."""
+    level = f"{own.PARTS['last'].goals[-1]:.0%}"
+    cells = accuracies(numbers, "")
+    columns: list[tuple[str, ...]] = [
+        ("", "numbers", "step, CPU ms", "kept for a step, MiB", "file, kB", f"d\\* at {level}")
+    ]
     for name in own.RATES:
         try:
             cost = trials.result(f"cost of {name}")
         except ValueError:
             continue
-        step = f"{cost['ms']:.1f} ({cost['ms_low']:.1f} – {cost['ms_high']:.1f})"
-        told = ", ".join(
-            f"{lr:.3g}{' (' + edge + ' end)' if edge else ''}" for lr, edge in rates.get(name, [])
-        )
-        size = f"{cost['bytes_kept'] / 2**20:.1f}"
-        lines.append(
-            f"| {name} | {cost['dim']:,} | {step} | {size} | {cost['bytes_file']:,} | {told} |"
-        )
+        size, file = f"{cost['bytes_kept'] / 2**20:.1f}", f"{cost['bytes_file'] / 1000:,.0f}"
+        found = numbers.get(f"d* at {level}, {name}")
+        told = "" if found is None or len(cells[name]) < 2 else interval(found)
+        columns.append((name, f"{cost['dim']:,}", f"{cost['ms']:.1f}", size, file, told))
+    lines = [f"| {' | '.join(row)} |" for row in zip(*columns, strict=True)]
+    return "\n".join([lines[0], "|" + "---|" * len(columns), *lines[1:]])
+
+
+def rate_table(trials: Trials, own) -> str:
+    """The learning rate at each count on the last layer, and the end of the range it is at."""
+    lines = ["| method | learning rates |", "|---|---|"]
+    for name, rates in own.learning_rates(trials).items():
+        told = (f"{lr:.3g}{' (' + edge + ' end)' if edge else ''}" for lr, edge in rates)
+        lines.append(f"| {name} | {', '.join(told)} |")
     return "\n".join(lines)
 
 

@@ -73,7 +73,7 @@ def trained(
         for repeat in range(seeds)
     )
     told = SimpleNamespace(problem={"name": name, "version": version})
-    return SimpleNamespace(problem=name, experiment=told, records=records)
+    return SimpleNamespace(problem=f"last: {name}", experiment=told, records=records)
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,7 @@ def test_a_problem_over_peft_has_what_it_trains_as_its_weights() -> None:
     ("arguments", "message"),
     [
         ({"name": "lorra"}, "method: unknown name 'lorra'. Did you mean 'lora'?"),
+        ({"name": "adalora"}, "its count changes while it trains"),
         ({"name": "lora", "targets": "query"}, "targets: expected a list of names"),
         ({"name": "subspace", "targets": ["query"]}, "targets: expected none for 'subspace'"),
         ({"name": "head"}, "head: expected names of the modules that are the head, got none"),

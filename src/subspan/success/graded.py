@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from subspan import metrics
 from subspan.errors import invalid
 from subspan.goals import Goal
@@ -88,6 +90,18 @@ class Scale:
         gap = self._transform(value) - self._transform(self.level)
         return gap if self.higher_is_better else -gap
 
+    def per_unit(self, distance: np.ndarray) -> np.ndarray:
+        """Return how far z moves per unit of the metric, where it lies `distance` above."""
+        away = distance if self.higher_is_better else -distance
+        if self.kind == "linear":
+            return np.ones_like(distance)
+        if self.kind == "log":
+            return np.exp(-away) / (self.level - self.least)
+        if self.kind == "gap":
+            return np.exp(away) / (self.most - self.level)
+        share = 1 / (1 + np.exp(-self._transform(self.level) - away))
+        return 1 / ((self.most - self.least) * share * (1 - share))
+
     def value_at(self, distance: float) -> float:
         """Return the metric's value that lies `distance` above the level."""
         place = self._transform(self.level) + (distance if self.higher_is_better else -distance)
@@ -112,12 +126,16 @@ class Scale:
 
 
 class Observation(NamedTuple):
-    """One trial: where, how far above the level it got, and whether that is only a bound."""
+    """One trial: where, how far above the level it got, and whether that is only a bound.
+
+    `error` is the standard error of the metric, where it is the mean of several evaluations.
+    """
 
     log_dim: float
     log_lr: float
     z: float
     censoring: Censoring = "none"
+    error: float = 0.0
 
     @property
     def met(self) -> bool:

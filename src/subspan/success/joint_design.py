@@ -13,7 +13,7 @@ from subspan.errors import check_confidence, invalid
 from subspan.estimate import Estimate
 from subspan.intervals import binomial_interval
 from subspan.success.evidence import near_level
-from subspan.success.graded import FAR, Observation, Scale
+from subspan.success.graded import FAR, Censoring, Observation, Scale
 from subspan.success.joint_estimate import JointEstimate
 from subspan.success.lookahead import next_trials
 from subspan.success.posterior import Count, Range, posterior
@@ -101,18 +101,13 @@ class JointDesign:
     def posterior(self) -> SurfacePosterior:
         """The posterior given all that has been told."""
         if self._posterior is None:
-            self._posterior = sample(self._told, self.span, self.lr.ridge)
+            known = self._told, self.span, self.lr.ridge, self.scale
+            self._posterior = sample(*known)
             tail = (1 - self.confidence) / 2
             low, high = (self._posterior.quantile(q) for q in (tail, 1 - tail))
             # Near a verdict, look again: an interval must not be narrow by the luck of a sample.
             if len(self._told) >= _FEWEST and high <= max(low * self.ratio**1.25, low + 2):
-                self._posterior = sample(
-                    self._told,
-                    self.span,
-                    self.lr.ridge,
-                    populations=_POPULATIONS,
-                    begun=self._posterior,
-                )
+                self._posterior = sample(*known, populations=_POPULATIONS, begun=self._posterior)
         return self._posterior
 
     def tell(
@@ -122,6 +117,7 @@ class JointDesign:
         value: float | None,
         outcome: TrialOutcome = "finished",
         share: float = 1.0,
+        error: float = 0.0,
     ) -> None:
         """Record how good a trial got.
 
@@ -131,6 +127,7 @@ class JointDesign:
             value: its best metric; None or NaN where it has none.
             outcome: `"stopped"` says that it was cut short at `value` and would have gone on.
             share: of a full training, what it cost.
+            error: standard error of `value`, where it is the mean of several evaluations.
 
         Raises:
             InputError: dim or lr are out of range.
@@ -145,9 +142,8 @@ class JointDesign:
         if math.isnan(z):
             self._told.append(Observation(*place, -FAR, "at most"))
         else:
-            self._told.append(
-                Observation(*place, z, "at least" if outcome == "stopped" else "none")
-            )
+            bound: Censoring = "at least" if outcome == "stopped" else "none"
+            self._told.append(Observation(*place, z, bound, error))
         self._cost += share
         self._posterior = None
 

@@ -15,6 +15,7 @@ from subspan.subspaces.base import Method
 from subspan.success.estimate import ThresholdEstimate, with_records
 from subspan.success.joint_design import ENOUGH, JointDesign, TrialOutcome
 from subspan.success.joint_estimate import JointEstimate
+from subspan.success.noisy import MORE_EVALUATIONS, is_noisy, last_mean
 from subspan.success.records import experiment, refuse_missing_metric
 from subspan.success.response import LearningRate, Response
 from subspan.success.rounds import announce
@@ -119,14 +120,19 @@ def tell(design: JointDesign, record: TrialRecord, goal: Goal, lr: float) -> Non
     Of one that was evaluated on its way and got beyond `design.enough` it is told no more than
     that. How far beyond is the step between two evaluations, tenfold in a loss that falls fast:
     taken as scatter it doubles the noise at the level, and the trials.
+
+    Of several evaluations it is told the last mean, with its error: the best of several means is
+    better than it is by luck.
     """
     values = record.values(goal.metric, goal.split)
-    best = best_for(goal, values)
+    best, error = best_for(goal, values), 0.0
+    if is_noisy([record], goal):
+        best, error = last_mean(record, goal)
     on_its_way = record.outcome is Outcome.STOPPED or len(values) > 1
     if on_its_way and best is not None and design.scale.distance(best) > ENOUGH:
-        design.tell(record.dim, lr, design.enough, "stopped")
+        design.tell(record.dim, lr, design.enough, "stopped", error=error)
     else:
-        design.tell(record.dim, lr, best, _OUTCOMES[record.outcome])
+        design.tell(record.dim, lr, best, _OUTCOMES[record.outcome], error=error)
 
 
 def jointly_estimated(
@@ -194,6 +200,8 @@ def _seen(design: JointDesign, found: JointEstimate) -> str:
 def _advice(design: JointDesign, found: JointEstimate) -> str:
     """Say what to do, where the status alone does not."""
     said = [_REMEDIES[found.status]] if found.status in _REMEDIES else []
+    if found.status == "not converged" and any(row.error for row in design.told):
+        said.append(MORE_EVALUATIONS)
     if found.lr_at_edge is not None and design.lr.low < design.lr.high:
         low, high = _ends(design, found)
         if found.lr_at_edge == "high":

@@ -24,6 +24,14 @@ from subspan.success.records import experiment
 from subspan.trials.evaluations import COUNT, ERROR
 from subspan.trials.trial import TrialRecord
 
+MORE_EVALUATIONS = "Their noise is in the interval: report more evaluations each."
+
+
+def last_mean(record: TrialRecord, goal: Goal) -> tuple[float, float]:
+    """Return the mean of a trial's last evaluations, and its standard error."""
+    mean, error = (record.final(f"{goal.metric}{part}", goal.split) for part in ("", ERROR))
+    return mean, error
+
 
 def chance_met(record: TrialRecord, goal: Goal | str) -> float:
     """Return how likely the mean of a trial's last evaluations meets a goal, were they without end.
@@ -125,7 +133,7 @@ def with_noise(
     wide = ratio is not None and low is not None and high is not None and high > ratio * low
     if estimate.ok and wide:
         estimate = dataclasses.replace(estimate, status="not converged")
-    advice = "" if estimate.ok else "Their noise is in the interval: report more evaluations each."
+    advice = "" if estimate.ok else MORE_EVALUATIONS
     return dataclasses.replace(found, estimate=estimate, advice=advice or found.advice)
 
 

@@ -179,8 +179,9 @@ class ThresholdStudy:
 
         Args:
             trial: as `ask` gave it.
-            metrics: the best of each, by name, `"[split:]metric"`, the goal's among them. One that
-                is not finite counts as a trial that diverged.
+            metrics: the best of each, by name, `"[split:]metric"`, the goal's among them; of a
+                noisy one a list of evaluations. One that is not finite counts as a trial that
+                diverged.
             steps: what the trial took.
             stopped: whether it was cut short and might have got better. Where the learning rate is
                 searched, a trial may be once the goal's metric is as good as `enough`; elsewhere

@@ -11,6 +11,7 @@ from subspan.success.estimate import ThresholdEstimate, estimate_from_counts, wi
 from subspan.success.graded import Scale
 from subspan.success.joint_design import Ask, JointDesign
 from subspan.success.joint_threshold import jointly_estimated, tell
+from subspan.success.noisy import with_noise
 from subspan.success.records import experiment, may_need_none
 from subspan.trials.cost import trainings
 from subspan.trials.function import LoopSpec
@@ -113,7 +114,7 @@ class CountingDesign:
             confidence=design.confidence,
             ratio=design.ratio,
         )
-        return with_records(fitted, self._told, experiment(self._told))
+        return with_noise(with_records(fitted, self._told, experiment(self._told)), design.ratio)
 
 
 class GradedDesign:

@@ -14,7 +14,9 @@ largest.
 
 The posterior depends on the observations alone, not on their order, and on no global state. What
 the surface gets wrong far from the level is part of the noise there: an observation counts the
-less, the farther it lies from the threshold and from the ridge.
+less, the farther it lies from the threshold and from the ridge. Where a metric is the mean of
+several evaluations, their error is part of the noise of that observation, and of no trial's chance
+to meet the goal.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri, stdtrit
 
 from subspan.streams import stream
-from subspan.success.graded import FAR, Observation
+from subspan.success.graded import FAR, Observation, Scale
 from subspan.success.posterior import Range
 from subspan.success.tempering import temper
 from subspan.trials.lr_scale import RidgePrior
@@ -86,10 +88,13 @@ class Surfaces:
         raw: standard-normal parameters, shape (N, P).
         span: the range of dims and δ.
         prior: of the ridge.
+        graded: the scale of z, where trials are means of several evaluations.
     """
 
-    def __init__(self, raw: np.ndarray, span: Range, prior: RidgePrior) -> None:
-        self.raw, self.span, self.prior = raw, span, prior
+    def __init__(
+        self, raw: np.ndarray, span: Range, prior: RidgePrior, graded: Scale | None = None
+    ) -> None:
+        self.raw, self.span, self.prior, self.graded = raw, span, prior, graded
         values = _MEAN + _SD * raw
         part = {name: values[:, i : i + 1] for name, i in _INDEX.items()}
         for p in _PARAMETERS:
@@ -167,8 +172,13 @@ class Surfaces:
         """Return the likelihood of each observation as a plain one and as a lapse, and the chance
         of a lapse there, each (N, n)."""
         t, v = self.coordinates(data.log_dim, data.log_lr)
-        gap = data.z - self.mean(t, v)
-        scale = np.sqrt(self.scale(t, v) ** 2 + self.misfit**2 * (t * t + v * v))
+        mean = self.mean(t, v)
+        gap = data.z - mean
+        variance = self.scale(t, v) ** 2 + self.misfit**2 * (t * t + v * v)
+        if self.graded is not None and data.error.any():
+            # At the surface's own value: at one that was high by luck the scale is another.
+            variance += (data.error * self.graded.per_unit(np.clip(mean, -FAR, FAR))) ** 2
+        scale = np.sqrt(variance)
         lapse = self.lapse(v)
         plain, lapsed = np.empty_like(gap), np.zeros_like(gap)
         exact, least, most = data.exact, data.least, data.most
@@ -218,6 +228,7 @@ class _Data:
     log_dim: np.ndarray
     log_lr: np.ndarray
     z: np.ndarray
+    error: np.ndarray
     exact: np.ndarray
     least: np.ndarray
     most: np.ndarray
@@ -235,6 +246,7 @@ class _Data:
             log_dim=np.array([row.log_dim for row in rows], float)[keep],
             log_lr=np.array([row.log_lr for row in rows], float)[keep],
             z=np.clip(z, -FAR, FAR)[keep],
+            error=np.array([row.error for row in rows], float)[keep],
             exact=~(most | least)[keep],
             least=least[keep],
             most=most[keep],
@@ -335,6 +347,7 @@ def sample(
     observations: Sequence[Observation],
     span: Range,
     prior: RidgePrior,
+    graded: Scale | None = None,
     *,
     particles: int = PARTICLES,
     populations: int = 1,
@@ -346,6 +359,7 @@ def sample(
         observations: in any order.
         span: the range of dims and δ.
         prior: of the best learning rate.
+        graded: the scale of z; None: no observation has an error.
         particles: in each population.
         populations: sampled independently and pooled, against the luck of one.
         begun: the same of fewer populations, to go on from.
@@ -356,7 +370,7 @@ def sample(
     data = _Data.of(observations)
 
     def log_likelihood(points: np.ndarray) -> np.ndarray:
-        return Surfaces(points, span, prior).log_likelihood(data)
+        return Surfaces(points, span, prior, graded).log_likelihood(data)
 
     raw = _prior_draws(particles)
     if len(data.z):
@@ -365,5 +379,5 @@ def sample(
             rng = stream(0, "surface", "moves", i)
             pool.append(temper(_prior_draws(particles), log_likelihood, rng))
         raw = np.concatenate(pool)
-    surfaces = Surfaces(raw, span, prior)
+    surfaces = Surfaces(raw, span, prior, graded)
     return SurfacePosterior(surfaces, *surfaces.best())

@@ -80,7 +80,8 @@ def threshold(
     At a learning rate that is given, trials end at the goal and their successes are counted
     (`ThresholdDesign`). A trial that diverges has what it reached before; one that fails is a miss.
     Where a function reports several evaluations of a noisy metric, the goal is on their mean and
-    the interval by counts holds their noise, as of `noisy_threshold`.
+    the interval holds their noise: by counts as of `noisy_threshold`, over d and learning rate as
+    part of the noise with which each trial is seen.
 
     Args:
         problem: what is trained: a problem, or a function made `trainable`.

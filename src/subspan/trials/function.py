@@ -132,11 +132,7 @@ class RunningTrial:
         return met or bool(self._not_finite.reason)
 
     def _note(self, values: Mapping[str, Any], step: int) -> bool:
-        found = {
-            metrics.qualified(*metrics.parse(k)): _number(k, v)
-            for name, value in values.items()
-            for k, v in evaluations(name, value).items()
-        }
+        found = _numbers(values)
         self._not_finite.note(found, step)
         self._points.setdefault(step, {}).update(found)
         self._last = step
@@ -342,7 +338,7 @@ def record_of_metrics(
 
     Args:
         trial: which it was.
-        values: the best of each metric, by name.
+        values: the best of each metric, by name; a list of several evaluations of a noisy one.
         steps: what it took.
         ambient_dim: the largest d.
         stopped: whether it was cut short.
@@ -350,7 +346,7 @@ def record_of_metrics(
     Raises:
         InputError: a name or a value is none.
     """
-    named = {metrics.qualified(*metrics.parse(k)): _number(k, v) for k, v in values.items()}
+    named = _numbers(values)
     bad = [f"{name} is {value}" for name, value in named.items() if not math.isfinite(value)]
     return TrialRecord(
         trial=trial,
@@ -363,6 +359,15 @@ def record_of_metrics(
         provenance=environment(torch.device("cpu")),
         reason="; ".join(bad),
     )
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return metrics by full name; of several evaluations their mean, error and number."""
+    return {
+        metrics.qualified(*metrics.parse(k)): _number(k, v)
+        for name, value in values.items()
+        for k, v in evaluations(name, value).items()
+    }
 
 
 def _number(name: str, value: Any) -> float:

@@ -16,7 +16,7 @@ from subspan.errors import invalid, unknown, whole
 from subspan.streams import derive, scoped_torch_rng
 from subspan.tuning import own
 from subspan.tuning.counts import Counter, Setting, Side, layer_sizes, trained_numbers
-from subspan.tuning.table import TUNING, TuningFacts
+from subspan.tuning.table import NOT_MADE, TUNING, TuningFacts
 
 _SEEDS = 2**31  # what peft's own generators take
 
@@ -195,8 +195,11 @@ def method(
             `map="hadamard"`.
 
     Raises:
-        InputError: the name is unknown, or `peft` is not installed or has no such method.
+        InputError: the name is unknown, or of a way that makes no count of its own (the text says
+            why), or `peft` is not installed or has no such method.
     """
+    if name in NOT_MADE:
+        raise invalid("method", expected="one of names()", got=f"{name!r}: {NOT_MADE[name]}")
     if name not in TUNING:
         raise unknown("method", name, names())
     facts = TUNING[name]

@@ -189,6 +189,21 @@ TUNING: dict[str, TuningFacts] = {
         affine=True,
         note="starts away from the pretrained point, as peft starts it",
     ),
+    "lokr": TuningFacts(
+        "LoKrConfig", "Yeh et al. (2024)", "r", even=False, values=_ranks, options={"alpha": 16}
+    ),
+    "delora": TuningFacts("DeloraConfig", "Bini et al. (2025)", "r"),
+    "hira": TuningFacts("HiraConfig", "Huang et al. (2025)", "r"),
+    "gralora": TuningFacts(
+        "GraloraConfig", "Jung et al. (2025)", "r", least=2, stride=2, options={"gralora_k": 2}
+    ),
+    "miss": TuningFacts(
+        "MissConfig",
+        "Kang and Yin (2024)",
+        "r",
+        affine=True,
+        note="rows of a matrix that blocks of the input share",
+    ),
     "loha": TuningFacts("LoHaConfig", "Hyeon-Woo et al. (2022)", "r"),
     "hra": TuningFacts("HRAConfig", "Yuan et al. (2024)", "r", least=2, stride=2),
     "oft": TuningFacts(
@@ -198,6 +213,13 @@ TUNING: dict[str, TuningFacts] = {
         even=False,
         values=_divisors_in,
         options={"r": 0},
+    ),
+    "boft": TuningFacts(
+        "BOFTConfig",
+        "Liu et al. (2024)",
+        "boft_block_size",
+        even=False,
+        values=_divisors_in,
     ),
     "ia3": TuningFacts(
         "IA3Config",
@@ -227,4 +249,24 @@ TUNING: dict[str, TuningFacts] = {
         kind="prompt",
         note="keys and values, no weights; peft trains the head beside it",
     ),
+    "p-tuning": TuningFacts(
+        "PromptEncoderConfig",
+        "Liu et al. (2021)",
+        "num_virtual_tokens",
+        layers=None,
+        options={"task_type": "SEQ_CLS"},
+        kind="prompt",
+        note="numbers of the input by way of a small network, no weights; peft trains the head "
+        "beside it",
+    ),
 }
+
+NOT_MADE = {
+    "adalora": "its count changes while it trains",
+    "xlora": "it mixes adapters that were trained before",
+    "poly": "it mixes adapters over several tasks",
+    "trainable-tokens": "which tokens are trained, hence how many numbers, is the caller's to say",
+    "road": "its groups must divide the sides of all layers, which few counts do",
+    "nola": "peft has none; after it is 'lora-subspace' with map='gaussian'",
+}
+"""Why a known way has no name here."""
