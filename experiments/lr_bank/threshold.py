@@ -28,6 +28,7 @@ def main() -> None:
     parser = training_parser(__doc__)
     parser.add_argument("goal")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--ratio", type=float, default=1.5)
     parser.add_argument("--banks", type=Path, help="a folder of banks other than the tests'")
     options = parser.parse_args()
@@ -39,7 +40,7 @@ def main() -> None:
     problem, spec = loaded(options)
     spec = spec.replace(lr="auto")
     costs, held = [], 0
-    for seed in range(options.seeds):
+    for seed in range(options.first, options.first + options.seeds):
         found = ss.threshold(
             problem,
             "random",
