@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import sys
 import time
@@ -74,6 +75,7 @@ class Lab:
 
     def load(self, name: str, **options: Any) -> AbstractProblem:
         """Load a problem, from `data_dir` where it has data of its own."""
+        gc.collect()  # problems hold themselves: those of steps before would stay beside it
         place = {"data_dir": self.data_dir} if takes(name, "data_dir") else {}
         return problems.load(name, **place, **options)
 
