@@ -579,15 +579,7 @@ class Problem(AbstractProblem):
         settled: bool | None = None,
         backend: str = INDUCTOR,
     ) -> tuple[Self, Compilation]:
-        """Return this problem with compiled gradients where that pays, and what was found.
-
-        Args:
-            batch_size: rows of a step; None: all.
-            trials: how many are advanced at once.
-            steps: that are ahead in this process.
-            settled: what was decided before, for trials that these go on from; None: nothing.
-            backend: of `torch.compile`.
-        """
+        """Do as `AbstractProblem.compiled` says, by a backend of `torch.compile`."""
         if self._noisy is not None:
             return self, Compilation(False, "dropout draws its masks step by step")
         if self._stateless.way == "written":
