@@ -1,4 +1,7 @@
-"""`ThresholdEstimate`: the threshold training dimension d* with what it was estimated from."""
+"""`ThresholdEstimate`: the threshold training dimension d* with what it was estimated from.
+
+Length: the estimate says itself in words, JSON and HTML, beside the two ways to make one.
+"""
 
 from __future__ import annotations
 
