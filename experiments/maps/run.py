@@ -1,7 +1,8 @@
 """Does the map matter? d* with every map, of digits-mlp and of an ill-conditioned well.
 
-The network is trained at each map's best learning rate. The well's axes are those of the weights, and its success is decided by least squares (d where half
-the subspaces hit). The exact formula stands beside it.
+The network is trained at each map's best learning rate. The well's axes are those of the weights,
+and its success is decided by least squares (d where half the subspaces hit). The exact formula
+stands beside it.
 
     python experiments/maps/run.py
 """

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from scipy.stats import binom, fisher_exact
 
 from subspan.success.graded import Observation
@@ -69,7 +70,7 @@ class Place(NamedTuple):
     def beats(self, successes: int, total: int) -> bool:
         """Whether the goal is met more often here than in so many trials elsewhere."""
         table = [[self.successes, self.total - self.successes], [successes, total - successes]]
-        return bool(fisher_exact(table, alternative="greater").pvalue < _SURE)
+        return bool(fisher_exact(np.array(table), alternative="greater").pvalue < _SURE)
 
 
 def best_below(told: Sequence[Observation], span: Range) -> Place | None:
@@ -97,7 +98,7 @@ def first_fall(
             won, total = sum(c.successes for c in part), sum(c.total for c in part)
             table.append([won, total - won])
         failures, total = table[1][1], sum(table[1])
-        more = fisher_exact(table, alternative="greater").pvalue < _SURE
+        more = fisher_exact(np.array(table), alternative="greater").pvalue < _SURE
         if more and binom.sf(failures - 1, total, delta) < _SURE:
             return parts
     return None
