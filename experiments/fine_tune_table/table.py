@@ -30,13 +30,17 @@ def main() -> None:
         cells = accuracies(numbers, prefix)
         if cells:
             print(f"\n{told.title}\n")
-            print(accuracy_table(cells, gains(numbers, prefix)))
+            plain = {name: one for name, one in cells.items() if not name.endswith(own.OWN)}
+            print(accuracy_table(plain, gains(numbers, prefix)))
             print(f"\n{told.title}: gain over the head alone, points\n")
             print(head_table(numbers, f"{prefix}gain over the head alone, "))
             for title in ("gain of a head apart", "gain over random with a head apart"):
                 if any(name.startswith(f"{prefix}{title}, ") for name in numbers):
                     print(f"\n{told.title}: {title}, points\n")
                     print(head_table(numbers, f"{prefix}{title}, "))
+            if len(plain) < len(cells):
+                print(f"\n{told.title}: each method as its authors set it\n")
+                print(own_table(numbers, prefix, cells, own))
             print(f"\n{told.title}: d*\n")
             print(threshold_table(numbers, prefix, [f"{level:.0%}" for level in told.goals]))
     print("\nCosts, and d* on the last layer\n")
@@ -82,9 +86,9 @@ def column(dim: int) -> int:
 
 
 def text(method: str, dim: int, e: Estimate, gained: dict) -> str:
-    if e.value is None or e.low is None or e.high is None:
-        return "–"
-    found = f"{100 * e.value:.1f} [{100 * e.low:.1f}, {100 * e.high:.1f}]"
+    found = percent(e)
+    if found == "–":
+        return found
     if dim not in COLUMNS:
         found += f" ({dim:,})"
     if (method, dim) in gained:
@@ -95,6 +99,13 @@ def text(method: str, dim: int, e: Estimate, gained: dict) -> str:
     return found + ("" if e.samples == 10 else f" ·{e.samples}")
 
 
+def percent(e: Estimate) -> str:
+    """An accuracy in % with its interval."""
+    if e.value is None or e.low is None or e.high is None:
+        return "–"
+    return f"{100 * e.value:.1f} [{100 * e.low:.1f}, {100 * e.high:.1f}]"
+
+
 def head_table(numbers: dict[str, Estimate], prefix: str) -> str:
     lines = ["| method, numbers | gain | |", "|---|---|---|"]
     for name, e in numbers.items():
@@ -103,6 +114,35 @@ def head_table(numbers: dict[str, Estimate], prefix: str) -> str:
             told = f"{100 * e.value:+.1f} [{ends}]".replace("-", "−")
             lines.append(f"| {name.removeprefix(prefix)} | {told} | {e.status} |")
     return "\n".join(lines)
+
+
+def own_table(numbers: dict[str, Estimate], prefix: str, cells: dict, own) -> str:
+    """A row a method as its authors set it: accuracy, and gains over random and the head alone."""
+    keys = [(name, dim) for name, one in cells.items() for dim in one]
+    lines = ["| method | its setting | numbers | accuracy | over random | over the head alone |"]
+    lines.append("|---|---|---|---|---|---|")
+    for name, dim in keys:
+        if not name.endswith(own.OWN):
+            continue
+        told, label = own.RECOMMENDED[name.removesuffix(own.OWN)], f"{name}, {dim:,} numbers"
+        over = []
+        for title in ("gain over random", "gain over the head alone"):
+            gain = numbers.get(f"{prefix}own settings: {title}, {label}")
+            over.append("" if gain is None else difference(gain))
+        null = own.null_of(keys, name, dim)
+        over[0] += "" if null is None else f" ({null[1]:,})"
+        row = (told.setting, f"{dim:,}", percent(cells[name][dim]), *over)
+        lines.append(f"| {name.removesuffix(own.OWN)} | " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+def difference(e: Estimate) -> str:
+    """A gain in points with its interval, and p where it is below 0.05."""
+    if e.value is None or e.low is None or e.high is None:
+        return "–"
+    told = f"{100 * e.value:+.1f} [{100 * e.low:.1f}, {100 * e.high:.1f}]".replace("-", "−")
+    p = e.status.removeprefix("p = ").removesuffix(" by Holm")
+    return told + (f", p = {p}" if p != "untested" and float(p) < 0.05 else "")
 
 
 def threshold_table(numbers: dict[str, Estimate], prefix: str, levels: list[str]) -> str:
