@@ -191,9 +191,10 @@ def numbers(trials: Trials) -> dict[str, Estimate]:
             over = [k for k in plain if k[0] != NULL and _next(nulls, k[1]) == dim]
             pairs = [(key, (NULL, dim)) for key in over]
             found |= _gains(cells, pairs, f"{prefix}gain over {dim:,} random")
-        for head in [key for key in plain if key[0] == "head"]:
-            over = [k for k in plain if k[0] not in (NULL, "head") and k[1] > head[1]]
-            pairs = [(key, head) for key in over]
+        heads = [key for key in plain if key[0] == "head"]
+        for head, dim in ((head, dim) for head in heads for dim in nulls):
+            over = [k for k in plain if k[0] not in (NULL, "head") and _next(nulls, k[1]) == dim]
+            pairs = [(key, head) for key in over if key[1] > head[1]]
             found |= _gains(cells, pairs, f"{prefix}gain over the head alone")
         pairs = [(k, one) for k in apart if (one := (k[0].removesuffix(APART), k[1])) in cells]
         found |= _gains(cells, pairs, f"{prefix}gain of a head apart")

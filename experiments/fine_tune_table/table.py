@@ -117,23 +117,21 @@ def head_table(numbers: dict[str, Estimate], prefix: str) -> str:
 
 
 def own_table(numbers: dict[str, Estimate], prefix: str, cells: dict, own) -> str:
-    """A row a method as its authors set it: accuracy, and gains over random and the head alone."""
+    """A column a method as its authors set it: accuracy, gains over random and the head alone."""
     keys = [(name, dim) for name, one in cells.items() for dim in one]
-    lines = ["| method | its setting | numbers | accuracy | over random | over the head alone |"]
-    lines.append("|---|---|---|---|---|---|")
+    titles = ("gain over random", "gain over the head alone")
+    columns: list[tuple[str, ...]] = [
+        ("", "numbers", "accuracy", "over random", "of", "over the head")
+    ]
     for name, dim in keys:
-        if not name.endswith(own.OWN):
-            continue
-        told, label = own.RECOMMENDED[name.removesuffix(own.OWN)], f"{name}, {dim:,} numbers"
-        over = []
-        for title in ("gain over random", "gain over the head alone"):
-            gain = numbers.get(f"{prefix}own settings: {title}, {label}")
-            over.append("" if gain is None else difference(gain))
-        null = own.null_of(keys, name, dim)
-        over[0] += "" if null is None else f" ({null[1]:,})"
-        row = (told.setting, f"{dim:,}", percent(cells[name][dim]), *over)
-        lines.append(f"| {name.removesuffix(own.OWN)} | " + " | ".join(row) + " |")
-    return "\n".join(lines)
+        if name.endswith(own.OWN):
+            labels = [f"{prefix}own settings: {t}, {name}, {dim:,} numbers" for t in titles]
+            over, head = (difference(numbers[n]) if n in numbers else "" for n in labels)
+            null = own.null_of(keys, name, dim)
+            of = "" if null is None else f"{null[1]:,}" + ", apart" * null[0].endswith(own.APART)
+            told = (f"{dim:,}", percent(cells[name][dim]), over, of, head)
+            columns.append((name.removesuffix(own.OWN), *told))
+    return transposed(columns)
 
 
 def difference(e: Estimate) -> str:
@@ -177,6 +175,10 @@ def cost_table(trials: Trials, own, numbers: dict[str, Estimate]) -> str:
         found = numbers.get(f"d* at {level}, {name}")
         told = "" if found is None or len(cells[name]) < 2 else interval(found)
         columns.append((name, f"{cost['dim']:,}", f"{cost['ms']:.1f}", size, file, told))
+    return transposed(columns)
+
+
+def transposed(columns: list[tuple[str, ...]]) -> str:
     lines = [f"| {' | '.join(row)} |" for row in zip(*columns, strict=True)]
     return "\n".join([lines[0], "|" + "---|" * len(columns), *lines[1:]])
 
