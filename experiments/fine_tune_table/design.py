@@ -99,7 +99,7 @@ _ENCODER = {"head": (1000,), "lora": (75_000,), NULL: (0, 1000, 10_000, 75_000)}
 _BETWEEN: dict[str, tuple[int, ...]] = {
     "unilora": (30, 300, 3000, 10_000),
     **dict.fromkeys(("waveft", "fourierft"), (30, 300, 3000)),
-    "vblora": (3000, 10_000),
+    "vblora": (300, 3000, 10_000),
     "tinylora": (1000, 3000, 10_000),
     **dict.fromkeys(("vera", "randlora"), (10_000,)),
 }
