@@ -2,12 +2,13 @@
 
 Four parts: the last layer of MiniLM with a linear head on SST-2's sentences; the same layer on
 docstrings, told apart by the library they document; all six layers on SST-2; and the first once
-more, trained for a third as long on fewer rows. Everything below
-the layers that are tuned is computed once and kept. Every method starts at the same pretrained
-layers and at the same head, drawn by the seed, has the same batches, and its own learning rate,
-chosen by the loss on validation rows with equally many pilots; where the best is at an end of the
-range, the range moves on. The null is `attach` over the layers and the head, at the smallest d that
-was run and is not below the method's count.
+more, trained for a third as long on fewer rows. Everything below the layers that are tuned is
+computed once and kept. Every method starts at the same pretrained layers and at the same head,
+drawn by the seed, has the same batches, and its own learning rate, chosen by the loss on validation
+rows with equally many pilots; where the best is at an end of the range, the range moves on. The
+null is `attach` over the layers and the head, at the smallest d that was run and is not below the
+method's count. Methods are as `peft` sets them, and on the last layer as their authors do too
+(`recommended.py`).
 """
 
 from __future__ import annotations
