@@ -116,6 +116,25 @@ def test_trials_lists_objects_with_keys_and_null_for_what_is_missing(
     assert all(r["key"][:12] in table for r in records)
 
 
+def test_trials_tells_pilots_from_what_is_measured(cli: Any, tmp_path: Path) -> None:
+    store = tmp_path / "runs.db"
+    train = "--subset 60 --steps 3 --workers 1 --executor inline --lr auto"
+    line = f'surface digits-mlp --dims 8 --repeats 2 --goals "loss<=1" --store {store} {train}'
+    code, _, err = cli(line)
+    assert code == 0, err
+    records = json.loads(cli(f"trials {store} --json")[1])
+    pilots = [r for r in records if r["pilot"]]
+    measured = [r for r in records if not r["pilot"]]
+    assert len(measured) == 2
+    assert len(pilots) == measured[0]["spec"]["lr_choice"]["pilots"] > 4
+    table = cli(f"trials {store}")[1].splitlines()
+    assert "lr" in table[0].split()
+    assert sum("(pilot)" in row for row in table) == len(pilots)
+    for record in measured:
+        (row,) = (row for row in table if row.startswith(record["key"][:12]))
+        assert f" {record['spec']['lr']:.3g} " in row
+
+
 def test_the_same_command_runs_nothing_twice(cli: Any, tmp_path: Path) -> None:
     store = tmp_path / "runs.db"
     line = f'surface quadratic --dims 10,20 --repeats 2 --goals "loss<=0.1" --store {store} --json'

@@ -106,6 +106,13 @@ BANKS = {
         repeats=2,
         spec=ss.TrainSpec(epochs=5, batch_size=50, schedule="linear"),
     ),
+    # Where its accuracy still grows with d and trials scatter little.
+    "cifar10-resnet20-2000": Bank(
+        lambda data_dir: _images("cifar10", _RESNET20, 2000, data_dir, eval_rows=1000),
+        (512, 1024, 2048),
+        repeats=2,
+        spec=ss.TrainSpec(epochs=5, batch_size=64, schedule="linear", dtype="bfloat16"),
+    ),
 }
 
 

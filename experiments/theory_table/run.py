@@ -178,6 +178,9 @@ def main() -> None:
         "linearized, measured by L-BFGS": lambda: measured(
             linear, settings, f"{name}-linearized", STRONG
         ),
+        "linearized, measured, best lr": lambda: measured_at_best(
+            linear, settings, f"{name}-linearized"
+        ),
     }
     for key, job in jobs.items():
         if key in results or (arguments.only and key != arguments.only):

@@ -242,3 +242,10 @@ def test_the_response_surface_takes_axes_and_styles_too() -> None:
     screen = report.draw_response_surface(data)
     assert screen.axes[0].get_title(loc="left")
     assert screen.get_supxlabel()
+    budget = report.response_surface_data(dataclasses.replace(estimate, doubled=estimate))
+    assert data.doubled is None
+    np.testing.assert_array_equal(budget.doubled, data.contour)
+    drawn = report.draw_response_surface(budget)
+    named = drawn.axes[1].get_legend_handles_labels()[1]
+    assert "with twice the steps" in named
+    assert "with twice the steps" not in screen.axes[1].get_legend_handles_labels()[1]

@@ -336,6 +336,7 @@ def test_at_one_learning_rate_how_good_trials_get_can_be_used_too() -> None:
     assert (found.lr, found.lr_low) == (0.02, None)
     assert {r.trial.spec["lr"] for r in found.records} == {0.02}
     assert "best learning rate" not in str(found)
+    assert f"at lr = 0.02, {found.trainings:.1f} trainings" in str(found)
 
 
 def test_the_figure_holds_the_trials_and_the_level(found: Any) -> None:
@@ -385,3 +386,15 @@ def test_digits_end_to_end(tmp_path: Any) -> None:
     )
     assert same.key == one.key
     assert same.curve == one.curve
+
+
+def test_where_no_trial_has_a_finite_metric_the_sentence_says_so() -> None:
+    @ss.trainable(name="nan", max_dim=40, version="1", lr=(1e-3, 1e-1))
+    def nowhere(trial: Any) -> dict[str, float]:
+        return {"val:accuracy": math.nan}
+
+    found = ss.threshold(nowhere, goal="val:accuracy>=0.9", executor="inline", max_trials=9)
+    assert found.value is None
+    assert f"{found.trials} of {found.trials} ended without a finite metric" in str(found)
+    assert "as good" not in str(found)
+    assert found.as_good == ""

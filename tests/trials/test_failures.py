@@ -181,7 +181,12 @@ def test_all_that_diverged_are_told_with_the_remedy():
     assert surface.endings.diverged == 8
     assert surface.to_json()["endings"]["remark"].startswith("8 of 8 diverged. Lower the learning")
     assert [(c.successes, c.trials) for c in surface.cells] == [(0, 4), (0, 4)]
-    assert Endings.of(ss.run(small(), "random", [2], 1, SPEC, workers=1)).remark == ""
+    one = ss.run(small(), "random", [2], 1, SPEC, workers=1)
+    assert Endings.of(one).remark == ""
+    # Where the learning rate is searched, some are too large: no reason to lower it.
+    some = Endings.of([*records, *one], lr_searched=True).remark
+    assert some.startswith("8 of 9 diverged. Such a trial")
+    assert "LOW:HIGH" in Endings.of(records, lr_searched=True).remark
 
 
 def test_a_metric_that_is_never_a_number_is_not_laid_to_the_learning_rate():

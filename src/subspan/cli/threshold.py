@@ -130,9 +130,13 @@ def print_estimate(estimate: ThresholdEstimate) -> None:
 
 
 def learning_rate(estimate: ThresholdEstimate) -> str | None:
-    """Say which learning rate was best and how flat it is; None where it was not chosen."""
-    if estimate.lr is None or estimate.lr_low is None:
+    """Say which learning rate was best and how flat it is, or which one was fixed; None: none."""
+    if estimate.lr is None:
         return None
+    if estimate.lr_low is None:
+        return f"{estimate.lr:.3g}, as given"
+    if estimate.value is None:  # no d* to be higher or lower
+        return f"{estimate.lr:.2g}, the best at d = {estimate.span.max_dim:,}"
     return (
         f"{estimate.lr:.2g}, the best; d* is at most a tenth higher from {estimate.lr_low:.2g} to "
         f"{estimate.lr_high:.2g}"

@@ -43,8 +43,8 @@ def command(
     if json:
         print_json([as_json(record, curves=curves) for record in records])
     elif failed:
-        columns = ("key", "problem", "method", "d", "seed", "repeat", "seconds", "reason")
-        print_table(columns, [(*row(r)[:6], r.wall_time, r.reason) for r in records])
+        columns = (*COLUMNS[:7], "seconds", "reason")
+        print_table(columns, [(*row(r)[:7], r.wall_time, r.reason) for r in records])
     else:
         others = other_metrics(records)
         heads = [f"{'best' if find(parse(name)[0]) else 'last'} {name}" for name in others]
@@ -55,7 +55,7 @@ def command(
 
 
 COLUMNS = (
-    *("key", "problem", "method", "d", "seed", "repeat", "outcome", "steps"),
+    *("key", "problem", "method", "d", "lr", "seed", "repeat", "outcome", "steps"),
     *("best train loss", "best train acc.", "best test acc.", "seconds"),
 )
 
@@ -66,9 +66,22 @@ def row(record: TrialRecord) -> tuple[object, ...]:
     names = trial.problem.get("name", "?"), trial.method.get("name", "?")
     best = (record.best_train_loss, record.best_train_accuracy, record.best_test_accuracy)
     return (
-        *(record.key[:12], *names, trial.dim, trial.seed),
-        *(trial.repeat, str(record.outcome), record.steps, *best, record.wall_time),
+        *(record.key[:12], *names, trial.dim, learning_rate(record)),
+        *(trial.seed, trial.repeat, str(record.outcome), record.steps, *best, record.wall_time),
     )
+
+
+def learning_rate(record: TrialRecord) -> str | None:
+    """Return a trial's learning rate, marked where the trial is a pilot that others are chosen by;
+    None where it has none."""
+    from subspan.spec import TrainSpec
+    from subspan.success.what_to_train import has_no_lr
+
+    spec = record.trial.spec
+    lr = spec.get("lr")
+    if lr is None or ("optimizer" in spec and has_no_lr(TrainSpec.from_json(spec))):
+        return None
+    return f"{lr:.3g} (pilot)" if record.is_pilot else f"{lr:.3g}"
 
 
 def other_metrics(records: Sequence[TrialRecord]) -> list[str]:
@@ -103,6 +116,7 @@ def as_json(record: TrialRecord, *, curves: bool) -> dict[str, Any]:
         "key": record.key,
         **record.trial.to_json(),
         "ambient_dim": record.ambient_dim,
+        "pilot": record.is_pilot,
         "outcome": str(record.outcome),
         "steps": record.steps,
         **{name: getattr(record, name) for name in results},

@@ -43,6 +43,7 @@ class ResponseSurfaceData:
         contour_low: lower end of its band, (k,).
         contour_high: upper end, (k,).
         estimate: d* at the best of them.
+        doubled: d* at each learning rate with twice the steps, where the budget was checked, (k,).
     """
 
     dims: np.ndarray
@@ -59,6 +60,7 @@ class ResponseSurfaceData:
     contour_low: np.ndarray
     contour_high: np.ndarray
     estimate: ThresholdEstimate
+    doubled: np.ndarray | None = None
 
 
 def response_surface_data(estimate: ThresholdEstimate) -> ResponseSurfaceData:
@@ -91,6 +93,7 @@ def response_surface_data(estimate: ThresholdEstimate) -> ResponseSurfaceData:
     middle = np.array([response.scale.value_at(z) for z in bands[0]])
     lr_grid = np.geomspace(lrs.min() / _BEYOND, lrs.max() * _BEYOND, _GRID // 3)
     contour, contour_low, contour_high = response.threshold_at(lr_grid, estimate.confidence)
+    longer = None if estimate.doubled is None else estimate.doubled.response
     return ResponseSurfaceData(
         dims,
         lrs,
@@ -106,6 +109,7 @@ def response_surface_data(estimate: ThresholdEstimate) -> ResponseSurfaceData:
         contour_low,
         contour_high,
         estimate,
+        None if longer is None else longer.threshold_at(lr_grid, estimate.confidence)[0],
     )
 
 
@@ -117,6 +121,9 @@ def draw_response_surface(
     serif: bool = False,
 ) -> Figure:
     """Draw the best metric against d, coloured by lr; and beside it d* at each learning rate.
+
+    With `threshold(..., check_budget=True)` also d* at each learning rate with twice the steps:
+    what "d* belongs to the recipe" means, seen.
 
     Args:
         data: what is shown.
@@ -151,9 +158,9 @@ def draw_response_surface(
         if not drawn.paper:
             left.set_title(headline(estimate), pad=8, fontweight="bold")
             found = estimate.lr
-            if found is not None and estimate.lr_low is not None:
-                flat = f"as good from {estimate.lr_low:.2g} to {estimate.lr_high:.2g}"
-                right.set_title(f"best lr {found:.2g}, {flat}", pad=8)
+            if found is not None and estimate.at_best_lr:
+                said = f"best lr {found:.2g}", estimate.as_good
+                right.set_title(", ".join(part for part in said if part), pad=8)
         cost = "" if estimate.trainings is None else f", {estimate.trainings:.1f} full trainings"
         line = base.provenance(
             estimate.experiment, estimate.ambient_dim, f"{estimate.trials} trials{cost}"
@@ -225,6 +232,15 @@ def _draw_contour(axes: Axes, data: ResponseSurfaceData, colours: dict[str, Any]
         linewidth=1.6,
         label="d* at this learning rate",
     )
+    if data.doubled is not None:
+        axes.plot(
+            data.lr_grid,
+            np.where(np.isfinite(data.doubled), data.doubled, np.nan),
+            color=base.INK,
+            linewidth=1.4,
+            linestyle=(0, (4, 2)),
+            label="with twice the steps",
+        )
     for won, marker, name in ((True, "o", "met the goal"), (False, "X", "missed it")):
         own = data.met == won
         if own.any():

@@ -45,8 +45,8 @@ def sentence(problem: str, method: str, estimate: ThresholdEstimate) -> str:
     doubt = "" if status == "ok" else f" ({status})"
     rate = ""
     if estimate.at_best_lr:
-        flat = f"as good from {estimate.lr_low:.2g} to {estimate.lr_high:.2g}"
-        rate = f" at the best learning rate {estimate.lr:.2g} ({flat})"
+        flat = f" ({estimate.as_good})" if estimate.as_good else ""
+        rate = f" at the best learning rate {estimate.lr:.2g}{flat}"
     ratio = ""
     if estimate.compression:
         least = "at least " if status == "below range" else ""

@@ -1,4 +1,7 @@
-"""`ThresholdEstimate`: the threshold training dimension d* with what it was estimated from."""
+"""`ThresholdEstimate`: the threshold training dimension d* with what it was estimated from.
+
+Length: the estimate says itself in words, JSON and HTML, beside the two ways to make one.
+"""
 
 from __future__ import annotations
 
@@ -128,6 +131,13 @@ class ThresholdEstimate:
         return self.lr_low is not None
 
     @property
+    def as_good(self) -> str:
+        """`as good from 0.1 to 0.4`; empty where lr was not chosen, or there is no d* to rise."""
+        if self.lr_low is None or self.lr_high is None or self.value is None:
+            return ""
+        return f"as good from {self.lr_low:.2g} to {self.lr_high:.2g}"
+
+    @property
     def remedy(self) -> str:
         """What to do about the status, in one sentence; empty where there is nothing to do."""
         if self.status == "below range" and (self.value == 0 or self.span.min_dim == 1):
@@ -164,7 +174,7 @@ class ThresholdEstimate:
     @property
     def endings(self) -> Endings:
         """How many of the trials failed or diverged; each counted as a miss."""
-        return Endings.of(self.records)
+        return Endings.of(self.records, lr_searched=self.at_best_lr)
 
     @property
     def confidence(self) -> float:
@@ -242,25 +252,29 @@ class ThresholdEstimate:
             (*shown, "status"),
             [(*shown.values(), self.status)],
             f"{100 * self.confidence:g} % interval; P = {1 - self.delta:g} at d*.",
-            self.remark,
+            f"{self.remark} {self._endings}".strip(),
         )
 
     def __str__(self) -> str:
         text = self._found()
-        said = f"{self.remark} {self.note}".strip()
+        said = " ".join(part for part in (self.remark, self._endings, self.note) if part)
         return f"{text}. {said}" if said else text
 
+    @property
+    def _endings(self) -> str:
+        """What became of trials that failed or diverged, where that may be why there is no d*."""
+        return "" if self.status == "ok" else self.endings.remark
+
     def _found(self) -> str:
-        """d* with its interval; and, where the learning rate was chosen, it and the cost."""
+        """d* with its interval, and the learning rate and the cost where they are known."""
         known = "" if self.status == "ok" else f" ({self.status})"
         found = counted(self.value, self.low, self.high)
-        if not self.at_best_lr:
-            return f"d* = {found}{known}"
         cost = "" if self.trainings is None else f", {self.trainings:.1f} trainings"
-        return (
-            f"d* = {found}{known} at the best learning rate{cost}; "
-            f"lr = {self.lr:.2g}, as good from {self.lr_low:.2g} to {self.lr_high:.2g}"
-        )
+        if not self.at_best_lr:
+            rate = "" if self.lr is None else f" at lr = {self.lr:.3g}"
+            return f"d* = {found}{known}{rate}{cost}"
+        flat = f", {self.as_good}" if self.as_good else ""
+        return f"d* = {found}{known} at the best learning rate{cost}; lr = {self.lr:.2g}{flat}"
 
     def __repr__(self) -> str:
         level, trials = f"{100 * self.confidence:g} %", f"{self.trials} trials"

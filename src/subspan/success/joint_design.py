@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.stats import binom, fisher_exact
+from scipy.stats import binom
 
 from subspan.errors import check_confidence, invalid
 from subspan.estimate import Estimate
 from subspan.intervals import binomial_interval
 from subspan.success.evidence import near_level
+from subspan.success.falls import Place, best_below, first_fall, unseen_below
 from subspan.success.graded import FAR, Censoring, Observation, Scale
 from subspan.success.joint_estimate import JointEstimate
 from subspan.success.lookahead import next_trials
@@ -161,7 +162,7 @@ class JointDesign:
         counted = posterior(self.near_counts(), span)
         plain = [counted.quantile(q) for q in (_DOUBT / 2, 1 - _DOUBT / 2)]
         unsure, level = self._lost()
-        if math.isfinite(value) and self._falls(value) is not None:
+        if first_fall(self.near_counts(), value, span.delta) is not None:
             status = "not monotone"
         elif level is not None:
             low, value, high, status = span.max_dim, math.inf, math.inf, "never reaches"
@@ -173,6 +174,7 @@ class JointDesign:
         elif belief.above >= self.confidence:
             low, value, high = span.max_dim, math.inf, math.inf
             status = "above range" if self._shown(span.max_dim) else "not converged"
+            status = "not monotone" if self._better_below() else status
         elif belief.below > tail and span.min_dim > 1:
             low, status = 1, "not converged"
         bottom = math.ceil(min(low, span.max_dim) - 1e-9)
@@ -239,32 +241,28 @@ class JointDesign:
 
     def seen_fall(self) -> str:
         """Say, where trials succeed and fail farther up, what was seen; else nothing."""
-        value = self.posterior.quantile(0.5)
-        found = self._falls(value) if math.isfinite(value) else None
-        if found is None:
+        found = first_fall(self.near_counts(), self.posterior.quantile(0.5), self.span.delta)
+        if found is not None:
+            below, above = (
+                f"{sum(c.successes for c in part)} of {sum(c.total for c in part)}"
+                for part in found
+            )
+            first, last = found[0][0].dim, found[0][-1].dim
+            dims = f"at d = {last:,}" if first == last else f"from d = {first:,} to {last:,}"
+            return (
+                f"Near the best learning rate {below} trials {dims} met "
+                f"the goal, but {above} from {found[1][0].dim:,} on."
+            )
+        place = self._better_below()
+        if place is None:
             return ""
-        (won, of), (less, more) = (
-            (sum(c.successes for c in part), sum(c.total for c in part)) for part in found
-        )
-        first, last = found[0][0].dim, found[0][-1].dim
+        lr = math.exp(place.log_lr) * self.lr.unit(place.dim)
+        won, of = self.at_end(self.span.max_dim)
         return (
-            f"Near the best learning rate {won} of {of} trials from d = {first:,} to {last:,} met "
-            f"the goal, but {less} of {more} from {found[1][0].dim:,} on."
+            f"At d = {place.dim:,} and lr = {lr:.2g} {place.successes} of {place.total} trials met "
+            f"the goal, but {won} of {of} near d = {self.span.max_dim:,} at the rates that seem "
+            "best there."
         )
-
-    def _falls(self, dim: float) -> tuple[list[Count], list[Count]] | None:
-        """Split trials near the best lr, from `dim` on, where those farther up fail; else None."""
-        above = [count for count in self.near_counts() if count.dim >= dim]
-        for i in range(1, len(above)):
-            parts = (above[:i], above[i:])
-            won = [sum(c.successes for c in part) for part in parts]
-            table = np.array([won, [sum(c.total for c in part) for part in parts]]).T
-            table[:, 1] -= table[:, 0]
-            failures, total = table[1, 1], table[1].sum()
-            more = fisher_exact(table, alternative="greater").pvalue < _DOUBT
-            if more and binom.sf(failures - 1, total, self.span.delta) < _DOUBT:
-                return parts
-        return None
 
     def at_end(self, dim: int) -> tuple[int, int]:
         """Return successes and trials near an end of the range and near the best lr there."""
@@ -277,7 +275,8 @@ class JointDesign:
         if total < _AT_LEAST:
             return False
         if dim == self.span.max_dim:
-            return bool(binom.sf(total - won - 1, total, self.span.delta) <= 1 - self.confidence)
+            fails = binom.sf(total - won - 1, total, self.span.delta) <= 1 - self.confidence
+            return bool(fails and not self._below(1))
         return won >= (1 - self.span.delta) * total
 
     def _to_confirm(self) -> int | None:
@@ -290,9 +289,10 @@ class JointDesign:
             if belief.above >= self.confidence
             else None
         )
-        if beyond is None or self._shown(beyond) or self.at_end(beyond)[1] >= _MOST_AT_END:
+        if beyond is None or self._shown(beyond):
             return None
-        return beyond
+        below = beyond == span.max_dim and self._below(1)
+        return beyond if below or self.at_end(beyond)[1] < _MOST_AT_END else None
 
     def _lr_at_edge(self) -> Literal["low", "high"] | None:
         """Which end of the learning rates searched the best lies at, if d* is to gain beyond it."""
@@ -328,11 +328,30 @@ class JointDesign:
         if n < 1:
             raise invalid("n", expected="a positive integer", got=repr(n))
         end = self._to_confirm() if self.trials else None
-        if end is not None:
-            return self._asks_at(end, n, sum(ask.dim == end for ask in beside))
         places = [(ask.dim, math.log(ask.lr / self.lr.unit(ask.dim))) for ask in beside]
-        picked = next_trials(self.posterior, places, n)
-        return [Ask(dim, _rounded(math.exp(u) * self.lr.unit(dim))) for dim, u in picked]
+        if end is not None:
+            below = self._below(n, places) if end == self.span.max_dim else []
+            at_end = sum(ask.dim == end for ask in beside)
+            return self._asked(below) + self._asks_at(end, n - len(below), at_end)
+        return self._asked(next_trials(self.posterior, places, n))
+
+    def _asked(self, places: Sequence[tuple[int, float]]) -> list[Ask]:
+        return [Ask(dim, _rounded(math.exp(u) * self.lr.unit(dim))) for dim, u in places]
+
+    def _below(self, n: int, beside: Sequence[tuple[int, float]] = ()) -> list[tuple[int, float]]:
+        """Return up to n trials to look at below max_dim before d* is said to lie above it."""
+        seen = [(row.log_dim, row.log_lr) for row in self._told]
+        seen += [(math.log(dim), log_lr) for dim, log_lr in beside]
+        unseen = unseen_below(seen, self.span, self.lr)
+        best = best_below(self._told, self.span)
+        if unseen or best is None or not best.worth_another(self.span.delta):
+            return unseen[:n]
+        return [] if self._better_below() else [(best.dim, best.log_lr)] * n
+
+    def _better_below(self) -> Place | None:
+        """Return a place where the goal is met more often than near max_dim, if there is one."""
+        best = best_below(self._told, self.span)
+        return best if best is not None and best.beats(*self.at_end(self.span.max_dim)) else None
 
     def _asks_at(self, dim: int, n: int, under_way: int) -> list[Ask]:
         """Return n trials at a dim, at learning rates that may be the best there."""

@@ -86,7 +86,9 @@ def _lookahead(
     target = np.clip(belief.log_threshold, low, high)
     quarters = np.quantile(target, (0.25, 0.75))
     reach = _REACH * (quarters[1] - quarters[0])
-    target = np.clip(target, quarters[0] - reach, quarters[1] + reach)[::every]
+    if reach:  # none where most have d* beyond one end: then the others are all there is to tell
+        target = np.clip(target, quarters[0] - reach, quarters[1] + reach)
+    target = target[::every]
     surfaces = belief.surfaces.select(slice(None, None, every))
     t, v = surfaces.coordinates(log_dims, log_lrs)
     lapse = surfaces.lapse(v)

@@ -89,7 +89,7 @@ def plan_of(
         if design == "joint" or ends is not None:
             raise
         fixed = chosen.replace(lr=problem.default_spec.lr) if chosen.lr == AUTO else chosen
-        note = f"At lr = {fixed.lr}, from success alone, since: {refusal}"
+        note = f"At lr = {fixed.lr:.3g}, from success alone, since: {refusal}"
         return Plan(fixed, note=note)
     if not searched:
         lr = 1.0 if chosen.lr is None else chosen.number_lr

@@ -20,6 +20,7 @@ class Endings:
         diverged: how many became non-finite.
         reason: of one that failed.
         not_a_loss: the reason of one that only another metric than the loss ended, if all are so.
+        lr_searched: whether each trial had a learning rate of its own, too large ones among them.
     """
 
     trials: int
@@ -27,9 +28,10 @@ class Endings:
     diverged: int
     reason: str = ""
     not_a_loss: str = ""
+    lr_searched: bool = False
 
     @classmethod
-    def of(cls, records: Iterable[TrialRecord]) -> Endings:
+    def of(cls, records: Iterable[TrialRecord], *, lr_searched: bool = False) -> Endings:
         """Count the endings of trials."""
         ends = [(record.outcome, record.reason) for record in records]
         failed = [reason for outcome, reason in ends if outcome is Outcome.FAILED]
@@ -41,6 +43,7 @@ class Endings:
             len(diverged),
             failed[0] if failed else "",
             others[0] if others and others == diverged else "",
+            lr_searched,
         )
 
     @property
@@ -53,10 +56,7 @@ class Endings:
                 f"{self.not_a_loss!r}, while the loss stayed finite. See what it divides by."
             )
         elif self.diverged:
-            said.append(
-                f"{self.diverged} of {self.trials} diverged. Lower the learning rate (--lr), or "
-                "choose another optimizer."
-            )
+            said.append(f"{self.diverged} of {self.trials} diverged.{self._slower}")
         if self.failed:
             said.append(
                 f"{self.failed} of {self.trials} failed, one with {self.reason!r}. `subspan trials "
@@ -65,6 +65,15 @@ class Endings:
         if said:
             said.append("Such a trial counts as a miss.")
         return " ".join(said)
+
+    @property
+    def _slower(self) -> str:
+        """What to do about divergence; where lr was searched, nothing unless all trials did."""
+        if not self.lr_searched:
+            return " Lower the learning rate (--lr), or choose another optimizer."
+        if self.diverged < self.trials:
+            return ""
+        return " Search smaller learning rates (lr_range, --lr LOW:HIGH), or see what is computed."
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as plain JSON data, with the remark."""

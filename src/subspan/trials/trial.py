@@ -170,6 +170,12 @@ class TrialRecord:
         return self.trial.dim
 
     @property
+    def is_pilot(self) -> bool:
+        """Whether others' learning rate was chosen by it, so that it counts as no draw."""
+        choice = self.trial.spec.get("lr_choice")
+        return choice is not None and choice["low"] is None
+
+    @property
     def best_train_loss(self) -> float:
         """Lowest training loss over the curve."""
         return self.best("loss", "train")
