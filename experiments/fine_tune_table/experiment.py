@@ -2,22 +2,23 @@
 
 Four parts: the last layer of MiniLM with a linear head on SST-2's sentences; the same layer on
 docstrings, told apart by the library they document; all six layers on SST-2; and the first once
-more, trained for a third as long on fewer rows. Everything below
-the layers that are tuned is computed once and kept. Every method starts at the same pretrained
-layers and at the same head, drawn by the seed, has the same batches, and its own learning rate,
-chosen by the loss on validation rows with equally many pilots; where the best is at an end of the
-range, the range moves on. The null is `attach` over the layers and the head, at the smallest d that
-was run and is not below the method's count.
+more, trained for a third as long on fewer rows. Everything below the layers that are tuned is
+computed once and kept. Every method starts at the same pretrained layers and at the same head,
+drawn by the seed, has the same batches, and its own learning rate, chosen by the loss on validation
+rows with equally many pilots; where the best is at an end of the range, the range moves on. The
+null is `attach` over the layers and the head, at the smallest d that was run and is not below the
+method's count. Methods are as `peft` sets them, and on the last layer as their authors do too
+(`recommended.py`).
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -31,124 +32,28 @@ from subspan.success.posterior import Count, Range
 from subspan.trials.stores.registry import open_store
 
 sys.path.insert(0, str(Path(__file__).parent))  # the files beside it
+import design
+from design import (
+    APART,
+    FACTORS,
+    HEAD_RATE,
+    MOVES,
+    NULL,
+    PARTS,
+    RATES,
+    RATES_OF,
+    UNNAMED,
+    WIDE_FROM,
+    WIDE_RANK,
+    Part,
+)
+from recommended import OWN, RECOMMENDED
 
-NULL = "subspace"
-Key = tuple[str, int]  # a method and its count of numbers
-WANTED = (30, 100, 300, 1000, 3000, 10_000, 30_000)
-_FACTORS = 4 * 2 * (384 + 384)  # numbers of LoRA at rank 4 on query and value of a layer
-# The range in which each method's learning rate is searched, all of six doublings; of those in a
-# subspace of unit columns, in units of √(D / d).
-RATES = {
-    "subspace": (2.5e-4, 1.6e-2),
-    "lora-subspace": (5e-4, 3.2e-2),
-    "head": (2e-3, 1.28e-1),
-    "lora": (5e-4, 3.2e-2),
-    "tinylora": (4e-3, 2.56e-1),
-    "bitfit": (1e-3, 6.4e-2),
-    "vera": (2e-3, 1.28e-1),
-    "unilora": (4e-3, 2.56e-1),
-    "ia3": (2e-3, 1.28e-1),
-    "waveft": (1e-2, 6.4e-1),
-    "lora-xs": (1e-3, 6.4e-2),
-    "fourierft": (1e-2, 6.4e-1),
-    "ln-tuning": (1e-3, 6.4e-2),
-    "vblora": (1e-3, 6.4e-2),
-    "randlora": (5e-4, 3.2e-2),
-}
-# Above 10,000 numbers: at rank 4, as elsewhere, LoRA's factors on query and value have 6,144.
-WIDE_RANK = {"lora-subspace": 32, "unilora": 32}
-APART = " (head apart)"  # after a method's name: the head in full, at a rate of its own,
-HEAD_RATE = 0.016  # which is the one that its own pilots chose for the head alone
-MOVES = 4  # of that range, fourfold, where the best learning rate is at its end
+SCALES = design.SCALES
 CONFIDENCE = 0.95
 FEWEST = 5  # trials of a cell that is told of
 METRIC = "accuracy"
-
-
-class Part(NamedTuple):
-    """A task and what of the network is tuned on it.
-
-    Args:
-        data: as of `tasks.load`.
-        layers: how many are tuned.
-        head: the count from which on adapters train the head beside; fewer do not hold it.
-        goals: test accuracies for which d* is told.
-        title: in the figure.
-        options: of a method here, by its name.
-    """
-
-    data: str
-    layers: int
-    head: int
-    goals: tuple[float, ...]
-    title: str
-    options: dict[str, dict[str, Any]]
-
-
-PARTS = {
-    "last": Part("sst2", 1, 1000, (0.75, 0.8), "SST-2, last layer", {}),
-    "topics": Part("topics", 1, 3000, (0.5, 0.6), "docstrings, last layer", {}),
-    "encoder": Part("sst2", 6, 1000, (0.7, 0.75), "SST-2, six layers", {"lora": {"lora_alpha": 8}}),
-    "short": Part("sst2", 1, 1000, (0.7, 0.75), "SST-2, last layer, 32 steps", {}),
-}
-UNNAMED = "short"  # the part whose trials bear the method's name alone: it was the first
-
-# The counts that are wanted by method. Those that it cannot make are left out as it runs.
-_LAST: list[dict[str, tuple[int, ...]]] = [
-    {
-        NULL: (0, 1000, 3000, 5000),
-        **{"head": (1000,), "ia3": (3000,), "ln-tuning": (3000,), "bitfit": (5000,)},
-        **dict.fromkeys(("lora", "vera", "randlora"), (3000,)),
-        **dict.fromkeys(("lora-subspace", "lora-xs"), (1000, 3000)),
-        **dict.fromkeys(("unilora", "waveft", "fourierft", "vblora"), (1000,)),
-    },
-    {
-        **dict.fromkeys((NULL, "lora", "lora-subspace", "lora-xs"), (10_000, 30_000)),
-        **dict.fromkeys(("waveft", "fourierft"), (10_000, 30_000)),
-        **dict.fromkeys(("vera", "unilora", "vblora", "randlora"), (30_000,)),
-    },
-    {
-        **dict.fromkeys((NULL, "lora-subspace", "lora-xs", "tinylora"), (100, 300, 30)),
-        **dict.fromkeys(("unilora", "waveft", "fourierft"), (100,)),
-    },
-    {m + APART: (30_000,) for m in (NULL, "fourierft", "waveft", "randlora", "lora")},
-]
-_TOPICS: dict[str, tuple[int, ...]] = {
-    NULL: (0, 100, 1000, 3000, 5000, 10_000, 30_000),
-    **{"head": (3000,), "ia3": (5000,), "ln-tuning": (5000,), "bitfit": (10_000,)},
-    **{"lora-xs": (100, 1000, 10_000, 30_000), "lora": (5000, 10_000, 30_000)},
-    **dict.fromkeys(("lora-subspace", "fourierft", "waveft"), (10_000, 30_000)),
-    **dict.fromkeys(("vera", "unilora", "vblora", "randlora"), (30_000,)),
-    "tinylora": (100,),
-}
-_ENCODER = {"head": (1000,), "lora": (75_000,), NULL: (0, 1000, 10_000, 75_000)}
-_COUNTS = [("last", k) for k in _LAST]
-_COUNTS += [("topics", _TOPICS), ("encoder", _ENCODER), *(("short", k) for k in _LAST)]
-CELLS = [(p, m, n, 10) for p, own in _COUNTS for m, every in own.items() for n in every]
-_SHORT = {"train": 512, "val": 192, "test": 400, "length": 14, "steps": 32, "rows": 16}
-_LONGER = {**_SHORT, "train": 1408, "steps": 96}
-_LARGE = {"train": 4096, "val": 872, "test": 2693, "length": 64, "steps": 500, "rows": 16}
-SCALES = {
-    "cpu": {
-        "last": _LONGER,
-        "topics": _SHORT,
-        "encoder": _SHORT,
-        "short": _SHORT,
-        "cells": CELLS,
-    },
-    "full": {
-        "last": _LARGE,
-        "topics": {**_LARGE, "val": 800, "test": 2000},
-        "encoder": _LARGE,
-        "cells": [
-            (p, m, n, 12)
-            for p in ("last", "topics", "encoder")
-            for m in RATES
-            for n in (0, *WANTED)
-            if n or m == NULL
-        ],
-    },
-}
+Key = tuple[str, int]  # a method and its count of numbers
 
 
 def steps(lab: Lab) -> Iterator[Step]:
@@ -188,12 +93,16 @@ def _made(lab: Lab, part: str, name: str, wanted: int) -> Cell | None:
             return None  # counted at the number before
     total = sum(p.numel() for p in module.parameters())
     base = name.removesuffix(APART)
-    rank = WIDE_RANK[base] if wanted > WANTED[-2] and base in WIDE_RANK else 4
-    room = _FACTORS * rank // 4 * told.layers if base == "lora-subspace" else total
+    rank = WIDE_RANK[base] if wanted >= WIDE_FROM.get(base, math.inf) else 4
+    room = FACTORS * rank // 4 * told.layers if base == "lora-subspace" else total
     return Cell(task, method, dim, room)
 
 
 def _method(name: str, wanted: int, part: Part) -> ss.tuning.TuningMethod:
+    if name.endswith(OWN):
+        own = RECOMMENDED[name.removesuffix(OWN)]
+        head = [] if own.head == "as drawn" else ["classifier"]
+        return ss.tuning.method(own.method, targets=own.targets, head=head, **own.options)
     if name.removesuffix(APART) == NULL:
         head = [] if name == NULL else ["classifier"]
         return ss.tuning.method(NULL, head=head, map="partition")
@@ -201,7 +110,7 @@ def _method(name: str, wanted: int, part: Part) -> ss.tuning.TuningMethod:
     targets = None if name in ("head", "bitfit", "ln-tuning") else ["query", "value"]
     head = ["classifier"] if name == "head" or wanted >= part.head else []
     options = dict(part.options.get(name, {}))
-    if name in WIDE_RANK and wanted > WANTED[-2]:
+    if wanted >= WIDE_FROM.get(name, math.inf):
         options["r"] = WIDE_RANK[name]
         if name == "lora-subspace":
             options["lora_alpha"] = 2 * options["r"]  # as at rank 4
@@ -216,6 +125,7 @@ def _cell(lab: Lab, part: str, name: str, wanted: int, seeds: int) -> None:
         held = _measured(Trials(store)).get((part, name, cell.dim), [])
     if len(held) >= seeds:
         return  # trained, if by a processor whose kernels make other bits of the rows
+    own = RECOMMENDED[name.removesuffix(OWN)] if name.endswith(OWN) else None
     rows, dim, room = cell.task.rows, cell.dim, cell.room
     made = partial(
         ss.tuning.trainable,
@@ -227,10 +137,11 @@ def _cell(lab: Lab, part: str, name: str, wanted: int, seeds: int) -> None:
         steps=lab[part]["steps"],
         batch_size=lab[part]["rows"],
         lr_unit=(lambda d: math.sqrt(room / d)) if "subspace" in name else None,
-        head_lr=HEAD_RATE if name.endswith(APART) else None,
+        head_lr=HEAD_RATE if _head_apart(name) else None,
+        lr_factors=own.lr_factors if own else None,
         name=name if part == UNNAMED else f"{part}: {name}",
     )
-    rates = RATES[name.removesuffix(APART)]
+    rates = RATES_OF[own.method if own else name.removesuffix(APART)]
     if not wanted:
         lab.run(made(lr=rates), dims=[0], repeats=seeds, spec=ss.LoopSpec())
         return
@@ -244,6 +155,12 @@ def _cell(lab: Lab, part: str, name: str, wanted: int, seeds: int) -> None:
             break
         low, high = (end * (4 if edge == "high" else 0.25) for end in (low, high))
     lab.run(function, dims=[dim], repeats=seeds, spec=spec)
+
+
+def _head_apart(name: str) -> bool:
+    """Whether the head has a rate of its own."""
+    own = name.removesuffix(OWN)
+    return name.endswith(APART) or (own != name and RECOMMENDED[own].head == "apart")
 
 
 def _cost(lab: Lab, name: str) -> None:
@@ -267,26 +184,40 @@ def numbers(trials: Trials) -> dict[str, Estimate]:
         for (name, dim), own in cells.items():
             told = _estimate(mean_interval(list(own.values()), CONFIDENCE), len(own))
             found[f"{prefix}accuracy, {name}, {dim:,} numbers"] = told
+        own_settings = [key for key in cells if key[0].endswith(OWN)]
         apart = [key for key in cells if key[0].endswith(APART)]
-        plain = [key for key in cells if key not in apart]
+        plain = [key for key in cells if key not in apart and key not in own_settings]
         nulls = sorted(d for n, d in plain if n == NULL)
         for dim in nulls:
             over = [k for k in plain if k[0] != NULL and _next(nulls, k[1]) == dim]
             pairs = [(key, (NULL, dim)) for key in over]
             found |= _gains(cells, pairs, f"{prefix}gain over {dim:,} random")
-        for head in [key for key in plain if key[0] == "head"]:
-            over = [k for k in plain if k[0] not in (NULL, "head") and k[1] > head[1]]
-            pairs = [(key, head) for key in over]
+        heads = [key for key in plain if key[0] == "head"]
+        for head, dim in ((head, dim) for head in heads for dim in nulls):
+            over = [k for k in plain if k[0] not in (NULL, "head") and _next(nulls, k[1]) == dim]
+            pairs = [(key, head) for key in over if key[1] > head[1]]
             found |= _gains(cells, pairs, f"{prefix}gain over the head alone")
         pairs = [(k, one) for k in apart if (one := (k[0].removesuffix(APART), k[1])) in cells]
         found |= _gains(cells, pairs, f"{prefix}gain of a head apart")
         fair = sorted(d for n, d in apart if n == NULL + APART)
-        over = [(k, _next(fair, k[1])) for k in apart if k[0] != NULL + APART]
-        pairs = [(k, (NULL + APART, d)) for k, d in over if d is not None]
-        found |= _gains(cells, pairs, f"{prefix}gain over random with a head apart")
+        for dim in fair:
+            over = [k for k in apart if k[0] != NULL + APART and _next(fair, k[1]) == dim]
+            pairs = [(key, (NULL + APART, dim)) for key in over]
+            found |= _gains(cells, pairs, f"{prefix}gain over random with a head apart")
+        pairs = [(k, one) for k in own_settings if (one := null_of(cells, *k)) is not None]
+        found |= _gains(cells, pairs, f"{prefix}own settings: gain over random")
+        pairs = [(k, h) for k in own_settings for h in plain if h[0] == "head" and k[1] > h[1]]
+        found |= _gains(cells, pairs, f"{prefix}own settings: gain over the head alone")
         for level in PARTS[part].goals:
             found |= _thresholds(cells, level, prefix)
     return found
+
+
+def null_of(cells: Iterable[Key], name: str, dim: int) -> Key | None:
+    """The random subspace of as many numbers or the next; its head apart where the method's is."""
+    null = NULL + APART if _head_apart(name) else NULL
+    least = _next(sorted(d for n, d in cells if n == null), dim)
+    return None if least is None else (null, least)
 
 
 def _next(nulls: list[int], dim: int) -> int | None:
@@ -321,7 +252,7 @@ def _thresholds(cells: dict, level: float, prefix: str) -> dict[str, Estimate]:
             for (name, dim), own in cells.items()
             if name == method and dim
         ]
-        if not counts or method.endswith(APART):
+        if not counts or method.endswith((APART, OWN)):
             continue
         told = estimate_from_counts(
             counts,
@@ -384,7 +315,7 @@ def _measured(trials: Trials) -> dict[tuple[str, str, int], list]:
         if len(chosen) < FEWEST:
             continue  # cut off
         found[key] = sorted(chosen, key=lambda record: record.trial.repeat)
-    order = [*RATES, *(name + APART for name in RATES)]
+    order = [*RATES, *(name + APART for name in RATES), *(name + OWN for name in RECOMMENDED)]
     trained = {part for part, _, dim in found if dim}
     kept = {key: records for key, records in found.items() if key[0] in trained}
     return dict(sorted(kept.items(), key=lambda i: (i[0][0], order.index(i[0][1]), i[0][2])))

@@ -30,13 +30,17 @@ def main() -> None:
         cells = accuracies(numbers, prefix)
         if cells:
             print(f"\n{told.title}\n")
-            print(accuracy_table(cells, gains(numbers, prefix)))
+            plain = {name: one for name, one in cells.items() if not name.endswith(own.OWN)}
+            print(accuracy_table(plain, gains(numbers, prefix)))
             print(f"\n{told.title}: gain over the head alone, points\n")
             print(head_table(numbers, f"{prefix}gain over the head alone, "))
             for title in ("gain of a head apart", "gain over random with a head apart"):
                 if any(name.startswith(f"{prefix}{title}, ") for name in numbers):
                     print(f"\n{told.title}: {title}, points\n")
                     print(head_table(numbers, f"{prefix}{title}, "))
+            if len(plain) < len(cells):
+                print(f"\n{told.title}: each method as its authors set it\n")
+                print(own_table(numbers, prefix, cells, own))
             print(f"\n{told.title}: d*\n")
             print(threshold_table(numbers, prefix, [f"{level:.0%}" for level in told.goals]))
     print("\nCosts, and d* on the last layer\n")
@@ -82,9 +86,9 @@ def column(dim: int) -> int:
 
 
 def text(method: str, dim: int, e: Estimate, gained: dict) -> str:
-    if e.value is None or e.low is None or e.high is None:
-        return "–"
-    found = f"{100 * e.value:.1f} [{100 * e.low:.1f}, {100 * e.high:.1f}]"
+    found = percent(e)
+    if found == "–":
+        return found
     if dim not in COLUMNS:
         found += f" ({dim:,})"
     if (method, dim) in gained:
@@ -95,6 +99,13 @@ def text(method: str, dim: int, e: Estimate, gained: dict) -> str:
     return found + ("" if e.samples == 10 else f" ·{e.samples}")
 
 
+def percent(e: Estimate) -> str:
+    """An accuracy in % with its interval."""
+    if e.value is None or e.low is None or e.high is None:
+        return "–"
+    return f"{100 * e.value:.1f} [{100 * e.low:.1f}, {100 * e.high:.1f}]"
+
+
 def head_table(numbers: dict[str, Estimate], prefix: str) -> str:
     lines = ["| method, numbers | gain | |", "|---|---|---|"]
     for name, e in numbers.items():
@@ -103,6 +114,33 @@ def head_table(numbers: dict[str, Estimate], prefix: str) -> str:
             told = f"{100 * e.value:+.1f} [{ends}]".replace("-", "−")
             lines.append(f"| {name.removeprefix(prefix)} | {told} | {e.status} |")
     return "\n".join(lines)
+
+
+def own_table(numbers: dict[str, Estimate], prefix: str, cells: dict, own) -> str:
+    """A column a method as its authors set it: accuracy, gains over random and the head alone."""
+    keys = [(name, dim) for name, one in cells.items() for dim in one]
+    titles = ("gain over random", "gain over the head alone")
+    columns: list[tuple[str, ...]] = [
+        ("", "numbers", "accuracy", "over random", "of", "over the head")
+    ]
+    for name, dim in keys:
+        if name.endswith(own.OWN):
+            labels = [f"{prefix}own settings: {t}, {name}, {dim:,} numbers" for t in titles]
+            over, head = (difference(numbers[n]) if n in numbers else "" for n in labels)
+            null = own.null_of(keys, name, dim)
+            of = "" if null is None else f"{null[1]:,}" + ", apart" * null[0].endswith(own.APART)
+            told = (f"{dim:,}", percent(cells[name][dim]), over, of, head)
+            columns.append((name.removesuffix(own.OWN), *told))
+    return transposed(columns)
+
+
+def difference(e: Estimate) -> str:
+    """A gain in points with its interval, and p where it is below 0.05."""
+    if e.value is None or e.low is None or e.high is None:
+        return "–"
+    told = f"{100 * e.value:+.1f} [{100 * e.low:.1f}, {100 * e.high:.1f}]".replace("-", "−")
+    p = e.status.removeprefix("p = ").removesuffix(" by Holm")
+    return told + (f", p = {p}" if p != "untested" and float(p) < 0.05 else "")
 
 
 def threshold_table(numbers: dict[str, Estimate], prefix: str, levels: list[str]) -> str:
@@ -137,6 +175,10 @@ def cost_table(trials: Trials, own, numbers: dict[str, Estimate]) -> str:
         found = numbers.get(f"d* at {level}, {name}")
         told = "" if found is None or len(cells[name]) < 2 else interval(found)
         columns.append((name, f"{cost['dim']:,}", f"{cost['ms']:.1f}", size, file, told))
+    return transposed(columns)
+
+
+def transposed(columns: list[tuple[str, ...]]) -> str:
     lines = [f"| {' | '.join(row)} |" for row in zip(*columns, strict=True)]
     return "\n".join([lines[0], "|" + "---|" * len(columns), *lines[1:]])
 

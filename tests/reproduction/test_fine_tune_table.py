@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import subspan as ss
 from subspan.reproduction import find
 from subspan.trials.stores.registry import open_store
 
@@ -18,7 +19,7 @@ from subspan.trials.stores.registry import open_store
 def beside(repo_root: Path, monkeypatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(str(repo_root / "experiments" / "fine_tune_table"))
     yield
-    for name in ("topics", "costs"):
+    for name in ("topics", "costs", "recommended"):
         sys.modules.pop(name, None)
 
 
@@ -131,3 +132,36 @@ def test_a_head_apart_is_held_against_its_own_and_against_a_null_that_has_one(ta
         "gain over random with a head apart, lora (head apart), 100 numbers": 0.15,
         "gain over random with a head apart, waveft (head apart), 100 numbers": 0.25,
     }
+
+
+def test_own_settings_train_the_numbers_that_the_table_says(beside) -> None:
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("peft")
+    from recommended import RECOMMENDED
+    from transformers.models.bert.modeling_bert import BertLayer
+
+    sizes = {"hidden_size": 384, "intermediate_size": 1536, "num_attention_heads": 12}
+    module = torch.nn.Module()
+    module.layer = BertLayer(transformers.BertConfig(**sizes))
+    module.classifier = torch.nn.Linear(384, 2)
+    for label, told in RECOMMENDED.items():
+        head = [] if told.head == "as drawn" else ["classifier"]
+        way = ss.tuning.method(told.method, targets=told.targets, head=head, **told.options)
+        assert way.count(module, told.knob) == told.numbers, label
+
+
+def test_own_settings_are_held_against_a_null_whose_head_is_set_alike(table) -> None:
+    accuracies = {"subspace": 0.5, "subspace (head apart)": 0.55, "head": 0.6}
+    accuracies |= {"lora (own settings)": 0.65, "vera (own settings)": 0.7}
+    cells = [trained("a", 0.1, 5, name=n, accuracy=v) for n, v in accuracies.items()]
+    for record in cells[2].records:
+        record.dim = 99  # fewer than theirs, as the head alone has
+    found = table.numbers(SimpleNamespace(experiments=cells))
+    gains = {n: round(e.value, 6) for n, e in found.items() if n.startswith("own settings")}
+    assert gains == {
+        "own settings: gain over random, lora (own settings), 100 numbers": 0.15,
+        "own settings: gain over random, vera (own settings), 100 numbers": 0.15,
+        "own settings: gain over the head alone, lora (own settings), 100 numbers": 0.05,
+        "own settings: gain over the head alone, vera (own settings), 100 numbers": 0.1,
+    }
+    assert not any(n.startswith("gain") and "own settings" in n for n in found)

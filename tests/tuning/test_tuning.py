@@ -219,6 +219,39 @@ def test_the_head_has_a_rate_of_its_own(name: str) -> None:
         fine_tuned("lora", head_lr=-1.0)
 
 
+def test_some_numbers_have_a_multiple_of_the_learning_rate() -> None:
+    kept: list[torch.nn.Module] = []
+
+    def make(seed: int) -> torch.nn.Module:
+        kept.append(bert())
+        return kept[-1]
+
+    def first_step(factors: dict[str, float] | None) -> dict[str, torch.Tensor]:
+        arguments = {"max_dim": 322, "steps": 1, "batch_size": 48, "lr": 0.01}
+        arguments |= {"head_lr": 0.03, "lr_factors": factors}
+        ways = tuning.trainable(method("lora", ("classifier",)), make, data(), {}, **arguments)
+        assert ss.run(ways, dims=[162], repeats=1)[0].outcome.value == "finished"
+        return {n: p.detach() for n, p in kept[-1].named_parameters() if p.requires_grad}
+
+    plain, scaled = first_step(None), first_step({"lora_B": 16.0})
+    for (
+        name,
+        value,
+    ) in plain.items():  # LoRA's B starts at 0; Adam's first step is linear in the rate
+        factor = 16.0 if "lora_B" in name else 1.0  # B starts at 0, and a first step is the rate's
+        torch.testing.assert_close(scaled[name], factor * value, rtol=1e-6, atol=0)
+    assert any(value.any() for name, value in plain.items() if "lora_B" in name)
+    versions = {
+        fine_tuned("lora", lr=0.02, lr_factors=factors).version
+        for factors in (None, {"lora_B": 2.0}, {"lora_B": 3.0})
+    }
+    assert len(versions) == 3
+    wrong = ss.run(fine_tuned("lora", lr=0.02, lr_factors={"lora_C": 2.0}), dims=[256], repeats=1)
+    assert "lr_factors" in wrong[0].reason
+    with pytest.raises(InputError, match="lr_factors"):
+        fine_tuned("lora", lr_factors={"lora_B": -1.0})
+
+
 def test_a_problem_over_peft_has_what_it_trains_as_its_weights() -> None:
     made = method("lora", ("classifier",)).apply(bert(), 162, seed=0)
     problem = ss.adapters.fine_tuning(made, data())

@@ -7,7 +7,7 @@ same repeat, at d trained numbers, and its learning rate is searched as any func
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -47,6 +47,7 @@ def trainable(
     lr: float | tuple[float, float] = (1e-4, 1e-1),
     lr_unit: Callable[[int], float] | None = None,
     head_lr: float | None = None,
+    lr_factors: Mapping[str, float] | None = None,
     side: Side = "at",
     evaluate_every: int | None = None,
     eval_rows: int = 256,
@@ -79,6 +80,9 @@ def trainable(
             √(D / d) in a subspace of unit columns; None: 1.
         head_lr: Adam's learning rate for the method's `head`, as it is (no `lr_unit`), which falls
             to 0 in the same way; None: that of the other numbers.
+        lr_factors: from a part of a parameter's name to what multiplies its learning rate, as
+            `{"lora_B": 16.0}` for LoRA+ (Hayou et al., 2024); the first that fits; not the head's
+            where that has a rate of its own.
         side: as of `TuningMethod.nearest`.
         evaluate_every: measure the splits every so many steps, and stop where the goal is met;
             None: at the end alone.
@@ -93,6 +97,7 @@ def trainable(
         evaluate_every = whole("evaluate_every", evaluate_every, low=1)
     if head_lr is not None:
         head_lr = real("head_lr", head_lr, low=0.0)
+    factors = {k: real(f"lr_factors[{k!r}]", v, low=0.0) for k, v in (lr_factors or {}).items()}
     if isinstance(loss, str) and loss not in LOSSES:
         raise unknown("loss", loss, list(LOSSES))
     function = LOSSES[loss] if isinstance(loss, str) else loss
@@ -104,13 +109,16 @@ def trainable(
     def groups(module: nn.Module, rate: float) -> list[dict[str, Any]]:
         trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
         of_head = {n for n in trained if any(own.within(n, part) for part in method.head)}
-        if head_lr is None or not of_head:
-            return [{"params": list(trained.values()), "lr": rate}]
-        rest = [p for n, p in trained.items() if n not in of_head]
-        return [
-            {"params": rest, "lr": rate},
-            {"params": [trained[n] for n in sorted(of_head)], "lr": head_lr},
-        ]
+        for part in factors:
+            if not any(part in n for n in trained):
+                raise unknown("lr_factors", part, sorted(trained))
+        rates = {n: rate * next((f for k, f in factors.items() if k in n), 1.0) for n in trained}
+        if head_lr is not None:
+            rates |= dict.fromkeys(of_head, head_lr)
+        alike: dict[float, list[nn.Parameter]] = {}
+        for n, own_rate in rates.items():
+            alike.setdefault(own_rate, []).append(trained[n])
+        return [{"params": some, "lr": own_rate} for own_rate, some in alike.items()]
 
     def loop(trial: RunningTrial) -> dict[str, float]:
         module = make(trial.seed)
@@ -143,7 +151,9 @@ def trainable(
             {key: tensor_digest(*_flat(value)) for key, value in measured.items()},
             tensor_digest(*_flat(rows)),
             _peft_version(method),
-            *([] if head_lr is None else [["head_lr", head_lr]]),  # other keys stay as they were
+            # other keys stay as they were
+            *([] if head_lr is None else [["head_lr", head_lr]]),
+            *([] if not factors else [["lr_factors", list(factors.items())]]),
         ]
     )
     made = functions.trainable(
