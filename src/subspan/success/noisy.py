@@ -69,6 +69,7 @@ def noisy_threshold(
     confidence: float = 0.95,
     draws: int = 20,
     seed: int = 0,
+    designed: bool = False,
 ) -> Estimate:
     """Estimate d* with the noise of each trial's evaluation in the interval.
 
@@ -85,6 +86,7 @@ def noisy_threshold(
         confidence: of the interval.
         draws: how many.
         seed: of the draws.
+        designed: whether a design chose the dims, as of `fit_threshold`.
 
     Returns:
         The median over draws, with the ends; the status is `"ok"`, or the worst among the draws,
@@ -100,7 +102,7 @@ def noisy_threshold(
     dims = [record.dim for record in told]
     span = Range(min(dims), max(dims), delta)
     ambient_dim = experiment(told).ambient_dim
-    return _imputed(told, wanted, span, ambient_dim, confidence, draws, seed, designed=False)
+    return _imputed(told, wanted, span, ambient_dim, confidence, draws, seed, designed=designed)
 
 
 def is_noisy(trials: Sequence[TrialRecord], goal: Goal | str) -> bool:
