@@ -30,7 +30,7 @@ def pretrained(seed):
     return module
 
 
-# The new task: odd or even. Each way trains as many numbers as d says, or the nearest count below.
+# The new task: odd or even. Each way trains as many numbers as d says.
 parity = digit % 2
 lora = ss.tuning.method("lora", targets=["0", "2"])
 null = ss.tuning.method("subspace", map="partition")

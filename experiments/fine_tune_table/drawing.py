@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from matplotlib.figure import Figure
 
 from subspan.comparison.paired import mean_interval
@@ -34,6 +36,10 @@ def panels(cells: dict, titles: dict[str, str], order: list[str]) -> Figure:
 
 
 def _panel(axes, cells: dict, order: list[str]) -> None:
+    """One part; an adapter's line is broken where the head joins what it trains."""
+    head = next((dim for name, dim in cells if name == "head"), None)
+    if head:
+        axes.axvline(head, color="grey", linewidth=0.7, label="from here on with the head")
     for index, name in enumerate(order):
         points = sorted((dim, values) for (n, dim), values in cells.items() if n == name and dim)
         if not points:
@@ -41,9 +47,14 @@ def _panel(axes, cells: dict, order: list[str]) -> None:
         dims = [dim for dim, _ in points]
         means, lows, highs = zip(*(mean_interval(v) for _, v in points), strict=True)
         null = name == _NULL
+        x, y = list(dims), list(means)
+        first = sum(dim < head for dim in dims) if head and not null else 0
+        if 0 < first < len(dims):
+            x.insert(first, head)
+            y.insert(first, math.nan)
         axes.plot(
-            dims,
-            means,
+            x,
+            y,
             marker=_MARKS[index % len(_MARKS)],
             markersize=4,
             color="black" if null else f"C{(index - 1) % 10}",

@@ -90,4 +90,6 @@ def test_what_is_no_adapter_is_refused_and_nothing_is_written(tmp_path):
     handle.detach()
     with pytest.raises(subspan.InputError, match="handle: expected a subspace that is attached"):
         export(handle, tmp_path / "d", "file")
+    with pytest.raises(subspan.InputError, match="handle: expected what attach returned, got P"):
+        export(lora(), tmp_path / "e")
     assert not list(tmp_path.iterdir())

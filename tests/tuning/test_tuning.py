@@ -76,6 +76,25 @@ def test_the_nearest_count_on_either_side() -> None:
         ia3.nearest(module, 65, "above")
 
 
+@pytest.mark.parametrize("scales", [True, "within"])
+@pytest.mark.parametrize("name", ["subspace", "lora-subspace"])
+@pytest.mark.parametrize("head", [(), ("classifier",)])
+def test_scales_are_in_the_count(name, scales, head) -> None:
+    own = method(name, head, per_layer_scale=scales)
+    counts = own.counts(bert(), 10**6)
+    for numbers in (counts[0], counts[-1]):
+        assert trained(own.apply(bert(), numbers)) == numbers
+    with pytest.raises(InputError, match="numbers: expected a count"):
+        own.nearest(bert(), counts[0] - 1)
+
+
+@pytest.mark.parametrize("name", ["lora-xs", "vblora"])
+def test_layers_left_to_peft_are_those_that_it_adapts(name: str) -> None:
+    """Not the classifier, whose two rows would allow no rank above 2."""
+    named = tuning.method(name, targets=["query", "value"])
+    assert list(tuning.method(name).counts(bert(), 600)) == list(named.counts(bert(), 600))
+
+
 def test_counting_leaves_the_module_as_it_is() -> None:
     module = bert()
     before = copy.deepcopy(module.state_dict())
@@ -268,6 +287,7 @@ def test_a_problem_over_peft_has_what_it_trains_as_its_weights() -> None:
         ({"name": "lora", "targets": "query"}, "targets: expected a list of names"),
         ({"name": "subspace", "targets": ["query"]}, "targets: expected none for 'subspace'"),
         ({"name": "head"}, "head: expected names of the modules that are the head, got none"),
+        ({"name": "lora", "r": 3}, "options: expected none for 'r', which follows from the count"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments, message) -> None:
@@ -281,6 +301,17 @@ def test_wrong_settings_heads_and_layers_are_refused() -> None:
         method("lora").apply(bert(), Setting(5, 1))
     with pytest.raises(InputError, match="head: unknown name 'clasifier'"):
         method("subspace", ("clasifier",)).apply(bert(), Setting(40, 6))
+    for name in ("lora", "lora-subspace", "head", "prompt-tuning"):
+        for ask in (
+            lambda own: own.nearest(bert(), 300),
+            lambda own: own.apply(bert(), Setting(40, 6)),
+        ):
+            with pytest.raises(InputError, match="head: unknown name 'clasifier'"):
+                ask(method(name, ("clasifier",)))
+    with pytest.raises(InputError, match=r"options: .* unexpected keyword argument 'lora_alfa'"):
+        method("lora", lora_alfa=3).nearest(bert(), 300)
+    with pytest.raises(InputError, match="module: expected a model of transformers"):
+        method("prompt-tuning").nearest(torch.nn.Linear(3, 4), 300)
     with pytest.raises(InputError, match="module: expected one that 'lora' can adapt"):
         tuning.method("lora", targets=["nowhere"]).counts(bert(), 1000)
     attached = bert()

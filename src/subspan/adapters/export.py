@@ -45,6 +45,13 @@ def export(handle: Handle, folder: str | os.PathLike[str], form: Form = "adapter
     """
     if form not in ("adapter", "merged", "file"):
         raise unknown("form", str(form), ["adapter", "merged", "file"])
+    if not isinstance(handle, Handle):
+        raise invalid(
+            "handle",
+            expected="what attach returned",
+            got=type(handle).__name__,
+            remedy="A peft model without a subspace is written by its save_pretrained.",
+        )
     handle.parameters()  # refused where it was merged or detached
     path = Path(folder)
     if form == "adapter" and not _is_peft(handle.module):

@@ -62,8 +62,8 @@ class Counter:
         targets: names of the layers that it adapts.
         module: left as it is.
         make: from a module, the knob's value and a seed to what trains the numbers, in place.
-        room: of a random subspace, which needs values to stand on: how many weights of a module
-            without values it can lie in, and how many are trained beside it.
+        room: of a random subspace, which needs values to stand on: on a module without values, its
+            least and its largest knob, and how many numbers are trained beside it.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Counter:
         targets: tuple[str, ...] | None,
         module: nn.Module,
         make: Callable[[nn.Module, int | None, int], nn.Module],
-        room: Callable[[nn.Module], tuple[int, int]],
+        room: Callable[[nn.Module], tuple[int, int, int]],
     ) -> None:
         if handles(module):
             raise InputError(
@@ -83,7 +83,7 @@ class Counter:
         self._name, self._facts, self._targets = name, facts, targets
         self._module, self._make = module, make
         self._bare = _without_values(module)
-        self._room: tuple[int, int] | None = None
+        self._room: tuple[int, int, int] | None = None
         self._ask_room, self._refusal = room, "none"
         self._known: dict[int | None, int | None] = {}
 
@@ -94,12 +94,10 @@ class Counter:
         return self._known[knob]
 
     def _count(self, knob: int | None) -> int | None:
-        if self._facts.kind == "own" and self._facts.knob is not None:
+        if self._is_subspace:
             assert knob is not None
-            if self._room is None:
-                self._room = self._ask_room(copy.deepcopy(self._bare))
-            room, beside = self._room
-            return knob + beside if knob <= room else None
+            least, most, beside = self._limits()
+            return knob + beside if least <= knob <= most else None
         try:
             try:
                 made = self._make(copy.deepcopy(self._bare), knob, 0)
@@ -110,6 +108,15 @@ class Counter:
             return None
         return trained_numbers(made)
 
+    @property
+    def _is_subspace(self) -> bool:
+        return self._facts.kind == "own" and self._facts.knob is not None
+
+    def _limits(self) -> tuple[int, int, int]:
+        if self._room is None:
+            self._room = self._ask_room(copy.deepcopy(self._bare))
+        return self._room
+
     def values(self) -> Sequence[int | None]:
         """Return what the knob may be, by rising count where that is few."""
         facts = self._facts
@@ -118,7 +125,8 @@ class Counter:
         if facts.values is not None:
             sizes = layer_sizes(self._module, self._targets)
             return sorted(facts.values(sizes), key=lambda v: self.count(v) or 0)
-        return range(facts.least, _MOST, facts.stride)
+        least = self._limits()[0] if self._is_subspace else facts.least
+        return range(least, _MOST, facts.stride)
 
     def counts(self, most: int) -> Sequence[int]:
         """Return the counts that can be made, rising, up to `most`."""

@@ -19,6 +19,7 @@ from subspan.tuning.counts import Counter, Setting, Side, layer_sizes, trained_n
 from subspan.tuning.table import NOT_MADE, TUNING, TuningFacts
 
 _SEEDS = 2**31  # what peft's own generators take
+_CHOICES = "target_module_mapping"  # of peft's tuners: layers by type of model
 
 
 class TuningMethod:
@@ -101,6 +102,7 @@ class TuningMethod:
             InputError: the method does not make that count, or refuses the module.
         """
         whole("seed", seed)
+        own.check_head(module, self.head)
         if not isinstance(setting, Setting):
             setting = self.nearest(module, setting, "at")
         made = self._make(module, setting.knob, seed)
@@ -115,7 +117,9 @@ class TuningMethod:
         return made
 
     def _counter(self, module: nn.Module) -> Counter:
-        return Counter(self.name, self.facts, self.targets, module, self._make, self._room)
+        own.check_head(module, self.head)
+        targets = self._adapted(module)
+        return Counter(self.name, self.facts, targets, module, self._make, self._room)
 
     def _make(self, module: nn.Module, knob: int | None, seed: int) -> nn.Module:
         """Let a module train what the method trains."""
@@ -135,12 +139,16 @@ class TuningMethod:
         with scoped_torch_rng(seed, "tuning", "lora"):
             return self._peft(module, None, seed, rest)
 
-    def _room(self, module: nn.Module) -> tuple[int, int]:
-        """Of a subspace: how many weights it can lie in, and how many are trained beside it."""
+    def _room(self, module: nn.Module) -> tuple[int, int, int]:
+        """Of a subspace: its least and its largest d, and how many are trained beside it."""
         if self.facts.config is not None:
             module = self._factors(module, 0)
         head = own.head_numbers(module, self.head)
-        return trained_numbers(module) - head, head
+        weights, scaled = trained_numbers(module) - head, self.options.get("per_layer_scale")
+        scales = own.scale_numbers(module, self.head) if scaled else 0
+        if scaled == "within":
+            return scales + 1, scales + weights, head
+        return 1, weights, head + scales
 
     def _peft(
         self, module: nn.Module, knob: int | None, seed: int, options: dict[str, Any]
@@ -149,6 +157,12 @@ class TuningMethod:
         peft = _peft()
         facts = self.facts
         assert facts.config is not None
+        if facts.kind == "prompt" and not hasattr(module, "config"):
+            raise invalid(
+                "module",
+                expected=f"a model of transformers, for {self.name!r}",
+                got=type(module).__name__,
+            )
         arguments: dict[str, Any] = dict(facts.options)
         if facts.layers is not None:
             arguments["target_modules"] = self._layers(module)
@@ -158,14 +172,34 @@ class TuningMethod:
             arguments[facts.knob] = knob
         if facts.settings is not None:
             assert knob is not None
-            arguments |= facts.settings(knob, layer_sizes(module, self.targets))
+            arguments |= facts.settings(knob, layer_sizes(module, self._adapted(module)))
         if facts.seed is not None:
             arguments[facts.seed] = derive(seed, "tuning", self.name) % _SEEDS
         arguments |= options
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of how well it would save
-            made: nn.Module = peft.get_peft_model(module, getattr(peft, facts.config)(**arguments))
+            made: nn.Module = peft.get_peft_model(module, self._config(peft, arguments))
         return made
+
+    def _config(self, peft: Any, arguments: dict[str, Any]) -> Any:
+        assert self.facts.config is not None
+        try:
+            return getattr(peft, self.facts.config)(**arguments)
+        except TypeError as error:
+            raise invalid(
+                "options", expected=f"arguments of peft's {self.facts.config}", got=str(error)
+            ) from error
+
+    def _adapted(self, module: nn.Module) -> tuple[str, ...] | None:
+        """The linear layers that are adapted, by name: the chosen ones, else peft's choice."""
+        if self.targets is not None or self.facts.config is None or self.facts.layers != "linear":
+            return self.targets
+        kind = getattr(_peft(), self.facts.config)().peft_type
+        choices = getattr(_peft().mapping.PEFT_TYPE_TO_TUNER_MAPPING[kind], _CHOICES, {})
+        chosen = choices.get(getattr(getattr(module, "config", None), "model_type", None), ())
+        linear = [n for n, part in module.named_modules() if isinstance(part, nn.Linear)]
+        found = any(f".{n}".endswith(f".{c}") for n in linear for c in chosen)
+        return tuple(chosen) if found else None
 
     def _layers(self, module: nn.Module) -> list[str] | None:
         if self.targets is None and self.facts.layers == "norms":
@@ -214,6 +248,13 @@ def method(
             expected=f"a peft that has {facts.config}",
             got=f"peft {_peft().__version__}",
             remedy="Install a newer peft.",
+        )
+    if facts.knob is not None and facts.knob in options:
+        raise invalid(
+            "options",
+            expected=f"none for {facts.knob!r}, which follows from the count of numbers",
+            got=f"{facts.knob}={options[facts.knob]!r}",
+            remedy="For that one, make Setting(method.count(module, knob), knob).",
         )
     chosen = None if targets is None else tuple(targets)
     if chosen is not None and facts.layers is None:

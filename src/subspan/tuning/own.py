@@ -18,6 +18,19 @@ def of_attach(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key in _OF_ATTACH}
 
 
+def check_head(module: nn.Module, head: Sequence[str]) -> None:
+    """Refuse a head that the module does not have, which `peft` would pass over in silence.
+
+    Raises:
+        InputError: there is no such module.
+    """
+    names = [n for n, _ in module.named_modules()]
+    for part in head:
+        if not any(f".{n}".endswith(f".{part}") for n in names):
+            owners = {n.rpartition(".")[0] for n, _ in module.named_parameters()}
+            raise unknown("head", part, sorted(owners))
+
+
 def head_numbers(module: nn.Module, head: Sequence[str]) -> int:
     """Return how many numbers the head has that are trained.
 
@@ -30,6 +43,20 @@ def head_numbers(module: nn.Module, head: Sequence[str]) -> int:
             raise unknown("head", part, sorted({n.rpartition(".")[0] for n in names}))
     own = {n for n in names if any(within(n, part) for part in head)}
     return sum(p.numel() for n, p in module.named_parameters() if n in own)
+
+
+def scale_numbers(module: nn.Module, head: Sequence[str]) -> int:
+    """Return how many scales `attach` trains: one for each layer that is not the head's."""
+    layers, seen = 0, set[nn.Parameter]()
+    for path, part in module.named_modules():
+        weights = {
+            p
+            for n, p in part.named_parameters(path, recurse=False)
+            if p.requires_grad and not any(within(n, h) for h in head)
+        }
+        layers += not weights <= seen
+        seen |= weights
+    return layers
 
 
 def within(name: str, part: str) -> bool:
