@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ import pytest
 import subspan
 from subspan.cli import app, demo
 from subspan.cli.console import cell, print_json, print_table, watch
+from subspan.cli.trials import learning_rate
 from subspan.trials import progress as heard
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -133,6 +135,16 @@ def test_trials_tells_pilots_from_what_is_measured(cli: Any, tmp_path: Path) -> 
     for record in measured:
         (row,) = (row for row in table if row.startswith(record["key"][:12]))
         assert f" {record['spec']['lr']:.3g} " in row
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "shown"), [("adam", "0.05"), ("lbfgs", None), ("of another installation", "0.05")]
+)
+def test_a_learning_rate_is_shown_where_the_optimizer_has_one(
+    optimizer: str, shown: str | None
+) -> None:
+    trial = SimpleNamespace(spec={"lr": 0.05, "optimizer": optimizer})
+    assert learning_rate(SimpleNamespace(trial=trial, is_pilot=False)) == shown
 
 
 def test_the_same_command_runs_nothing_twice(cli: Any, tmp_path: Path) -> None:

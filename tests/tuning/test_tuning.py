@@ -253,10 +253,7 @@ def test_some_numbers_have_a_multiple_of_the_learning_rate() -> None:
         return {n: p.detach() for n, p in kept[-1].named_parameters() if p.requires_grad}
 
     plain, scaled = first_step(None), first_step({"lora_B": 16.0})
-    for (
-        name,
-        value,
-    ) in plain.items():  # LoRA's B starts at 0; Adam's first step is linear in the rate
+    for name, value in plain.items():
         factor = 16.0 if "lora_B" in name else 1.0  # B starts at 0, and a first step is the rate's
         torch.testing.assert_close(scaled[name], factor * value, rtol=1e-6, atol=0)
     assert any(value.any() for name, value in plain.items() if "lora_B" in name)

@@ -72,14 +72,12 @@ def row(record: TrialRecord) -> tuple[object, ...]:
 
 
 def learning_rate(record: TrialRecord) -> str | None:
-    """Return a trial's learning rate, marked where the trial is a pilot that others are chosen by;
-    None where it has none."""
-    from subspan.spec import TrainSpec
-    from subspan.success.what_to_train import has_no_lr
+    """Return a trial's learning rate, marked where others' was chosen by it; None: it has none."""
+    from subspan.optimizers import OPTIMIZERS
 
     spec = record.trial.spec
-    lr = spec.get("lr")
-    if lr is None or ("optimizer" in spec and has_no_lr(TrainSpec.from_json(spec))):
+    lr, facts = spec.get("lr"), OPTIMIZERS.get(spec.get("optimizer", ""))
+    if lr is None or (facts is not None and not facts.has_lr):  # of one unknown here: as it is kept
         return None
     return f"{lr:.3g} (pilot)" if record.is_pilot else f"{lr:.3g}"
 

@@ -93,12 +93,9 @@ def first_fall(
     above = [count for count in counts if count.dim >= dim]
     for i in range(1, len(above)):
         parts = (above[:i], above[i:])
-        table = []
-        for part in parts:
-            won, total = sum(c.successes for c in part), sum(c.total for c in part)
-            table.append([won, total - won])
-        failures, total = table[1][1], sum(table[1])
-        more = fisher_exact(np.array(table), alternative="greater").pvalue < _SURE
-        if more and binom.sf(failures - 1, total, delta) < _SURE:
+        won = np.array([sum(c.successes for c in part) for part in parts])
+        failed = np.array([sum(c.total for c in part) for part in parts]) - won
+        more = fisher_exact(np.array([won, failed]).T, alternative="greater").pvalue < _SURE
+        if more and binom.sf(failed[1] - 1, won[1] + failed[1], delta) < _SURE:
             return parts
     return None

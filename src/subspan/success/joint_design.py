@@ -174,7 +174,8 @@ class JointDesign:
         elif belief.above >= self.confidence:
             low, value, high = span.max_dim, math.inf, math.inf
             status = "above range" if self._shown(span.max_dim) else "not converged"
-            status = "not monotone" if self._better_below() else status
+            if self._better_below() is not None:
+                status = "not monotone"
         elif belief.below > tail and span.min_dim > 1:
             low, status = 1, "not converged"
         bottom = math.ceil(min(low, span.max_dim) - 1e-9)
@@ -270,7 +271,10 @@ class JointDesign:
         return sum(c.successes for c in near), sum(c.total for c in near)
 
     def _shown(self, dim: int) -> bool:
-        """Whether trials at an end of the range show, by themselves, that d* lies beyond it."""
+        """Whether trials at an end show, by themselves, that d* lies beyond it.
+
+        Of max_dim they do so once dims below have been looked at.
+        """
         won, total = self.at_end(dim)
         if total < _AT_LEAST:
             return False
