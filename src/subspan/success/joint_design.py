@@ -271,10 +271,7 @@ class JointDesign:
         return sum(c.successes for c in near), sum(c.total for c in near)
 
     def _shown(self, dim: int) -> bool:
-        """Whether trials at an end show, by themselves, that d* lies beyond it.
-
-        Of max_dim they do so once dims below have been looked at.
-        """
+        """Whether trials at an end show that d* lies beyond it; and of max_dim those below, too."""
         won, total = self.at_end(dim)
         if total < _AT_LEAST:
             return False
