@@ -1,5 +1,5 @@
 # Everything runs in .venv, which this file makes. Stamps make a second call quick: an install is
-# repeated only after pyproject.toml or constraints.txt changed.
+# repeated only after one of INPUTS changed.
 PYTHON ?= python3
 WORKERS ?= 2
 VENV := .venv
@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # The variables pin what builds the package too: the first for pip before 25.3, the second since.
 PIP_INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-INPUTS := pyproject.toml constraints.txt
+INPUTS := pyproject.toml constraints.txt src/subspan/maps/kernels.c
 # Bytecode is kept even where the shell's PYTHONDONTWRITEBYTECODE says no: without it every program
 # that a test starts compiles the package anew, and every stage rewrites the asserts of all tests.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=

@@ -65,7 +65,7 @@ def subspace_step(
     optimizer = Adam(theta, ss.TrainSpec())
 
     def step() -> None:
-        weights = maps.forward(theta).add_(offset)
+        weights = maps.forward(theta, offset)
         _, gradients = problem.grads(weights, (x[None], y[None]))
         optimizer.step(theta, maps.adjoint(gradients), 1e-3)
 

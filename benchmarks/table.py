@@ -116,6 +116,7 @@ def surroundings() -> dict[str, Any]:
     """Return versions, hardware, cores, the machine's load and this process's peak memory."""
     import torch
 
+    from subspan.maps import kernels
     from subspan.trials.provenance import environment
 
     peak = max(resource.getrusage(who).ru_maxrss for who in (0, resource.RUSAGE_CHILDREN))
@@ -132,6 +133,7 @@ def surroundings() -> dict[str, Any]:
             for name in ("OPENBLAS_CORETYPE", "ATEN_CPU_CAPABILITY")
             if name in os.environ
         },
+        "compiled_maps": kernels.LIBRARY is not None,
         "load": [round(v, 2) for v in os.getloadavg()],
         "peak_mib": round(peak / 1024),
     }

@@ -30,6 +30,9 @@ assert (pathlib.Path(ss.__file__).parent / "py.typed").exists()
 problem = ss.problems.load("digits-mlp", subset=60)
 spec = ss.TrainSpec(steps=2, batch_size=16)
 ss.run(problem, "random", [4, 8], 2, spec, store="runs.db", workers=1)
+from subspan.maps import kernels
+import shutil
+assert kernels.LIBRARY is not None or not (shutil.which("gcc") or shutil.which("clang"))
 ss.report.write_page("runs.db", "report.html")
 print(ss.__version__)
 """

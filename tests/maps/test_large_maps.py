@@ -6,15 +6,13 @@ Where the size does not matter the limits are made small, so that every edge is 
 
 from __future__ import annotations
 
-import concurrent.futures
-
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
 from subspan import maps
-from subspan.maps import hadamard, partition, strips, strips_workspace
+from subspan.maps import hadamard, kernels, partition, strips
 from subspan.maps.sliced import tabulated
 from subspan.maps.sliced.make import make_sliced
 from subspan.testing import check_map
@@ -25,6 +23,7 @@ NAMES = ("partition", "hadamard")
 @pytest.fixture
 def small(monkeypatch):
     """Let hands of more than 64 be dealt in tiles of 16, and Hadamard maps have 16 strips."""
+    monkeypatch.setattr(kernels, "LIBRARY", None)  # compiled for the true sizes
     monkeypatch.setattr(partition, "LARGEST_SHUFFLED", 64)
     monkeypatch.setattr(partition, "_LINE", 4)
     monkeypatch.setattr(partition, "_TILE", 16)
@@ -195,57 +194,6 @@ def test_golden_checksums_at_full_size(name):
     image = whole(theta)
     torch.testing.assert_close(image.norm(), theta.norm(), rtol=1e-4, atol=0)
     torch.testing.assert_close(whole.adjoint(image), theta, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.usefixtures("small")
-@pytest.mark.parametrize(("dim", "ambient_dim"), [*SIZES, (41, 43)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_what_a_cache_holds_is_mixed_to_the_bit_as_all_else(dim, ambient_dim, dtype, monkeypatch):
-    monkeypatch.setattr(strips, "_PANEL", 300)
-    mixer = strips.Strips(dim, ambient_dim, 3)
-    generator = torch.Generator().manual_seed(0)
-    theta = torch.randn(dim, generator=generator, dtype=dtype)
-    x = torch.randn(ambient_dim, generator=generator, dtype=dtype)
-    before = theta.clone(), x.clone()
-    slow = mixer.mix(theta[None])[0], mixer.unmix(x[None])[0]  # a batch is mixed in chunks
-    monkeypatch.setattr(strips, "_CHUNK", 2000)
-    assert mixer._at_once(theta), "as the class decides"
-    for _ in range(2):  # what was there before is no matter
-        assert torch.equal(mixer.mix(theta), slow[0])
-        assert torch.equal(mixer.unmix(x), slow[1])
-    into = torch.full_like(x, torch.nan)
-    assert mixer.mix(theta, into) is into
-    assert torch.equal(into, slow[0])
-    assert torch.equal(theta, before[0])
-    assert torch.equal(x, before[1])
-
-
-def test_mixing_at_full_size_is_that_of_batches_to_the_bit():
-    mixer = strips.Strips(99_605, 199_210, 3)
-    generator = torch.Generator().manual_seed(0)
-    theta, x = (torch.randn(n, generator=generator) for n in (99_605, 199_210))
-    assert mixer._at_once(theta)
-    assert torch.equal(mixer.mix(theta), mixer.mix(theta[None])[0])
-    assert torch.equal(mixer.unmix(x), mixer.unmix(x[None])[0])
-
-
-def test_memory_made_without_gradients_serves_training_and_threads_keep_their_own():
-    mixer = strips.Strips(9000, 70_001, 3)
-    x = torch.linspace(-1, 1, 70_001).sin()
-    with torch.inference_mode():
-        expected = mixer.unmix(x.clone()).clone()
-    assert torch.equal(mixer.unmix(x), expected)
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda k: mixer.unmix(k * x) / k, [1, 2, 4, 8] * 8))
-    assert all(torch.equal(one, expected) for one in found)
-
-
-def test_a_thread_keeps_memory_for_few_shapes():
-    for dim in range(9000, 9000 + 2 * strips_workspace._KEPT):
-        strips.Strips(dim, 70_000, 3).mix(torch.zeros(dim))
-    kept = strips_workspace._kept.spaces
-    assert len(kept) == strips_workspace._KEPT
-    assert [shape.dim for shape, _ in kept][-1] == dim
 
 
 def test_a_graph_of_it_holds_no_memory_of_ours():

@@ -161,8 +161,16 @@ class HadamardMap(LinearMap):
         return int(dim > 2**13)
 
     def _forward(self, theta: torch.Tensor) -> torch.Tensor:
-        x = self.mixer.mix(theta)
-        return x if self.spread is None else self.spread._forward(x)
+        return self.affine(theta, None)
+
+    def affine(self, theta: torch.Tensor, offset: torch.Tensor | None) -> torch.Tensor:
+        """Return A θ + offset, (..., d) → (..., D), outside autograd."""
+        if self.spread is None and isinstance(self.mixer, Strips):
+            return self.mixer.mix(theta, offset=offset)
+        mixed = self.mixer.mix(theta)
+        if self.spread is not None:
+            return self.spread.affine(mixed, offset)
+        return mixed if offset is None else mixed + offset
 
     def _adjoint(self, v: torch.Tensor) -> torch.Tensor:
         if self.spread is None:

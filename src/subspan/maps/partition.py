@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from subspan.canonical import tensor_digest
+from subspan.maps import kernels
 from subspan.maps.base import LinearMap, check_dims
 from subspan.maps.segments import SegmentSum
 from subspan.streams import words
@@ -128,9 +129,19 @@ class PartitionMap(LinearMap):
         self._sum = SegmentSum(self.coordinate, dim)
 
     def _forward(self, theta: torch.Tensor) -> torch.Tensor:
-        return theta.index_select(-1, self.coordinate) * self.entry
+        return self.affine(theta, None)
+
+    def affine(self, theta: torch.Tensor, offset: torch.Tensor | None) -> torch.Tensor:
+        """Return A θ + offset, (..., d) → (..., D), outside autograd."""
+        given = [self.entry] if offset is None else [self.entry, offset]
+        if theta.ndim == 1 and kernels.quicker(self.ambient_dim) and kernels.serve(theta, *given):
+            return kernels.gather(theta, self.coordinate, self.entry, offset)
+        weights = theta.index_select(-1, self.coordinate) * self.entry
+        return weights if offset is None else weights + offset
 
     def _adjoint(self, v: torch.Tensor) -> torch.Tensor:
+        if v.ndim == 1 and kernels.quicker(self.ambient_dim) and kernels.serve(v, self.entry):
+            return kernels.scatter(v, self.coordinate, self.entry, self.dim)
         return self._sum(v * self.entry)
 
     def to(

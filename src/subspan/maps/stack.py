@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from subspan.maps import kernels
 from subspan.maps.base import LinearMap
 from subspan.maps.hadamard import HadamardMap, Scattered, transform
 from subspan.maps.partition import PartitionMap
@@ -23,8 +24,8 @@ class MapStack(abc.ABC):
     """K maps as one: flat θ (Σ d_k,) → weights (K, D), and its adjoint."""
 
     @abc.abstractmethod
-    def forward(self, theta: torch.Tensor) -> torch.Tensor:
-        """Map flat θ (Σ d_k,) to (K, D), in memory of its own: the caller adds to it in place."""
+    def forward(self, theta: torch.Tensor, offsets: torch.Tensor | None = None) -> torch.Tensor:
+        """Map flat θ (Σ d_k,) to (K, D), and add the offsets (K, D); in memory of its own."""
 
     @abc.abstractmethod
     def adjoint(self, v: torch.Tensor) -> torch.Tensor:
@@ -53,9 +54,10 @@ class _Parts(MapStack):
         self._parts, self._rows = parts, [len(own) for own in maps]
         self._sizes = [sum(m.dim for m in own) for own in maps]
 
-    def forward(self, theta: torch.Tensor) -> torch.Tensor:
+    def forward(self, theta: torch.Tensor, offsets: torch.Tensor | None = None) -> torch.Tensor:
         thetas = theta.split(self._sizes)
-        return torch.cat([p.forward(t) for p, t in zip(self._parts, thetas, strict=True)])
+        weights = torch.cat([p.forward(t) for p, t in zip(self._parts, thetas, strict=True)])
+        return weights if offsets is None else weights.add_(offsets)
 
     def adjoint(self, v: torch.Tensor) -> torch.Tensor:
         rows = v.split(self._rows)
@@ -69,12 +71,14 @@ class _LoopStack(MapStack):
     def __init__(self, maps: Sequence[LinearMap]) -> None:
         self._maps, self._sizes = list(maps), [m.dim for m in maps]
 
-    def forward(self, theta: torch.Tensor) -> torch.Tensor:
+    def forward(self, theta: torch.Tensor, offsets: torch.Tensor | None = None) -> torch.Tensor:
+        if len(self._maps) == 1 and isinstance(self._maps[0], HadamardMap):
+            own = None if offsets is None else offsets[0]
+            return self._maps[0].affine(theta, own)[None]
         parts = zip(self._maps, theta.split(self._sizes), strict=True)
         rows = [m._forward(self._own(m, t)) for m, t in parts]
-        # Any other map may return an expanded tensor, or memory that it keeps.
-        alone = len(rows) == 1 and isinstance(self._maps[0], HadamardMap)
-        return rows[0][None] if alone else torch.stack(rows)
+        weights = torch.stack(rows)  # a map may return an expanded tensor, or memory that it keeps
+        return weights if offsets is None else weights.add_(offsets)
 
     def adjoint(self, v: torch.Tensor) -> torch.Tensor:
         parts = zip(self._maps, v, strict=True)
@@ -94,10 +98,16 @@ class _PartitionStack(MapStack):
         self._sum = SegmentSum(self._coordinate, int(ends[-1]))
         self._entry = torch.stack([m.entry for m in maps])
 
-    def forward(self, theta: torch.Tensor) -> torch.Tensor:
-        return theta.index_select(0, self._coordinate).view_as(self._entry).mul_(self._entry)
+    def forward(self, theta: torch.Tensor, offsets: torch.Tensor | None = None) -> torch.Tensor:
+        given = [self._entry] if offsets is None else [self._entry, offsets]
+        if kernels.quicker(self._entry.numel()) and kernels.serve(theta, *given):
+            return kernels.gather(theta, self._coordinate, self._entry, offsets)
+        weights = theta.index_select(0, self._coordinate).view_as(self._entry).mul_(self._entry)
+        return weights if offsets is None else weights.add_(offsets)
 
     def adjoint(self, v: torch.Tensor) -> torch.Tensor:
+        if kernels.quicker(self._entry.numel()) and kernels.serve(v, self._entry):
+            return kernels.scatter(v, self._coordinate, self._entry, self._sum.size)
         return self._sum((v * self._entry).flatten())
 
 
@@ -128,9 +138,9 @@ class _HadamardStack(MapStack):
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def forward(self, theta: torch.Tensor) -> torch.Tensor:
+    def forward(self, theta: torch.Tensor, offsets: torch.Tensor | None = None) -> torch.Tensor:
         inner = theta.new_zeros(self._inner).index_copy_(0, self._positions, theta)
-        return self._spread.forward(self._transform(inner, False))
+        return self._spread.forward(self._transform(inner, False), offsets)
 
     def adjoint(self, v: torch.Tensor) -> torch.Tensor:
         inner = self._transform(self._spread.adjoint(v), True)

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from subspan.canonical import digest, tensor_digest
+from subspan.maps import kernels
 from subspan.maps.base import looked_into
-from subspan.maps.strips_workspace import Deal, Shape, fits, workspace
 from subspan.maps.walsh import build_sylvester, sylvester
 from subspan.streams import derive, words
 
@@ -74,14 +74,30 @@ class Strips:
         self._dealt = len(line) * _LINE  # places of whole lines; the rest of every hand follows
         length = size // _STRIPS
         self._length = length - (length % 2 == 0)  # so that lines lie differently in each strip
-        sizes = dim, size, _LINE, self._every, hands, self._dealt
-        self._shape = Shape(*sizes, _STRIPS, self._length, self._apart)
-        self._deals: dict[torch.dtype, Deal] = {}  # as they are read in each dtype
+        whole, length = self._every * _LINE, self._length
+        self._shape = kernels.Shape(
+            dim, size, len(line), whole, hands, length, self._apart, self._sign.shape[-1]
+        )
 
-    def mix(self, theta: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """Return H E θ, (..., d) → (..., n); differentiable, unless written to `out`."""
-        if self._at_once(theta) and (out is None or fits(out)):
-            return workspace(self._shape, _matrix(theta)).mix(theta, self._deal(theta.dtype), out)
+    def mix(
+        self,
+        theta: torch.Tensor,
+        out: torch.Tensor | None = None,
+        offset: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return H E θ, (..., d) → (..., n); differentiable, unless written to `out`.
+
+        An offset (n,) is added to that of one θ.
+        """
+        if theta.ndim == 1 and kernels.serve(theta, self._sign, *_given(out, offset)):
+            out = theta.new_empty(self.size) if out is None else out
+            factor = self._factor.to(theta.dtype)
+            kernels.mix_strips(self._shape, theta, self._line, factor, self._sign, out, offset)
+            return out
+        mixed = self._mix(theta, out)
+        return mixed if offset is None else mixed + offset
+
+    def _mix(self, theta: torch.Tensor, out: torch.Tensor | None) -> torch.Tensor:
         whole, batch = self._every * _LINE, theta.shape[:-1]
         lines = _lines(theta[..., :whole])
         factor = self._factor.to(theta.dtype)[:, None]
@@ -105,39 +121,33 @@ class Strips:
 
     def unmix(self, x: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
         """Return Eᵀ Hᵀ x, (..., n) → (..., d), which may overwrite x on request; differentiable."""
-        if self._at_once(x):
-            return workspace(self._shape, _matrix(x)).unmix(x, self._deal(x.dtype))
+        if x.ndim == 1 and kernels.serve(x, self._sign):
+            work, theta = torch.empty_like(x), x.new_zeros(self._dim)
+            factor = self._factor.to(x.dtype)
+            kernels.unmix_strips(self._shape, x, self._line, factor, self._sign, work, theta)
+            theta[self._shape.whole :] = self._rest(work)
+            return theta
         if not (overwrite or _recorded(x)):
             x = x.clone()
         x = self._mixed(x, transpose=True)
-        whole, batch = self._every * _LINE, x.shape[:-1]
         factor = self._factor.to(x.dtype)[:, None]
-        rest = x[..., self._dealt : self._dealt + self._hands * (self._dim - whole)]
-        rest = rest.reshape(*batch, self._hands, self._dim - whole).sum(-2) * self._hands**-0.5
         if _recorded(x):
             dealt = _lines(x[..., : self._dealt]) * factor
-            lines = x.new_zeros(*batch, self._every, _LINE).index_add(-2, self._line, dealt)
-            return torch.cat([_flat(lines), rest], -1)
-        theta = x.new_zeros(*batch, self._dim)
-        lines = _lines(theta[..., :whole])
+            lines = x.new_zeros(*x.shape[:-1], self._every, _LINE).index_add(-2, self._line, dealt)
+            return torch.cat([_flat(lines), self._rest(x)], -1)
+        theta = x.new_zeros(*x.shape[:-1], self._dim)
+        lines = _lines(theta[..., : self._shape.whole])
         for a, b in self._chunks():
             part = _lines(x[..., a * _LINE : b * _LINE]) * factor[a:b]
             lines.index_add_(-2, self._line[a:b], part)
-        theta[..., whole:] = rest
+        theta[..., self._shape.whole :] = self._rest(x)
         return theta
 
-    def _at_once(self, x: torch.Tensor) -> bool:
-        """Whether a cache holds all of it, and it is one vector that nothing records."""
-        signed = self._length <= self._sign.shape[-1]
-        return self.size <= _CHUNK and signed and fits(x) and not _recorded(x)
-
-    def _deal(self, dtype: torch.dtype) -> Deal:
-        if dtype not in self._deals:
-            factor = self._factor.to(dtype)[:, None]
-            signs = self._sign.to(dtype)[:, : self._length]
-            first = torch.argsort(self._line[: self._every])
-            self._deals[dtype] = Deal(self._line, first, factor, signs)
-        return self._deals[dtype]
+    def _rest(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the sums of the places that follow the lines, (..., n) → (..., d - whole)."""
+        left = self._dim - self._shape.whole
+        places = x[..., self._dealt : self._dealt + self._hands * left]
+        return places.reshape(*x.shape[:-1], self._hands, left).sum(-2) * self._hands**-0.5
 
     def _chunks(self) -> list[tuple[int, int]]:
         """Return runs of lines: those that a cache holds, or else the hands.
@@ -204,7 +214,6 @@ class Strips:
     def to(self, device: torch.device) -> Strips:
         """Return this mixing on another device."""
         new = copy.copy(self)
-        new._deals = {}
         for name in ("_line", "_factor", "_sign"):
             setattr(new, name, getattr(self, name).to(device))
         return new
@@ -227,6 +236,10 @@ def _flat(x: torch.Tensor) -> torch.Tensor:
 def _matrix(x: torch.Tensor) -> torch.Tensor:
     matrix = build_sylvester if torch.compiler.is_compiling() else sylvester
     return matrix(_STRIPS, x.dtype, x.device)
+
+
+def _given(*tensors: torch.Tensor | None) -> list[torch.Tensor]:
+    return [x for x in tensors if x is not None]
 
 
 def _recorded(x: torch.Tensor) -> bool:

@@ -146,7 +146,7 @@ class _Run:
         self._finish(self._alive, total, Outcome.FINISHED)
 
     def _weights(self) -> torch.Tensor:
-        return self._stack.forward(self._theta).add_(self._offsets)
+        return self._stack.forward(self._theta, self._offsets)
 
     def _batch(self, step: int) -> Batch:
         if self._batches is not None:
