@@ -1,6 +1,7 @@
 """One table of every speed and memory figure, each a ratio of ways that took turns in this run.
 
-    python benchmarks/bench.py [--quick] [--only step,attach] [--out bench.json] [--check]
+    python benchmarks/bench.py [--quick] [--only step,attach] [--data-dir DATA] [--out bench.json]
+        [--check]
 
 Rows come from the scripts of `SCRIPTS`; each is a process of its own, whose peak memory is that
 of its ways. `--out` writes the rows as JSON, and `environment.json` beside it: versions, processor,
@@ -25,6 +26,7 @@ SCRIPTS = {
     "trial": "a trial against a plain loop",
     "ensemble": "many trials at once against plain loops",
     "threshold_cost": "the adaptive threshold against the paper's grid",
+    "whole": "whole thresholds by the clock, and a phase diagram on a GPU",
     "attach": "a transformer in d numbers against plain Adam",
     "overhead": "what a trial costs beyond its training",
     "store": "a store of 100,000 records",
@@ -71,6 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="few turns: does it run, roughly")
     parser.add_argument("--only", help="scripts, with commas: " + ", ".join(SCRIPTS))
+    parser.add_argument("--data-dir", help="MNIST, for what needs it, laid out like the hub's")
     parser.add_argument("--out", type=Path, help="write the rows here, as JSON")
     parser.add_argument("--check", action="store_true", help="end with 1 where an aim is missed")
     parser.add_argument("--rows-of", help=argparse.SUPPRESS)
@@ -78,6 +81,8 @@ def main() -> None:
     if options.rows_of:
         _rows_of(options.rows_of, options.quick)
         return
+    if options.data_dir:
+        os.environ["BENCH_DATA"] = str(Path(options.data_dir).resolve())
     chosen = options.only.split(",") if options.only else list(SCRIPTS)
     if unknown := [name for name in chosen if name not in SCRIPTS]:
         parser.error(f"--only: {', '.join(unknown)}: not among {', '.join(SCRIPTS)}")
