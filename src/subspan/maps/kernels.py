@@ -20,6 +20,9 @@ import torch
 
 from subspan.maps.base import looked_into
 
+LINE, ORDER, WIDTH = 64, 16, 16
+"""What `mix_strips` is compiled for: numbers of a line, strips, and what a panel's divide by."""
+
 _ALONE = 2**20
 """The longest vector for which `gather` and `scatter` serve though PyTorch has several threads."""
 
