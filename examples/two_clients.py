@@ -5,6 +5,8 @@ each round θ is the mean of both (federated averaging; FedKSeed exchanges seeds
 """
 
 import copy
+import tempfile
+from pathlib import Path
 
 import torch
 
@@ -43,4 +45,8 @@ for _ in range(ROUNDS):
 hits = clients[0].module(test_x).argmax(1) == test_y
 accuracy = float(hits.float().mean())
 print(f"test accuracy {accuracy:.3f}, after {ROUNDS} rounds of {4 * DIM:,} bytes each way")
-ss.save(clients[0], "shared.safetensors")  # the same file at either
+with tempfile.TemporaryDirectory() as folder:
+    file = Path(folder) / "shared.safetensors"
+    ss.save(clients[0], file)  # the same file at either
+    third = ss.load(copy.deepcopy(base), file)  # who joins later needs it alone
+assert torch.equal(third.theta, clients[1].theta)
