@@ -5,6 +5,8 @@ each round θ is the mean of both (federated averaging; FedKSeed exchanges seeds
 """
 
 import copy
+import tempfile
+from pathlib import Path
 
 import torch
 
@@ -43,4 +45,5 @@ for _ in range(ROUNDS):
 hits = clients[0].module(test_x).argmax(1) == test_y
 accuracy = float(hits.float().mean())
 print(f"test accuracy {accuracy:.3f}, after {ROUNDS} rounds of {4 * DIM:,} bytes each way")
-ss.save(clients[0], "shared.safetensors")  # the same file at either
+with tempfile.TemporaryDirectory() as folder:
+    ss.save(clients[0], Path(folder) / "shared.safetensors")  # the same file at either
