@@ -46,4 +46,7 @@ hits = clients[0].module(test_x).argmax(1) == test_y
 accuracy = float(hits.float().mean())
 print(f"test accuracy {accuracy:.3f}, after {ROUNDS} rounds of {4 * DIM:,} bytes each way")
 with tempfile.TemporaryDirectory() as folder:
-    ss.save(clients[0], Path(folder) / "shared.safetensors")  # the same file at either
+    file = Path(folder) / "shared.safetensors"
+    ss.save(clients[0], file)  # the same file at either
+    third = ss.load(copy.deepcopy(base), file)  # who joins later needs it alone
+assert torch.equal(third.theta, clients[1].theta)

@@ -68,7 +68,7 @@ def test_maps_are_the_same_to_the_bit(name, dim, ambient_dim, plainly):
         lambda: stack([a]).forward(theta, offset[None]),
         lambda: stack([a]).adjoint(v[None]),
     ]
-    assert kernels.serve(theta, v)
+    assert kernels.serve((theta, dim), (v, ambient_dim))
     for step in steps:
         assert torch.equal(step(), plainly(step))
         assert torch.equal(step(), step()), "what lay in memory before is no matter"
@@ -115,25 +115,34 @@ def test_a_map_that_was_sent_elsewhere_and_threads_give_the_same():
 @needed
 def test_what_they_cannot_do_is_left_to_pytorch(monkeypatch):
     x = noise(100)
-    assert kernels.serve(x)
-    assert not kernels.serve(x.double())
-    assert not kernels.serve(x.half())
-    assert not kernels.serve(noise(10, 20)[:, :10])
-    assert not kernels.serve(x.to("meta"))
-    assert not kernels.serve(x, x[::2])
+    assert kernels.serve((x, 100))
+    for other in (x.double(), x.half(), noise(10, 20)[:, :10], x.to("meta"), x[:99]):
+        assert not kernels.serve((other, 100))
+    assert not kernels.serve((x, 100), (x[::2], 50))
     leaf = x.clone().requires_grad_()
-    assert not kernels.serve(leaf)
+    assert not kernels.serve((leaf, 100))
     with torch.no_grad():
-        assert kernels.serve(leaf)
+        assert kernels.serve((leaf, 100))
     seen = []
-    torch.func.vmap(lambda row: seen.append(kernels.serve(row)) or row)(noise(10, 10))
-    torch.func.grad(lambda y: seen.append(kernels.serve(y)) or y.sum())(x)
+    torch.func.vmap(lambda row: seen.append(kernels.serve((row, 10))) or row)(noise(10, 10))
+    torch.func.grad(lambda y: seen.append(kernels.serve((y, 100))) or y.sum())(x)
     assert seen == [False, False]
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     assert kernels.quicker(kernels._ALONE)
     assert not kernels.quicker(kernels._ALONE + 1)
     monkeypatch.setattr(kernels, "LIBRARY", None)
-    assert not kernels.serve(x)
+    assert not kernels.serve((x, 100))
+
+
+@pytest.mark.parametrize("name", ["partition", "hadamard"])
+def test_a_vector_of_another_length_is_refused_and_not_read_beyond_its_end(name):
+    a = maps.make(name, dim=9000, ambient_dim=70_001, seed=3)
+    for use in (a._forward, stack([a]).forward):
+        with pytest.raises((RuntimeError, IndexError)):
+            use(noise(8000))
+    for use in (a._adjoint, lambda v: stack([a]).adjoint(v[None])):
+        with pytest.raises((RuntimeError, IndexError)):
+            use(noise(70_000))
 
 
 @needed

@@ -12,7 +12,7 @@ import torch
 from scipy import stats
 
 from subspan import maps
-from subspan.maps import hadamard, kernels, partition, strips
+from subspan.maps import hadamard, partition, strips
 from subspan.maps.sliced import tabulated
 from subspan.maps.sliced.make import make_sliced
 from subspan.testing import check_map
@@ -23,7 +23,6 @@ NAMES = ("partition", "hadamard")
 @pytest.fixture
 def small(monkeypatch):
     """Let hands of more than 64 be dealt in tiles of 16, and Hadamard maps have 16 strips."""
-    monkeypatch.setattr(kernels, "LIBRARY", None)  # compiled for the true sizes
     monkeypatch.setattr(partition, "LARGEST_SHUFFLED", 64)
     monkeypatch.setattr(partition, "_LINE", 4)
     monkeypatch.setattr(partition, "_TILE", 16)

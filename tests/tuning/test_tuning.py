@@ -60,6 +60,26 @@ def test_counts_of_lora_are_its_formula() -> None:
     assert list(method("tinylora").counts(bert(), 5)) == [1, 2, 3, 4, 5]
 
 
+def test_counts_of_dora_are_loras_and_a_magnitude_for_each_number_out() -> None:
+    """Four layers of 16 × 16: 128 for each unit of rank, 64 magnitudes; a head of 34."""
+    assert list(method("dora").counts(bert(), 500)) == [192, 320, 448]
+    made = method("dora", ("classifier",)).apply(bert(), 354)
+    found = {n: p.numel() for n, p in made.named_parameters() if p.requires_grad}
+    assert sum(found.values()) == trained(made) == 354
+    assert sum(count for n, count in found.items() if "magnitude" in n) == 64
+
+
+@pytest.mark.parametrize(("task", "head"), [("SEQ_CLS", 34), ("FEATURE_EXTRACTION", 0)])
+def test_counts_of_prompts_are_their_tokens_and_the_head_where_peft_trains_it(task, head) -> None:
+    own = method("prompt-tuning", task_type=task)
+    assert list(own.counts(bert(), 50 + head)) == [16 + head, 32 + head, 48 + head]
+    made = own.apply(bert(), 48 + head)
+    found = {n: p.numel() for n, p in made.named_parameters() if p.requires_grad}
+    assert sum(found.values()) == trained(made) == 48 + head
+    assert sum(count for n, count in found.items() if "prompt_encoder" in n) == 48
+    assert made(**batch()).logits.shape == bert()(**batch()).logits.shape
+
+
 def test_the_nearest_count_on_either_side() -> None:
     lora, module = method("lora"), bert()
     assert lora.nearest(module, 300) == Setting(256, 2)

@@ -20,6 +20,9 @@ import torch
 
 from subspan.maps.base import looked_into
 
+LINE, ORDER, WIDTH = 64, 16, 16
+"""What `mix_strips` is compiled for: numbers of a line, strips, and what a panel's divide by."""
+
 _ALONE = 2**20
 """The longest vector for which `gather` and `scatter` serve though PyTorch has several threads."""
 
@@ -68,16 +71,17 @@ def _load() -> ctypes.CDLL | None:
 LIBRARY = _load()
 
 
-def serve(*vectors: torch.Tensor) -> bool:
-    """Whether kernels take these: plain float32 vectors on the CPU, which nothing looks into.
+def serve(*vectors: tuple[torch.Tensor, int]) -> bool:
+    """Whether kernels take these: plain float32 on the CPU, which nothing looks into.
 
     Args:
-        vectors: those that are given; the first is asked whether something looks into it.
+        vectors: each with how many numbers it must have, since a kernel reads as many whatever is
+            there; where it has others, PyTorch's operations say so.
     """
     return (
-        LIBRARY is not None
-        and all(_plain(x) for x in vectors)
-        and not looked_into(vectors[0])
+        not looked_into(vectors[0][0])
+        and LIBRARY is not None
+        and all(_plain(x) and x.numel() == size for x, size in vectors)
         and not torch._C._len_torch_dispatch_stack()  # as make_fx has, for which memory is no input
     )
 

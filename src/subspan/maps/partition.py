@@ -133,14 +133,18 @@ class PartitionMap(LinearMap):
 
     def affine(self, theta: torch.Tensor, offset: torch.Tensor | None) -> torch.Tensor:
         """Return A θ + offset, (..., d) → (..., D), outside autograd."""
-        given = [self.entry] if offset is None else [self.entry, offset]
-        if theta.ndim == 1 and kernels.quicker(self.ambient_dim) and kernels.serve(theta, *given):
+        size = self.ambient_dim
+        given = (self.entry,) if offset is None else (self.entry, offset)
+        one = theta.ndim == 1 and kernels.quicker(size)
+        if one and kernels.serve((theta, self.dim), *((x, size) for x in given)):
             return kernels.gather(theta, self.coordinate, self.entry, offset)
         weights = theta.index_select(-1, self.coordinate) * self.entry
         return weights if offset is None else weights + offset
 
     def _adjoint(self, v: torch.Tensor) -> torch.Tensor:
-        if v.ndim == 1 and kernels.quicker(self.ambient_dim) and kernels.serve(v, self.entry):
+        size = self.ambient_dim
+        one = v.ndim == 1 and kernels.quicker(size)
+        if one and kernels.serve((v, size), (self.entry, size)):
             return kernels.scatter(v, self.coordinate, self.entry, self.dim)
         return self._sum(v * self.entry)
 

@@ -75,6 +75,11 @@ class Strips:
         length = size // _STRIPS
         self._length = length - (length % 2 == 0)  # so that lines lie differently in each strip
         whole, length = self._every * _LINE, self._length
+        self._compiled = (_LINE, _STRIPS, _PANEL % kernels.WIDTH) == (
+            kernels.LINE,
+            kernels.ORDER,
+            0,
+        )
         self._shape = kernels.Shape(
             dim, size, len(line), whole, hands, length, self._apart, self._sign.shape[-1]
         )
@@ -89,7 +94,9 @@ class Strips:
 
         An offset (n,) is added to that of one θ.
         """
-        if theta.ndim == 1 and kernels.serve(theta, self._sign, *_given(out, offset)):
+        given = [(x, self.size) for x in (out, offset) if x is not None]
+        one = theta.ndim == 1 and (out is None or out.ndim == 1)
+        if self._compiled and one and kernels.serve((theta, self._dim), self._signs, *given):
             out = theta.new_empty(self.size) if out is None else out
             factor = self._factor.to(theta.dtype)
             kernels.mix_strips(self._shape, theta, self._line, factor, self._sign, out, offset)
@@ -121,7 +128,7 @@ class Strips:
 
     def unmix(self, x: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
         """Return Eᵀ Hᵀ x, (..., n) → (..., d), which may overwrite x on request; differentiable."""
-        if x.ndim == 1 and kernels.serve(x, self._sign):
+        if self._compiled and x.ndim == 1 and kernels.serve((x, self.size), self._signs):
             work, theta = torch.empty_like(x), x.new_zeros(self._dim)
             factor = self._factor.to(x.dtype)
             kernels.unmix_strips(self._shape, x, self._line, factor, self._sign, work, theta)
@@ -142,6 +149,10 @@ class Strips:
             lines.index_add_(-2, self._line[a:b], part)
         theta[..., self._shape.whole :] = self._rest(x)
         return theta
+
+    @property
+    def _signs(self) -> tuple[torch.Tensor, int]:
+        return self._sign, _STRIPS * self._shape.panel
 
     def _rest(self, x: torch.Tensor) -> torch.Tensor:
         """Return the sums of the places that follow the lines, (..., n) → (..., d - whole)."""
@@ -236,10 +247,6 @@ def _flat(x: torch.Tensor) -> torch.Tensor:
 def _matrix(x: torch.Tensor) -> torch.Tensor:
     matrix = build_sylvester if torch.compiler.is_compiling() else sylvester
     return matrix(_STRIPS, x.dtype, x.device)
-
-
-def _given(*tensors: torch.Tensor | None) -> list[torch.Tensor]:
-    return [x for x in tensors if x is not None]
 
 
 def _recorded(x: torch.Tensor) -> bool:
