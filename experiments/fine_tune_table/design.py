@@ -27,11 +27,19 @@ RATES = {
     "ln-tuning": (1e-3, 6.4e-2),
     "vblora": (1e-3, 6.4e-2),
     "randlora": (5e-4, 3.2e-2),
+    "dora": (5e-4, 3.2e-2),
+    "prompt-tuning": (4e-3, 2.56e-1),
+    "full": (2.5e-5, 1.6e-3),
+    **dict.fromkeys(("shira", "c3a", "miss"), (1e-3, 6.4e-2)),
+    **dict.fromkeys(("loha", "hira", "gralora"), (5e-4, 3.2e-2)),
+    **dict.fromkeys(("delora", "hra", "oft", "boft"), (1e-3, 6.4e-2)),
 }
 RATES_OF = {**RATES, "rslora": RATES["lora"]}
 # Where more are wanted than LoRA's factors have on query and value at rank 4, as elsewhere: 6,144.
 WIDE_RANK = {"lora-subspace": 32, "unilora": 32}
 WIDE_FROM = {"lora-subspace": 30_000, "unilora": 10_000}
+FURTHER = ("shira", "c3a", "miss", "loha", "hira", "gralora", "delora", "hra", "oft", "boft")
+ALL = 2_000_000  # more than there are weights: "full" trains all
 APART = " (head apart)"  # after a method's name: the head in full, at a rate of its own,
 HEAD_RATE = 0.016  # which is the one that its own pilots chose for the head alone
 MOVES = 4  # of that range, fourfold, where the best learning rate is at its end
@@ -61,6 +69,7 @@ PARTS = {
     "last": Part("sst2", 1, 1000, (0.75, 0.8), "SST-2, last layer", {}),
     "topics": Part("topics", 1, 3000, (0.5, 0.6), "docstrings, last layer", {}),
     "encoder": Part("sst2", 6, 1000, (0.7, 0.75), "SST-2, six layers", {"lora": {"lora_alpha": 8}}),
+    "further": Part("sst2", 1, 1000, (0.75, 0.8), "SST-2, last layer, further methods", {}),
     "short": Part("sst2", 1, 1000, (0.7, 0.75), "SST-2, last layer, 32 steps", {}),
 }
 UNNAMED = "short"  # the part whose trials bear the method's name alone: it was the first
@@ -95,7 +104,16 @@ _TOPICS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(("vera", "unilora", "vblora", "randlora"), (30_000,)),
     "tinylora": (100,),
 }
-_ENCODER = {"head": (1000,), "lora": (75_000,), NULL: (0, 1000, 10_000, 75_000)}
+_ENCODER: dict[str, tuple[int, ...]] = {
+    "head": (1000,),
+    "lora": (75_000,),
+    NULL: (0, 1000, 10_000, 75_000),
+    "prompt-tuning": (3000, 10_000, 30_000),
+    "full": (10 * ALL,),
+    **dict.fromkeys(("lora-xs", "unilora", "vera", "ia3", "ln-tuning", "lora-subspace"), (10_000,)),
+    "bitfit": (75_000,),
+}
+_LAST.append({"dora": (5000, 10_000, 30_000), "full": (ALL,)})
 _BETWEEN: dict[str, tuple[int, ...]] = {
     "unilora": (30, 300, 3000, 10_000),
     **dict.fromkeys(("waveft", "fourierft"), (30, 300, 3000)),
@@ -104,7 +122,8 @@ _BETWEEN: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(("vera", "randlora"), (10_000,)),
 }
 _COUNTS = [("last", k) for k in (*_LAST, _BETWEEN, _OWN)]
-_COUNTS += [("topics", _TOPICS), ("encoder", _ENCODER), *(("short", k) for k in _LAST)]
+_COUNTS += [("topics", _TOPICS), ("encoder", _ENCODER), *(("short", k) for k in _LAST[:4])]
+_COUNTS.append(("further", dict.fromkeys(FURTHER, (10_000,))))
 CELLS = [(p, m, n, 10) for p, own in _COUNTS for m, every in own.items() for n in every]
 _SHORT = {"train": 512, "val": 192, "test": 400, "length": 14, "steps": 32, "rows": 16}
 _LONGER = {**_SHORT, "train": 1408, "steps": 96}
@@ -114,6 +133,7 @@ SCALES = {
         "last": _LONGER,
         "topics": _SHORT,
         "encoder": _SHORT,
+        "further": _LONGER,
         "short": _SHORT,
         "cells": CELLS,
     },

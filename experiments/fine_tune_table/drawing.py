@@ -12,20 +12,24 @@ _NULL = "subspace"
 _MARKS = "osv^D<>PX*hpd8H"
 
 
-def panels(cells: dict, titles: dict[str, str], order: list[str]) -> Figure:
+def panels(
+    cells: dict, titles: dict[str, str], order: list[str], further: tuple[str, ...]
+) -> Figure:
     """Draw the parts that were run.
 
     Args:
         cells: accuracies by repeat, by (part, method, numbers).
         titles: of the parts.
         order: of the methods, each with a colour and mark of its own.
+        further: those that have one mark together, at one count each.
     """
     parts = [part for part in titles if any(key[0] == part for key in cells)]
     figure = Figure(figsize=(3.6 * len(parts) + 1.6, 4.2), layout="constrained")
     axes = figure.subplots(1, len(parts), sharey=False, squeeze=False)[0]
     for one, part in zip(axes, parts, strict=True):
         own = {key[1:]: list(v.values()) for key, v in cells.items() if key[0] == part}
-        _panel(one, own, order)
+        _panel(one, own, [name for name in order if name not in further])
+        _together(one, [(dim, v) for (name, dim), v in own.items() if name in further])
         one.set_title(titles[part], fontsize=9)
     axes[0].set_ylabel("test accuracy")
     labels = {}
@@ -35,12 +39,28 @@ def panels(cells: dict, titles: dict[str, str], order: list[str]) -> Figure:
     return figure
 
 
+def _together(axes, points: list) -> None:
+    """Methods at one count each, with one mark."""
+    if points:
+        x, y = zip(*((dim, sum(v) / len(v)) for dim, v in points), strict=True)
+        axes.scatter(x, y, marker="x", s=16, color="grey", label=f"{len(points)} further methods")
+
+
 def _panel(axes, cells: dict, order: list[str]) -> None:
     """One part; an adapter's line is broken where the head joins what it trains."""
     head = next((dim for name, dim in cells if name == "head"), None)
     if head:
         axes.axvline(head, color="grey", linewidth=0.7, label="from here on with the head")
-    for index, name in enumerate(order):
+    ceiling = next((values for (name, _), values in cells.items() if name == "full"), None)
+    if ceiling:
+        axes.axhline(
+            sum(ceiling) / len(ceiling),
+            color="grey",
+            linestyle="--",
+            linewidth=1,
+            label="all weights trained",
+        )
+    for index, name in enumerate(n for n in order if n != "full"):
         points = sorted((dim, values) for (n, dim), values in cells.items() if n == name and dim)
         if not points:
             continue

@@ -7,8 +7,9 @@ computed once and kept. Every method starts at the same pretrained layers and at
 drawn by the seed, has the same batches, and its own learning rate, chosen by the loss on validation
 rows with equally many pilots; where the best is at an end of the range, the range moves on. The
 null is `attach` over the layers and the head, at the smallest d that was run and is not below the
-method's count. Methods are as `peft` sets them, and on the last layer as their authors do too
-(`recommended.py`).
+method's count. Prompt tuning acts on the input: it has MiniLM's embeddings too, frozen as its six
+layers are. Methods are as `peft` sets them, and on the last layer as their authors do too
+(`recommended.py`); ten that were added later are a family of their own against the same null.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ def _made(lab: Lab, part: str, name: str, wanted: int) -> Cell | None:
 
     told, size = PARTS[part], lab[part]
     kept = {key: size[key] for key in ("train", "val", "test", "length")}
-    task = tasks.load(told.data, str(lab.data_dir or "stanfordnlp/sst2"), told.layers, **kept)
+    layers = None if name == "prompt-tuning" else told.layers  # it needs the tokens
+    task = tasks.load(told.data, str(lab.data_dir or "stanfordnlp/sst2"), layers, **kept)
     method = _method(name, wanted, told)
     module = task.make(0)
     dim = 0
@@ -107,7 +109,8 @@ def _method(name: str, wanted: int, part: Part) -> ss.tuning.TuningMethod:
         head = [] if name == NULL else ["classifier"]
         return ss.tuning.method(NULL, head=head, map="partition")
     name = name.removesuffix(APART)
-    targets = None if name in ("head", "bitfit", "ln-tuning") else ["query", "value"]
+    free = ("head", "bitfit", "ln-tuning", "full", "prompt-tuning")
+    targets = None if name in free else ["query", "value"]
     head = ["classifier"] if name == "head" or wanted >= part.head else []
     options = dict(part.options.get(name, {}))
     if wanted >= WIDE_FROM.get(name, math.inf):
@@ -170,7 +173,7 @@ def _cost(lab: Lab, name: str) -> None:
     counts = {n for part, one, n, _ in lab["cells"] if (part, one) == ("last", name) and n}
     cells = [cell for n in counts if (cell := _made(lab, "last", name, n)) is not None]
     if cells:
-        cell = max((c for c in cells if c.dim <= 10_000), key=lambda c: c.dim)
+        cell = max([c for c in cells if c.dim <= 10_000] or cells, key=lambda c: c.dim)
         lab.once(f"cost of {name}", lambda: costs.measure(cell.task, cell.method, cell.dim))
 
 
@@ -181,20 +184,24 @@ def numbers(trials: Trials) -> dict[str, Estimate]:
     for part in PARTS:
         cells = {key[1:]: values for key, values in every.items() if key[0] == part}
         prefix = "" if part == "last" else f"{part}: "
-        for (name, dim), own in cells.items():
+        measured = dict(cells)
+        if part == "further" and cells:  # the same task: the same null and head
+            both = (NULL, "head")
+            cells |= {k[1:]: v for k, v in every.items() if k[0] == "last" and k[1] in both}
+        for (name, dim), own in measured.items():
             told = _estimate(mean_interval(list(own.values()), CONFIDENCE), len(own))
             found[f"{prefix}accuracy, {name}, {dim:,} numbers"] = told
         own_settings = [key for key in cells if key[0].endswith(OWN)]
         apart = [key for key in cells if key[0].endswith(APART)]
         plain = [key for key in cells if key not in apart and key not in own_settings]
+        adapters = [key for key in plain if key[0] != NULL and key in measured]
         nulls = sorted(d for n, d in plain if n == NULL)
         for dim in nulls:
-            over = [k for k in plain if k[0] != NULL and _next(nulls, k[1]) == dim]
-            pairs = [(key, (NULL, dim)) for key in over]
+            pairs = [(key, (NULL, dim)) for key in adapters if _next(nulls, key[1]) == dim]
             found |= _gains(cells, pairs, f"{prefix}gain over {dim:,} random")
         heads = [key for key in plain if key[0] == "head"]
-        for head, dim in ((head, dim) for head in heads for dim in nulls):
-            over = [k for k in plain if k[0] not in (NULL, "head") and _next(nulls, k[1]) == dim]
+        for head, dim in ((head, dim) for head in heads for dim in (*nulls, None)):
+            over = [k for k in adapters if k[0] != "head" and _next(nulls, k[1]) == dim]
             pairs = [(key, head) for key in over if key[1] > head[1]]
             found |= _gains(cells, pairs, f"{prefix}gain over the head alone")
         pairs = [(k, one) for k in apart if (one := (k[0].removesuffix(APART), k[1])) in cells]
@@ -209,7 +216,7 @@ def numbers(trials: Trials) -> dict[str, Estimate]:
         pairs = [(k, h) for k in own_settings for h in plain if h[0] == "head" and k[1] > h[1]]
         found |= _gains(cells, pairs, f"{prefix}own settings: gain over the head alone")
         for level in PARTS[part].goals:
-            found |= _thresholds(cells, level, prefix)
+            found |= _thresholds(measured, level, prefix)
     return found
 
 
@@ -269,8 +276,11 @@ def draw(trials: Trials) -> Figure:
     """Accuracy over trained numbers, a panel a part, the null in black with its interval."""
     import drawing
 
-    titles = {part: told.title for part, told in PARTS.items() if part != UNNAMED}
-    return drawing.panels(accuracies(trials), titles, list(RATES))
+    hidden = (UNNAMED, "further")
+    titles = {part: told.title for part, told in PARTS.items() if part not in hidden}
+    every = accuracies(trials)
+    beside = {("last", *key[1:]): v for key, v in every.items() if key[0] == "further"}
+    return drawing.panels(every | beside, titles, list(RATES), design.FURTHER)
 
 
 def accuracies(trials: Trials) -> dict[tuple[str, str, int], dict[int, float]]:

@@ -174,4 +174,15 @@ RECOMMENDED = {
         "with",
         {"randlora_alpha": 128},
     ),
+    # r = 32 in networks of 4,096, here what keeps the count below the largest null.
+    "dora": Own(
+        "dora",
+        4,
+        28_418,
+        "r = 4, α = 2r, query, key, value, both feed-forward layers",
+        "Liu et al. (2024), commonsense reasoning; the rank is ours",
+        ("query", "key", "value", "intermediate.dense", "layer.output.dense"),
+        "with",
+        {"lora_alpha": 8},
+    ),
 }

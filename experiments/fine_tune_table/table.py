@@ -32,6 +32,8 @@ def main() -> None:
             print(f"\n{told.title}\n")
             plain = {name: one for name, one in cells.items() if not name.endswith(own.OWN)}
             print(accuracy_table(plain, gains(numbers, prefix)))
+            for dim, e in cells.get("full", {}).items():
+                print(f"\n{told.title}: all {dim:,} weights trained: {percent(e)}")
             print(f"\n{told.title}: gain over the head alone, points\n")
             print(head_table(numbers, f"{prefix}gain over the head alone, "))
             for title in ("gain of a head apart", "gain over random with a head apart"):
@@ -71,10 +73,13 @@ def gains(numbers: dict[str, Estimate], prefix: str) -> dict[tuple[str, int], tu
 
 def accuracy_table(cells: dict, gained: dict) -> str:
     """A row a method; the gain over the null below it, with p where it is below 0.05."""
-    columns = [c for c in COLUMNS if any(column(d) == c for own in cells.values() for d in own)]
+    kept = [d for own in cells.values() for d in own if d <= COLUMNS[-1]]
+    columns = [c for c in COLUMNS if any(column(d) == c for d in kept)]
     lines = ["| numbers | " + " | ".join(f"{c:,}" for c in columns) + " |"]
     lines.append("|" + "---|" * (len(columns) + 1))
     for method, own in cells.items():
+        if min(own) > COLUMNS[-1]:
+            continue  # all weights: told of beside the head alone
         row = {column(dim): text(method, dim, e, gained) for dim, e in own.items()}
         lines.append(f"| {method} | " + " | ".join(row.get(c, "") for c in columns) + " |")
     return "\n".join(lines)

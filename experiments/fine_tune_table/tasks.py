@@ -43,14 +43,42 @@ class Top(nn.Module):
         return self.classifier((hidden * kept[..., None]).sum(1) / kept.sum(1, keepdim=True))
 
 
+class Whole(transformers.BertPreTrainedModel):
+    """All of MiniLM from its tokens, for a prompt before them, with the same head as `Top`."""
+
+    def __init__(self, encoder: Any, classes: int) -> None:
+        super().__init__(encoder.config)
+        self.bert = copy.deepcopy(encoder)
+        self.classifier = nn.Linear(384, classes)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        **_: Any,
+    ) -> torch.Tensor:
+        out = self.bert(input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds)
+        kept = attention_mask.to(out.last_hidden_state.dtype)[..., None]
+        return self.classifier((out.last_hidden_state * kept).sum(1) / kept.sum(1))
+
+
 @cache
-def load(data: str, folder: str, layers: int, train: int, val: int, test: int, length: int) -> Task:
+def load(
+    data: str,
+    folder: str,
+    layers: int | None,
+    train: int,
+    val: int,
+    test: int,
+    length: int,
+) -> Task:
     """Return the task, everything below the last layers computed once.
 
     Args:
         data: `"sst2"` or `"topics"`.
         folder: of SST-2, or its name on the hub.
-        layers: how many of the six are fine-tuned.
+        layers: how many of the six are fine-tuned; None: all, from the tokens on.
         train: rows to train on.
         val: rows to choose learning rates by.
         test: rows to report.
@@ -68,6 +96,8 @@ def load(data: str, folder: str, layers: int, train: int, val: int, test: int, l
         tokens = tokenizer(sentences)["input_ids"]
         chosen = tokenizer.pad({"input_ids": tokens}, return_tensors="pt")
         mask = chosen["attention_mask"]
+        if layers is None:
+            return {"input_ids": chosen["input_ids"], "attention_mask": mask}, torch.tensor(labels)
         found = []
         with torch.no_grad():
             for ids, own in zip(chosen["input_ids"].split(64), mask.split(64), strict=True):
@@ -82,6 +112,8 @@ def load(data: str, folder: str, layers: int, train: int, val: int, test: int, l
 
     def make(seed: int) -> nn.Module:
         with scoped_torch_rng(seed, "fine-tune-table", "head"):
+            if layers is None:
+                return Whole(encoder, classes)
             return Top(encoder.encoder.layer[-layers:], classes)
 
     return Task(splits, make)

