@@ -116,7 +116,14 @@ def test_a_map_that_was_sent_elsewhere_and_threads_give_the_same():
 def test_what_they_cannot_do_is_left_to_pytorch(monkeypatch):
     x = noise(100)
     assert kernels.serve((x, 100))
-    for other in (x.double(), x.half(), noise(10, 20)[:, :10], x.to("meta"), x[:99]):
+    for other in (
+        x.double(),
+        x.half(),
+        noise(10, 20)[:, :10],
+        x.to("meta"),
+        x[:99],
+        torch._neg_view(x),
+    ):
         assert not kernels.serve((other, 100))
     assert not kernels.serve((x, 100), (x[::2], 50))
     leaf = x.clone().requires_grad_()

@@ -97,6 +97,7 @@ def _plain(x: torch.Tensor) -> bool:
         and x.dtype is torch.float32
         and x.device.type == "cpu"
         and x.is_contiguous()
+        and not x.is_neg()
         and not (x.requires_grad and torch.is_grad_enabled())
     )
 
