@@ -61,9 +61,10 @@ def _saved_bytes(module, batch, target) -> int:
     seen: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            seen[storage.data_ptr()] = storage.nbytes()
+        parts = [tensor._indices(), tensor._values()] if tensor.is_sparse else [tensor]
+        for storage in (part.untyped_storage() for part in parts):
+            if storage.data_ptr() not in known:
+                seen[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):

@@ -170,11 +170,18 @@ def _cost(lab: Lab, name: str) -> None:
     """Time and memory of a step, and bytes of the file, at the method's largest count here."""
     import costs
 
-    counts = {n for part, one, n, _ in lab["cells"] if (part, one) == ("last", name) and n}
-    cells = [cell for n in counts if (cell := _made(lab, "last", name, n)) is not None]
+    part = cost_part(lab["cells"], name)
+    counts = {n for own, one, n, _ in lab["cells"] if (own, one) == (part, name) and n}
+    cells = [cell for n in counts if (cell := _made(lab, part, name, n)) is not None]
     if cells:
         cell = max([c for c in cells if c.dim <= 10_000] or cells, key=lambda c: c.dim)
         lab.once(f"cost of {name}", lambda: costs.measure(cell.task, cell.method, cell.dim))
+
+
+def cost_part(cells: Iterable[tuple[str, str, int, int]], name: str) -> str:
+    """The part in which a method's step is measured: with the last layer, where it has such."""
+    own = {part for part, one, _, _ in cells if one == name}
+    return next(part for part in ("last", "further", *PARTS) if part in own or part == UNNAMED)
 
 
 def numbers(trials: Trials) -> dict[str, Estimate]:

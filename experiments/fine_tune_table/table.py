@@ -179,7 +179,9 @@ def cost_table(trials: Trials, own, numbers: dict[str, Estimate]) -> str:
         size, file = f"{cost['bytes_kept'] / 2**20:.1f}", f"{cost['bytes_file'] / 1000:,.0f}"
         found = numbers.get(f"d* at {level}, {name}")
         told = "" if found is None or len(cells[name]) < 2 else interval(found)
-        columns.append((name, f"{cost['dim']:,}", f"{cost['ms']:.1f}", size, file, told))
+        six = own.cost_part(own.SCALES["cpu"]["cells"], name) == "encoder"
+        title = f"{name} (six layers)" if six else name
+        columns.append((title, f"{cost['dim']:,}", f"{cost['ms']:.1f}", size, file, told))
     return transposed(columns)
 
 
