@@ -1,6 +1,6 @@
 """Is an adapter better than a random subspace of as many numbers?
 
-Four parts: the last layer of MiniLM with a linear head on SST-2's sentences; the same layer on
+Parts: the last layer of MiniLM with a linear head on SST-2's sentences; the same layer on
 docstrings, told apart by the library they document; all six layers on SST-2; and the first once
 more, trained for a third as long on fewer rows. Everything below the layers that are tuned is
 computed once and kept. Every method starts at the same pretrained layers and at the same head,

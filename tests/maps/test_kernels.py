@@ -123,6 +123,7 @@ def test_what_they_cannot_do_is_left_to_pytorch(monkeypatch):
         x.to("meta"),
         x[:99],
         torch._neg_view(x),
+        torch._efficientzerotensor(100),
     ):
         assert not kernels.serve((other, 100))
     assert not kernels.serve((x, 100), (x[::2], 50))
@@ -181,3 +182,21 @@ def test_gradients_batches_and_other_dtypes_agree_with_them(name):
     torch.testing.assert_close(batch[1], 2 * a(theta), rtol=1e-5, atol=1e-6)
     _, tangent = torch.func.jvp(a, (theta,), (theta,))
     torch.testing.assert_close(tangent, a(theta), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # PyTorch's
+@pytest.mark.parametrize("name", ["partition", "hadamard"])
+def test_a_long_map_is_compiled_whole(name):
+    """Whether a kernel serves is asked of nothing that a compiler cannot follow."""
+    a = maps.make(name, dim=9000, ambient_dim=kernels._ALONE + 5, seed=3)
+    theta, v = noise(9000), noise(kernels._ALONE + 5)
+    for use, given in ((a, theta), (a.adjoint, v)):
+        compiled = torch.compile(use, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(given), use(given), rtol=1e-4, atol=1e-4)
+
+
+@needed
+def test_a_library_of_other_signatures_is_not_taken(monkeypatch):
+    assert kernels._load() is not None
+    monkeypatch.setattr(kernels, "VERSION", kernels.VERSION + 1)
+    assert kernels._load() is None

@@ -1,15 +1,16 @@
 /* What maps do to one float32 vector, each as one pass: `kernels.py` says what, and when.
 
    Sums add in the order that is written here, and nothing is contracted to a fused multiplication
-   and addition (-ffp-contract=off), so that the numbers are the same on every processor. Vectors are those of GCC and Clang; on x86-64 under Linux each
-   function is compiled for three generations of processors, and the loader takes the newest that
-   fits. Another compiler fails, and the package is installed without this. */
+   and addition (-ffp-contract=off), so that the numbers are the same on every processor. Vectors
+   are those of GCC and Clang; on x86-64 with glibc each function is compiled for three generations
+   of processors, and the loader takes the newest that fits. Another compiler fails, and the
+   package is installed without this. */
 
 #include <stdint.h>
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
-#if defined(__x86_64__) && defined(__linux__)
+#if defined(__x86_64__) && defined(__GLIBC__) /* whose loader chooses */
 #define PUBLIC __attribute__((visibility("default"), target_clones("avx512f", "avx2", "default")))
 #else
 #define PUBLIC __attribute__((visibility("default")))
@@ -23,6 +24,9 @@ typedef float unaligned __attribute__((vector_size(4 * WIDTH), aligned(4), may_a
 
 /* Some linkers ask for it: setuptools takes the file for a Python module. */
 void *PyInit__kernels(void) { return 0; }
+
+/* What `kernels.VERSION` must be: to be raised with every change of a signature or of `shape`. */
+__attribute__((visibility("default"))) int64_t kernels_version(void) { return 1; }
 
 /* out[i] = theta[place[i]] * entry[i], and + offset[i] where offset is not NULL. */
 PUBLIC void gather(const float *restrict theta, const int32_t *restrict place,

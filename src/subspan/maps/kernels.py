@@ -23,6 +23,9 @@ from subspan.maps.base import looked_into
 LINE, ORDER, WIDTH = 64, 16, 16
 """What `mix_strips` is compiled for: numbers of a line, strips, and what a panel's divide by."""
 
+VERSION = 1
+"""Of the signatures in `kernels.c`: a library that was built from others is not taken."""
+
 _ALONE = 2**20
 """The longest vector for which `gather` and `scatter` serve though PyTorch has several threads."""
 
@@ -56,7 +59,10 @@ def _load() -> ctypes.CDLL | None:
         return None
     try:
         library = ctypes.CDLL(str(path))
-    except OSError:  # of another machine
+        library.kernels_version.restype = ctypes.c_int64
+        if library.kernels_version() != VERSION:
+            return None
+    except (OSError, AttributeError):  # of another machine, or built from other sources
         return None
     at, count, shape = ctypes.c_void_p, ctypes.c_int64, ctypes.POINTER(Shape)
     library.gather.argtypes = [at, at, at, at, at, count]
@@ -98,6 +104,7 @@ def _plain(x: torch.Tensor) -> bool:
         and x.device.type == "cpu"
         and x.is_contiguous()
         and not x.is_neg()
+        and not x._is_zerotensor()  # which has no memory
         and not (x.requires_grad and torch.is_grad_enabled())
     )
 

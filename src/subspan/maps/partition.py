@@ -135,16 +135,16 @@ class PartitionMap(LinearMap):
         """Return A θ + offset, (..., d) → (..., D), outside autograd."""
         size = self.ambient_dim
         given = (self.entry,) if offset is None else (self.entry, offset)
-        one = theta.ndim == 1 and kernels.quicker(size)
-        if one and kernels.serve((theta, self.dim), *((x, size) for x in given)):
+        served = kernels.serve((theta, self.dim), *((x, size) for x in given))
+        if served and theta.ndim == 1 and kernels.quicker(size):
             return kernels.gather(theta, self.coordinate, self.entry, offset)
         weights = theta.index_select(-1, self.coordinate) * self.entry
         return weights if offset is None else weights + offset
 
     def _adjoint(self, v: torch.Tensor) -> torch.Tensor:
         size = self.ambient_dim
-        one = v.ndim == 1 and kernels.quicker(size)
-        if one and kernels.serve((v, size), (self.entry, size)):
+        served = kernels.serve((v, size), (self.entry, size))
+        if served and v.ndim == 1 and kernels.quicker(size):
             return kernels.scatter(v, self.coordinate, self.entry, self.dim)
         return self._sum(v * self.entry)
 

@@ -102,14 +102,14 @@ class _PartitionStack(MapStack):
         size = self._entry.numel()
         given = (self._entry,) if offsets is None else (self._entry, offsets)
         places = (theta, self._sum.size), *((x, size) for x in given)
-        if kernels.quicker(size) and kernels.serve(*places):
+        if kernels.serve(*places) and kernels.quicker(size):
             return kernels.gather(theta, self._coordinate, self._entry, offsets)
         weights = theta.index_select(0, self._coordinate).view_as(self._entry).mul_(self._entry)
         return weights if offsets is None else weights.add_(offsets)
 
     def adjoint(self, v: torch.Tensor) -> torch.Tensor:
         size = self._entry.numel()
-        if kernels.quicker(size) and kernels.serve((v, size), (self._entry, size)):
+        if kernels.serve((v, size), (self._entry, size)) and kernels.quicker(size):
             return kernels.scatter(v, self._coordinate, self._entry, self._sum.size)
         return self._sum((v * self._entry).flatten())
 
