@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 import torch
 from table import Row
 from torch.func import functional_call
+from trial import plain_steps
 
 import subspan as ss
 from subspan.problems.models import CONV_CHANNELS, conv_net, mlp
@@ -105,12 +106,6 @@ def against_full_space(quick: bool) -> Iterator[Row]:
 
 def full_loop(problem: ss.Problem, make: Callable[[], torch.nn.Module], steps: int) -> None:
     module = make()
-    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
-    batches = Batches(0, problem.train_size, BATCH)
-    for step in range(steps):
-        x, y = problem.batch(batches.at(step))
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(module(x), y).backward()
-        optimizer.step()
-    weights = torch.cat([p.detach().flatten() for p in module.parameters()])
-    problem.evaluate(weights)
+    for _ in plain_steps(problem, module, steps):
+        pass
+    problem.evaluate(torch.cat([p.detach().flatten() for p in module.parameters()]))

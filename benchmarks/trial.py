@@ -33,19 +33,25 @@ DIM, BATCH = 1000, 128
 Make = Callable[[], torch.nn.Module]
 
 
+def plain_steps(problem: ss.Problem, module: torch.nn.Module, steps: int) -> Iterator[int]:
+    """Train all weights as one writes it by hand; yield the number of each step, from 1."""
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
+    batches = Batches(0, problem.train_size, BATCH)
+    for step in range(steps):
+        x, y = problem.batch(batches.at(step))
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(module(x), y).backward()
+        optimizer.step()
+        yield step + 1
+
+
 def plain_loop(
     problem: ss.Problem, make: Make, spec: ss.TrainSpec, steps: int, every: int
 ) -> Callable[[], None]:
     def run() -> None:
         module = make()
-        optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
-        batches = Batches(0, problem.train_size, BATCH)
-        for step in range(steps):
-            x, y = problem.batch(batches.at(step))
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(module(x), y).backward()
-            optimizer.step()
-            if (step + 1) % every == 0:
+        for step in plain_steps(problem, module, steps):
+            if step % every == 0:
                 weights = torch.cat([p.detach().flatten() for p in module.parameters()])
                 for split in ("train", "test"):
                     problem.evaluate(weights, split=split)

@@ -82,6 +82,8 @@ def _made(lab: Lab, part: str, name: str, wanted: int) -> Cell | None:
     told, size = PARTS[part], lab[part]
     kept = {key: size[key] for key in ("train", "val", "test", "length")}
     layers = None if name == "prompt-tuning" else told.layers  # it needs the tokens
+    if layers is None and told.layers < tasks.LAYERS:
+        return None  # the null would have fewer layers than it acts on
     task = tasks.load(told.data, str(lab.data_dir or "stanfordnlp/sst2"), layers, **kept)
     method = _method(name, wanted, told)
     module = task.make(0)

@@ -15,6 +15,8 @@ from torch import nn
 
 from subspan.streams import scoped_torch_rng
 
+LAYERS = 6  # of MiniLM
+
 Rows = tuple[dict[str, torch.Tensor], torch.Tensor]
 
 

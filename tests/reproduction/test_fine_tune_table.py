@@ -77,6 +77,12 @@ def trained(
     return SimpleNamespace(problem=f"last: {name}", experiment=told, records=records)
 
 
+def set_dims(cells: list[SimpleNamespace], *dims: int) -> None:
+    for cell, dim in zip(cells, dims, strict=True):
+        for record in cell.records:
+            record.dim = dim
+
+
 def gains(table, cells: list[SimpleNamespace]) -> dict[str, float]:
     """What the table's cells gain over others, by name."""
     found = table.numbers(SimpleNamespace(experiments=cells))
@@ -174,9 +180,7 @@ def test_own_settings_are_held_against_a_null_whose_head_is_set_alike(table) -> 
 def test_all_weights_are_held_against_the_head_alone(table) -> None:
     accuracies = {"subspace": 0.5, "head": 0.6, "lora": 0.55, "full": 0.7}
     cells = [trained("a", 0.1, 10, name=n, accuracy=v) for n, v in accuracies.items()]
-    for cell, dim in zip(cells, (100, 77, 90, 5000), strict=True):
-        for record in cell.records:
-            record.dim = dim
+    set_dims(cells, 100, 77, 90, 5000)
     assert gains(table, cells) == {
         "gain over 100 random, head, 77 numbers": 0.1,
         "gain over 100 random, lora, 90 numbers": 0.05,
@@ -189,9 +193,7 @@ def test_further_methods_have_the_null_and_the_head_of_the_last_layer(table) -> 
     names = {"subspace": 0.5, "head": 0.6, "shira": 0.55}
     cells = [trained("a", 0.1, 10, name=n, accuracy=v) for n, v in names.items()]
     cells[2].problem = "further: shira"
-    for cell, dim in zip(cells, (100, 77, 90), strict=True):
-        for record in cell.records:
-            record.dim = dim
+    set_dims(cells, 100, 77, 90)
     assert gains(table, cells) == {
         "gain over 100 random, head, 77 numbers": 0.1,
         "further: gain over 100 random, shira, 90 numbers": 0.05,
