@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from recommended import OWN, RECOMMENDED
+from recommended import FURTHER_RECOMMENDED, OWN, RECOMMENDED
 
 NULL = "subspace"
 WANTED = (30, 100, 300, 1000, 3000, 10_000, 30_000)
@@ -29,16 +29,30 @@ RATES = {
     "randlora": (5e-4, 3.2e-2),
     "dora": (5e-4, 3.2e-2),
     "prompt-tuning": (4e-3, 2.56e-1),
+    "prefix-tuning": (1e-3, 6.4e-2),
     "full": (2.5e-5, 1.6e-3),
     **dict.fromkeys(("shira", "c3a", "miss"), (1e-3, 6.4e-2)),
-    **dict.fromkeys(("loha", "hira", "gralora"), (5e-4, 3.2e-2)),
+    **dict.fromkeys(("loha", "hira", "gralora", "lokr"), (5e-4, 3.2e-2)),
     **dict.fromkeys(("delora", "hra", "oft", "boft"), (1e-3, 6.4e-2)),
 }
 RATES_OF = {**RATES, "rslora": RATES["lora"]}
 # Where more are wanted than LoRA's factors have on query and value at rank 4, as elsewhere: 6,144.
 WIDE_RANK = {"lora-subspace": 32, "unilora": 32}
 WIDE_FROM = {"lora-subspace": 30_000, "unilora": 10_000}
-FURTHER = ("shira", "c3a", "miss", "loha", "hira", "gralora", "delora", "hra", "oft", "boft")
+PROMPTS = ("prompt-tuning", "prefix-tuning")  # with all of MiniLM, from its tokens on
+FURTHER = (
+    "shira",
+    "c3a",
+    "miss",
+    "loha",
+    "hira",
+    "gralora",
+    "delora",
+    "hra",
+    "oft",
+    "boft",
+    "lokr",
+)
 ALL = 2_000_000  # more than there are weights: "full" trains all
 APART = " (head apart)"  # after a method's name: the head in full, at a rate of its own,
 HEAD_RATE = 0.016  # which is the one that its own pilots chose for the head alone
@@ -55,6 +69,7 @@ class Part(NamedTuple):
         goals: test accuracies for which d* is told.
         title: in the figure.
         options: of a method here, by its name.
+        beside: the part of the same task whose null and head alone these methods are held against.
     """
 
     data: str
@@ -63,13 +78,17 @@ class Part(NamedTuple):
     goals: tuple[float, ...]
     title: str
     options: dict[str, dict[str, Any]]
+    beside: str = ""
 
 
 PARTS = {
     "last": Part("sst2", 1, 1000, (0.75, 0.8), "SST-2, last layer", {}),
     "topics": Part("topics", 1, 3000, (0.5, 0.6), "docstrings, last layer", {}),
     "encoder": Part("sst2", 6, 1000, (0.7, 0.75), "SST-2, six layers", {"lora": {"lora_alpha": 8}}),
-    "further": Part("sst2", 1, 1000, (0.75, 0.8), "SST-2, last layer, further methods", {}),
+    "further": Part("sst2", 1, 1000, (0.75, 0.8), "SST-2, last layer, further methods", {}, "last"),
+    "topics further": Part(
+        "topics", 1, 3000, (0.5, 0.6), "docstrings, last layer, further methods", {}, "topics"
+    ),
     "short": Part("sst2", 1, 1000, (0.7, 0.75), "SST-2, last layer, 32 steps", {}),
 }
 UNNAMED = "short"  # the part whose trials bear the method's name alone: it was the first
@@ -94,7 +113,11 @@ _LAST: list[dict[str, tuple[int, ...]]] = [
     },
     {m + APART: (30_000,) for m in (NULL, "fourierft", "waveft", "randlora", "lora")},
 ]
-_OWN = {name + OWN: (told.numbers,) for name, told in RECOMMENDED.items()}
+_OWN = {
+    name + OWN: (told.numbers,)
+    for name, told in RECOMMENDED.items()
+    if name not in FURTHER_RECOMMENDED
+}
 _OWN[NULL + APART] = (1000, 3000, 5000, 10_000)
 _TOPICS: dict[str, tuple[int, ...]] = {
     NULL: (0, 100, 1000, 3000, 5000, 10_000, 30_000),
@@ -124,6 +147,26 @@ _BETWEEN: dict[str, tuple[int, ...]] = {
 _COUNTS = [("last", k) for k in (*_LAST, _BETWEEN, _OWN)]
 _COUNTS += [("topics", _TOPICS), ("encoder", _ENCODER), *(("short", k) for k in _LAST[:4])]
 _COUNTS.append(("further", dict.fromkeys(FURTHER, (10_000,))))
+# What was left out until all else was trained: every count that a method can make.
+_TOPICS_REST: dict[str, tuple[int, ...]] = {
+    NULL: (30, 300),
+    **dict.fromkeys(("waveft", "fourierft"), (30, 100, 300, 1000, 3000)),
+    "unilora": (30, 100, 300, 1000, 3000, 10_000),
+    "lora-subspace": (30, 100, 300, 1000, 3000),
+    "lora-xs": (30, 300, 3000),
+    "tinylora": (30, 300, 1000, 3000, 10_000),
+    "vblora": (300, 1000, 3000, 10_000),
+    **{"vera": (1000, 10_000), "randlora": (10_000,), "ia3": (1000,)},
+    **{"dora": (5000, 10_000, 30_000), "full": (ALL,)},
+}
+_COUNTS.append(("further", dict.fromkeys(FURTHER, (30_000,))))
+_COUNTS.append(("further", {m: (3000,) for m in FURTHER if m not in ("loha", "gralora", "boft")}))
+_COUNTS.append(("topics", _TOPICS_REST))
+_COUNTS.append(("topics further", dict.fromkeys(FURTHER, (10_000, 30_000))))
+_COUNTS.append(("topics further", dict.fromkeys(("c3a", "miss", "oft"), (1000,))))
+_COUNTS.append(("topics further", dict.fromkeys(("oft", "lokr"), (3000,))))
+_COUNTS.append(("encoder", {"prefix-tuning": (10_000, 30_000)}))
+_COUNTS.append(("further", {n + OWN: (t.numbers,) for n, t in FURTHER_RECOMMENDED.items()}))
 CELLS = [(p, m, n, 10) for p, own in _COUNTS for m, every in own.items() for n in every]
 _SHORT = {"train": 512, "val": 192, "test": 400, "length": 14, "steps": 32, "rows": 16}
 _LONGER = {**_SHORT, "train": 1408, "steps": 96}
@@ -134,6 +177,7 @@ SCALES = {
         "topics": _SHORT,
         "encoder": _SHORT,
         "further": _LONGER,
+        "topics further": _SHORT,
         "short": _SHORT,
         "cells": CELLS,
     },

@@ -21,7 +21,7 @@ def panels(
         cells: accuracies by repeat, by (part, method, numbers).
         titles: of the parts.
         order: of the methods, each with a colour and mark of its own.
-        further: those that have one mark together, at one count each.
+        further: those that have one mark together.
     """
     parts = [part for part in titles if any(key[0] == part for key in cells)]
     figure = Figure(figsize=(3.6 * len(parts) + 1.6, 4.2), layout="constrained")
@@ -29,7 +29,7 @@ def panels(
     for one, part in zip(axes, parts, strict=True):
         own = {key[1:]: list(v.values()) for key, v in cells.items() if key[0] == part}
         _panel(one, own, [name for name in order if name not in further])
-        _together(one, [(dim, v) for (name, dim), v in own.items() if name in further])
+        _together(one, {key: v for key, v in own.items() if key[0] in further})
         one.set_title(titles[part], fontsize=9)
     axes[0].set_ylabel("test accuracy")
     labels = {}
@@ -39,11 +39,12 @@ def panels(
     return figure
 
 
-def _together(axes, points: list) -> None:
-    """Methods at one count each, with one mark."""
-    if points:
-        x, y = zip(*((dim, sum(v) / len(v)) for dim, v in points), strict=True)
-        axes.scatter(x, y, marker="x", s=16, color="grey", label=f"{len(points)} further methods")
+def _together(axes, cells: dict) -> None:
+    """Methods that have one mark together."""
+    if cells:
+        x, y = zip(*((dim, sum(v) / len(v)) for (_, dim), v in cells.items()), strict=True)
+        label = f"{len({name for name, _ in cells})} further methods"
+        axes.scatter(x, y, marker="x", s=16, color="grey", label=label)
 
 
 def _panel(axes, cells: dict, order: list[str]) -> None:

@@ -81,7 +81,7 @@ def _made(lab: Lab, part: str, name: str, wanted: int) -> Cell | None:
 
     told, size = PARTS[part], lab[part]
     kept = {key: size[key] for key in ("train", "val", "test", "length")}
-    layers = None if name == "prompt-tuning" else told.layers  # it needs the tokens
+    layers = None if name in design.PROMPTS else told.layers  # those need the tokens
     if layers is None and told.layers < tasks.LAYERS:
         return None  # the null would have fewer layers than it acts on
     task = tasks.load(told.data, str(lab.data_dir or "stanfordnlp/sst2"), layers, **kept)
@@ -111,7 +111,7 @@ def _method(name: str, wanted: int, part: Part) -> ss.tuning.TuningMethod:
         head = [] if name == NULL else ["classifier"]
         return ss.tuning.method(NULL, head=head, map="partition")
     name = name.removesuffix(APART)
-    free = ("head", "bitfit", "ln-tuning", "full", "prompt-tuning")
+    free = ("head", "bitfit", "ln-tuning", "full", *design.PROMPTS)
     targets = None if name in free else ["query", "value"]
     head = ["classifier"] if name == "head" or wanted >= part.head else []
     options = dict(part.options.get(name, {}))
@@ -194,15 +194,15 @@ def numbers(trials: Trials) -> dict[str, Estimate]:
         cells = {key[1:]: values for key, values in every.items() if key[0] == part}
         prefix = "" if part == "last" else f"{part}: "
         measured = dict(cells)
-        if part == "further" and cells:  # the same task: the same null and head
-            both = (NULL, "head")
-            cells |= {k[1:]: v for k, v in every.items() if k[0] == "last" and k[1] in both}
+        if PARTS[part].beside and cells:
+            both = [(PARTS[part].beside, name) for name in (NULL, NULL + APART, "head")]
+            cells |= {k[1:]: v for k, v in every.items() if k[:2] in both}
         for (name, dim), own in measured.items():
             told = _estimate(mean_interval(list(own.values()), CONFIDENCE), len(own))
             found[f"{prefix}accuracy, {name}, {dim:,} numbers"] = told
-        own_settings = [key for key in cells if key[0].endswith(OWN)]
-        apart = [key for key in cells if key[0].endswith(APART)]
-        plain = [key for key in cells if key not in apart and key not in own_settings]
+        own_settings = [key for key in measured if key[0].endswith(OWN)]
+        apart = [key for key in measured if key[0].endswith(APART)]
+        plain = [key for key in cells if not key[0].endswith((APART, OWN))]
         adapters = [key for key in plain if key[0] != NULL and key in measured]
         nulls = sorted(d for n, d in plain if n == NULL)
         for dim in nulls:
@@ -285,10 +285,10 @@ def draw(trials: Trials) -> Figure:
     """Accuracy over trained numbers, a panel a part, the null in black with its interval."""
     import drawing
 
-    hidden = (UNNAMED, "further")
-    titles = {part: told.title for part, told in PARTS.items() if part not in hidden}
+    own = [part for part, told in PARTS.items() if part != UNNAMED and not told.beside]
+    titles = {part: PARTS[part].title for part in own}
     every = accuracies(trials)
-    beside = {("last", *key[1:]): v for key, v in every.items() if key[0] == "further"}
+    beside = {(PARTS[k[0]].beside, *k[1:]): v for k, v in every.items() if PARTS[k[0]].beside}
     return drawing.panels(every | beside, titles, list(RATES), design.FURTHER)
 
 

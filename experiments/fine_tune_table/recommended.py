@@ -186,3 +186,100 @@ RECOMMENDED = {
         {"lora_alpha": 8},
     ),
 }
+
+# As peft's comparison of methods (MetaMathQA, Llama 3.2) has them where the authors say nothing of
+# a network of this size; the rank is what keeps the count below the largest null, of 30,000.
+_COMPARISON = "peft's method_comparison, r = 32 there"
+FURTHER_RECOMMENDED = {
+    "shira": Own(
+        "shira",
+        16,
+        25_346,
+        "1.4 % of the layer's weights, query and value",
+        "Bhardwaj et al. (2024): 1 to 2 %",
+        _ATTENTION,
+        "apart",
+    ),
+    # Blocks of 128 in RoBERTa base, whose width is twice as much.
+    "c3a": Own(
+        "c3a",
+        64,
+        5_378,
+        "blocks of a sixth of the width, query and value",
+        "Chen et al. (2024), GLUE, RoBERTa base, as we read it",
+        _ATTENTION,
+        "apart",
+    ),
+    "miss": Own(
+        "miss",
+        32,
+        25_346,
+        "r = 32, query and value",
+        "peft's method_comparison, r = 64 there",
+        _ATTENTION,
+        "apart",
+    ),
+    "loha": Own(
+        "loha",
+        8,
+        25_346,
+        "r = 8, α = 2r, query and value",
+        _COMPARISON,
+        _ATTENTION,
+        "apart",
+        {"alpha": 16},
+    ),
+    "hira": Own("hira", 16, 25_346, "r = 16, query and value", _COMPARISON, _ATTENTION, "apart"),
+    "gralora": Own(
+        "gralora",
+        16,
+        25_346,
+        "r = 16, α = 2r, k = 2, query and value",
+        _COMPARISON,
+        _ATTENTION,
+        "apart",
+        {"alpha": 32, "gralora_k": 2},
+    ),
+    "delora": Own(
+        "delora",
+        16,
+        25_348,
+        "r = 16, λ = 15, query and value",
+        _COMPARISON,
+        _ATTENTION,
+        "apart",
+        {"delora_lambda": 15},
+    ),
+    "hra": Own("hra", 32, 25_346, "r = 32, query and value", _COMPARISON, _ATTENTION, "apart"),
+    # Its factors have 16 by 16 and 24 by 24 numbers; from r = 12 on both are trained whole.
+    "lokr": Own(
+        "lokr",
+        32,
+        2_434,
+        "r = 32, α = 2r, query and value",
+        "peft's method_comparison",
+        _ATTENTION,
+        "apart",
+        {"alpha": 64},
+    ),
+    "oft": Own(
+        "oft",
+        32,
+        12_674,
+        "blocks of 32, query and value",
+        "peft's OFTConfig, by the authors",
+        _ATTENTION,
+        "apart",
+    ),
+    "boft": Own(
+        "boft",
+        8,
+        7_682,
+        "m = 2 factors, blocks of 8, query and value",
+        "Liu et al. (2024), GLUE, DeBERTa base, as we read it; they adapt every linear layer",
+        _ATTENTION,
+        "apart",
+        {"boft_n_butterfly_factor": 2},
+    ),
+}
+RECOMMENDED |= FURTHER_RECOMMENDED

@@ -29,7 +29,7 @@ def main() -> None:
         prefix = "" if part == "last" else f"{part}: "
         cells = accuracies(numbers, prefix)
         if cells:
-            print(f"\n{told.title}\n")
+            print(f"\n### {told.title}\n")
             plain = {name: one for name, one in cells.items() if not name.endswith(own.OWN)}
             print(accuracy_table(plain, gains(numbers, prefix)))
             for dim, e in cells.get("full", {}).items():
@@ -45,9 +45,9 @@ def main() -> None:
                 print(own_table(numbers, prefix, cells, own))
             print(f"\n{told.title}: d*\n")
             print(threshold_table(numbers, prefix, [f"{level:.0%}" for level in told.goals]))
-    print("\nCosts, and d* on the last layer\n")
+    print("\n### Costs, and d* on the last layer\n")
     print(cost_table(trials, own, numbers))
-    print("\nLearning rates on the last layer, by count\n")
+    print("\n### Learning rates on the last layer, by count\n")
     print(rate_table(trials, own))
 
 

@@ -46,7 +46,7 @@ class Top(nn.Module):
 
 
 class Whole(transformers.BertPreTrainedModel):
-    """All of MiniLM from its tokens, for a prompt before them, with the same head as `Top`."""
+    """All of MiniLM from its tokens, for a prompt or prefix before them, with the head of `Top`."""
 
     def __init__(self, encoder: Any, classes: int) -> None:
         super().__init__(encoder.config)
@@ -58,11 +58,13 @@ class Whole(transformers.BertPreTrainedModel):
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        past_key_values: Any = None,
         **_: Any,
     ) -> torch.Tensor:
-        out = self.bert(input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds)
-        kept = attention_mask.to(out.last_hidden_state.dtype)[..., None]
-        return self.classifier((out.last_hidden_state * kept).sum(1) / kept.sum(1))
+        before = {"inputs_embeds": inputs_embeds, "past_key_values": past_key_values}
+        out = self.bert(input_ids, attention_mask=attention_mask, **before).last_hidden_state
+        kept = attention_mask[:, -out.shape[1] :].to(out.dtype)[..., None]  # a prefix has no output
+        return self.classifier((out * kept).sum(1) / kept.sum(1))
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from subspan.maps import kernels
 from subspan.version import VERSION
 
 
@@ -25,6 +26,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": f"{platform.system()}-{platform.machine()}",
         "device": f"{device.type}: {name}",
+        "compiled_maps": device.type == "cpu" and kernels.LIBRARY is not None,
     }
 
 
