@@ -1,7 +1,8 @@
 """From which d on is training without gradients no match? digits-mlp, training loss at the end.
 
 L-BFGS has gradients and needs no learning rate; SPSA and CMA-ES see losses alone. All three on the
-full training set, in the same random subspaces. Losses that were computed, per trial: printed.
+full training set, in the same random subspaces. Losses that were computed, per trial: printed. Then
+d* for a training loss of 1 by each, with as many steps.
 
     python experiments/black_box/run.py
 """
@@ -30,6 +31,14 @@ def losses_per_trial(name: str, dim: int) -> int | None:
     return None if name == "lbfgs" else 1 + STEPS[name] * (4 + int(3 * math.log(max(dim, 2))))
 
 
+def d_star(problem: ss.AbstractProblem, name: str, store: str | None) -> dict:
+    spec = ss.TrainSpec(name, steps=STEPS[name])
+    found = ss.threshold(problem, "random", "loss<=1", spec=spec, seed=0, store=store, workers=1)
+    told = found.estimate
+    ends = {"d_star": told.value, "low": told.low, "high": told.high}
+    return {"optimizer": name, **ends, "status": told.status, "trials": told.samples}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dims", default="4,16,64,256")
@@ -48,8 +57,13 @@ def main() -> None:
             cell = {"dim": dim, "optimizer": name, "train_loss": mean_interval(values)}
             rows.append({**cell, "losses": losses_per_trial(name, dim), "repeats": len(values)})
             print(json.dumps(rows[-1]), flush=True)
-            body = {"command": "python experiments/black_box/run.py", "rows": rows}
-            options.out.write_text(json.dumps(body, indent=1) + "\n")
+    thresholds = []
+    for name in STEPS:
+        thresholds.append(d_star(problem, name, options.store))
+        print(json.dumps(thresholds[-1]), flush=True)
+    command = "python experiments/black_box/run.py"
+    body = {"command": command, "rows": rows, "thresholds": thresholds}
+    options.out.write_text(json.dumps(body, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ computed once and kept. Every method starts at the same pretrained layers and at
 drawn by the seed, has the same batches, and its own learning rate, chosen by the loss on validation
 rows with equally many pilots; where the best is at an end of the range, the range moves on. The
 null is `attach` over the layers and the head, at the smallest d that was run and is not below the
-method's count. Prompt tuning acts on the input: it has MiniLM's embeddings too, frozen as its six
-layers are. Methods are as `peft` sets them, and on the last layer as their authors do too
-(`recommended.py`); ten that were added later are a family of their own against the same null.
+method's count. Prompts and prefixes need the tokens: they have MiniLM's embeddings too, frozen as
+its six layers are. Methods are as `peft` sets them, and on SST-2's last layer as their authors do
+too (`recommended.py`); those of `FURTHER` were added later and are families of their own against
+the same nulls.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,6 +53,7 @@ from recommended import OWN, RECOMMENDED
 
 SCALES = design.SCALES
 CONFIDENCE = 0.95
+SEEDS = 10  # that methods are compared by
 FEWEST = 5  # trials of a cell that is told of
 METRIC = "accuracy"
 Key = tuple[str, int]  # a method and its count of numbers
@@ -127,8 +129,8 @@ def _cell(lab: Lab, part: str, name: str, wanted: int, seeds: int) -> None:
     if cell is None:
         return
     with open_store(lab.store) as store:
-        held = _measured(Trials(store)).get((part, name, cell.dim), [])
-    if len(held) >= seeds:
+        held = _held(lab.store, len(store)).get((part, name, cell.dim), 0)
+    if held >= seeds:
         return  # trained, if by a processor whose kernels make other bits of the rows
     own = RECOMMENDED[name.removesuffix(OWN)] if name.endswith(OWN) else None
     rows, dim, room = cell.task.rows, cell.dim, cell.room
@@ -162,6 +164,13 @@ def _cell(lab: Lab, part: str, name: str, wanted: int, seeds: int) -> None:
     lab.run(function, dims=[dim], repeats=seeds, spec=spec)
 
 
+@cache
+def _held(store: str | Path, trials: int) -> dict[tuple[str, str, int], int]:
+    """How many trials each cell has; read anew when there are more in the store."""
+    with open_store(store) as opened:
+        return {key: len(records) for key, records in _measured(Trials(opened)).items()}
+
+
 def _head_apart(name: str) -> bool:
     """Whether the head has a rate of its own."""
     own = name.removesuffix(OWN)
@@ -189,7 +198,7 @@ def cost_part(cells: Iterable[tuple[str, str, int, int]], name: str) -> str:
 def numbers(trials: Trials) -> dict[str, Estimate]:
     """Accuracy of each method at each count, its gain over the null, and d* by method."""
     found: dict[str, Estimate] = {}
-    every = accuracies(trials)
+    every, counted = accuracies(trials), accuracies(trials, most=None)
     for part in PARTS:
         cells = {key[1:]: values for key, values in every.items() if key[0] == part}
         prefix = "" if part == "last" else f"{part}: "
@@ -225,7 +234,8 @@ def numbers(trials: Trials) -> dict[str, Estimate]:
         pairs = [(k, h) for k in own_settings for h in plain if h[0] == "head" and k[1] > h[1]]
         found |= _gains(cells, pairs, f"{prefix}own settings: gain over the head alone")
         for level in PARTS[part].goals:
-            found |= _thresholds(measured, level, prefix)
+            own = {key[1:]: values for key, values in counted.items() if key[0] == part}
+            found |= _thresholds(own, level, prefix)
     return found
 
 
@@ -281,21 +291,52 @@ def _thresholds(cells: dict, level: float, prefix: str) -> dict[str, Estimate]:
     return found
 
 
+def gains(numbers: dict[str, Estimate], prefix: str) -> dict[Key, tuple[int, Estimate]]:
+    """What is gained over the null, by method and count: the null's count, and the estimate."""
+    found = {}
+    for name, estimate in numbers.items():
+        if name.startswith(f"{prefix}gain over ") and " random, " in name:
+            start, method, count = name.removesuffix(" numbers").split(", ")
+            null = int(start.removeprefix(f"{prefix}gain over ").split()[0].replace(",", ""))
+            found[method, int(count.replace(",", ""))] = null, estimate
+    return found
+
+
+def holm_p(estimate: Estimate) -> float:
+    """The p of a gain, by Holm; NaN where it was not tested."""
+    p = estimate.status.removeprefix("p = ").removesuffix(" by Holm")
+    return math.nan if p == "untested" else float(p)
+
+
 def draw(trials: Trials) -> Figure:
-    """Accuracy over trained numbers, a panel a part, the null in black with its interval."""
+    """Accuracy over trained numbers, a panel a part, adapters by what is told of them."""
     import drawing
 
     own = [part for part, told in PARTS.items() if part != UNNAMED and not told.beside]
-    titles = {part: PARTS[part].title for part in own}
+    found, verdicts = numbers(trials), {}
+    for part in PARTS:
+        shown = PARTS[part].beside or part
+        for (name, dim), (_, gain) in gains(found, "" if part == "last" else f"{part}: ").items():
+            side = "above" if (gain.value or 0) > 0 else "below"
+            if name != "head":
+                verdicts[shown, name, dim] = side if holm_p(gain) < 0.05 else "not told"
     every = accuracies(trials)
     beside = {(PARTS[k[0]].beside, *k[1:]): v for k, v in every.items() if PARTS[k[0]].beside}
-    return drawing.panels(every | beside, titles, list(RATES), design.FURTHER)
+    return drawing.panels(every | beside, {part: PARTS[part].title for part in own}, verdicts)
 
 
-def accuracies(trials: Trials) -> dict[tuple[str, str, int], dict[int, float]]:
-    """Test accuracy of the measured trials by (part, method, numbers), by repeat."""
+def accuracies(
+    trials: Trials, most: int | None = SEEDS
+) -> dict[tuple[str, str, int], dict[int, float]]:
+    """Test accuracy of the measured trials by (part, method, numbers), by repeat.
+
+    Args:
+        trials: of the table.
+        most: only so many repeats of each, the first: those of a d* that were trained beyond the
+            others count for it alone, so that methods are compared by as many seeds each.
+    """
     return {
-        key: {r.trial.repeat: r.final(METRIC, "test") for r in records}
+        key: {r.trial.repeat: r.final(METRIC, "test") for r in records[:most]}
         for key, records in _measured(trials).items()
     }
 

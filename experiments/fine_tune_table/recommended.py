@@ -195,7 +195,7 @@ FURTHER_RECOMMENDED = {
         "shira",
         16,
         25_346,
-        "1.4 % of the layer's weights, query and value",
+        "8.3 % of query and value, 1.4 % of the layer",
         "Bhardwaj et al. (2024): 1 to 2 %",
         _ATTENTION,
         "apart",
@@ -251,16 +251,16 @@ FURTHER_RECOMMENDED = {
         {"delora_lambda": 15},
     ),
     "hra": Own("hra", 32, 25_346, "r = 32, query and value", _COMPARISON, _ATTENTION, "apart"),
-    # Its factors have 16 by 16 and 24 by 24 numbers; from r = 12 on both are trained whole.
+    # r = 32 and α = 2r; here from r = 12 on both factors (16 by 16, 24 by 24) are trained whole.
     "lokr": Own(
         "lokr",
-        32,
+        12,
         2_434,
-        "r = 32, α = 2r, query and value",
-        "peft's method_comparison",
+        "factors of 16 by 16 and 24 by 24, α = 2r, query and value",
+        _COMPARISON,
         _ATTENTION,
         "apart",
-        {"alpha": 64},
+        {"alpha": 24},
     ),
     "oft": Own(
         "oft",

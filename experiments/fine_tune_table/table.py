@@ -31,7 +31,7 @@ def main() -> None:
         if cells:
             print(f"\n### {told.title}\n")
             plain = {name: one for name, one in cells.items() if not name.endswith(own.OWN)}
-            print(accuracy_table(plain, gains(numbers, prefix)))
+            print(accuracy_table(plain, own.gains(numbers, prefix)))
             for dim, e in cells.get("full", {}).items():
                 print(f"\n{told.title}: all {dim:,} weights trained: {percent(e)}")
             print(f"\n{told.title}: gain over the head alone, points\n")
@@ -42,7 +42,8 @@ def main() -> None:
                     print(head_table(numbers, f"{prefix}{title}, "))
             if len(plain) < len(cells):
                 print(f"\n{told.title}: each method as its authors set it\n")
-                print(own_table(numbers, prefix, cells, own))
+                beside = accuracies(numbers, "") if told.beside else cells
+                print(own_table(numbers, prefix, cells, beside, own))
             print(f"\n{told.title}: d*\n")
             print(threshold_table(numbers, prefix, [f"{level:.0%}" for level in told.goals]))
     print("\n### Costs, and d* on the last layer\n")
@@ -57,17 +58,6 @@ def accuracies(numbers: dict[str, Estimate], prefix: str) -> dict[str, dict[int,
         if name.startswith(f"{prefix}accuracy, "):
             _, method, count = name.removesuffix(" numbers").split(", ")
             found[method][int(count.replace(",", ""))] = estimate
-    return found
-
-
-def gains(numbers: dict[str, Estimate], prefix: str) -> dict[tuple[str, int], tuple[int, Estimate]]:
-    """Gain by (method, count): the null's count, and the estimate."""
-    found = {}
-    for name, estimate in numbers.items():
-        if name.startswith(f"{prefix}gain over ") and " random, " in name:
-            head, method, count = name.removesuffix(" numbers").split(", ")
-            null = int(head.removeprefix(f"{prefix}gain over ").split()[0].replace(",", ""))
-            found[method, int(count.replace(",", ""))] = null, estimate
     return found
 
 
@@ -98,9 +88,7 @@ def text(method: str, dim: int, e: Estimate, gained: dict) -> str:
         found += f" ({dim:,})"
     if (method, dim) in gained:
         _, gain = gained[method, dim]
-        p = gain.status.removeprefix("p = ").removesuffix(" by Holm")
-        found += f"; {100 * gain.value:+.1f}".replace("-", "−")
-        found += f", p = {p}" if p != "untested" and float(p) < 0.05 else ""
+        found += f"; {100 * gain.value:+.1f}".replace("-", "−") + told_p(gain)
     return found + ("" if e.samples == 10 else f" ·{e.samples}")
 
 
@@ -121,9 +109,9 @@ def head_table(numbers: dict[str, Estimate], prefix: str) -> str:
     return "\n".join(lines)
 
 
-def own_table(numbers: dict[str, Estimate], prefix: str, cells: dict, own) -> str:
+def own_table(numbers: dict[str, Estimate], prefix: str, cells: dict, beside: dict, own) -> str:
     """A column a method as its authors set it: accuracy, gains over random and the head alone."""
-    keys = [(name, dim) for name, one in cells.items() for dim in one]
+    keys, nulls = ([(n, dim) for n, one in c.items() for dim in one] for c in (cells, beside))
     titles = ("gain over random", "gain over the head alone")
     columns: list[tuple[str, ...]] = [
         ("", "numbers", "accuracy", "over random", "of", "over the head")
@@ -132,7 +120,7 @@ def own_table(numbers: dict[str, Estimate], prefix: str, cells: dict, own) -> st
         if name.endswith(own.OWN):
             labels = [f"{prefix}own settings: {t}, {name}, {dim:,} numbers" for t in titles]
             over, head = (difference(numbers[n]) if n in numbers else "" for n in labels)
-            null = own.null_of(keys, name, dim)
+            null = own.null_of(nulls, name, dim)
             of = "" if null is None else f"{null[1]:,}" + ", apart" * null[0].endswith(own.APART)
             told = (f"{dim:,}", percent(cells[name][dim]), over, of, head)
             columns.append((name.removesuffix(own.OWN), *told))
@@ -144,8 +132,13 @@ def difference(e: Estimate) -> str:
     if e.value is None or e.low is None or e.high is None:
         return "–"
     told = f"{100 * e.value:+.1f} [{100 * e.low:.1f}, {100 * e.high:.1f}]".replace("-", "−")
+    return told + told_p(e)
+
+
+def told_p(e: Estimate) -> str:
+    """The p of a gain where it is below 0.05."""
     p = e.status.removeprefix("p = ").removesuffix(" by Holm")
-    return told + (f", p = {p}" if p != "untested" and float(p) < 0.05 else "")
+    return f", p = {p}" if p != "untested" and float(p) < 0.05 else ""
 
 
 def threshold_table(numbers: dict[str, Estimate], prefix: str, levels: list[str]) -> str:
@@ -159,6 +152,8 @@ def threshold_table(numbers: dict[str, Estimate], prefix: str, levels: list[str]
 
 
 def interval(e: Estimate) -> str:
+    if e.status == "below range":
+        return f"at most {e.high:,.0f}"
     ends = ["–" if v is None or math.isnan(v) else f"{v:,.0f}" for v in (e.value, e.low, e.high)]
     told = f"{ends[0]} [{ends[1]}, {ends[2]}]"
     return told if e.status == "ok" else f"{told} {e.status}"

