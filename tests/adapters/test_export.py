@@ -61,6 +61,27 @@ def test_it_leaves_as_merged_weights(tmp_path):
     assert not [n for n, _ in plain.named_parameters() if "lora" in n]
 
 
+@pytest.mark.parametrize("form", ["adapter", "merged"])
+def test_a_head_that_was_trained_beside_leaves_with_the_factors(tmp_path, form):
+    """As the documentation of `export` does it, by a way to fine-tune."""
+    model = bert()
+    way = subspan.tuning.method("lora-subspace", targets=["query"], head=["classifier"], r=2)
+    tuned = way.apply(model, way.nearest(model, 100), seed=0)
+    trained = [weights for weights in tuned.parameters() if weights.requires_grad]
+    assert sum(weights.numel() for weights in trained) == 100
+    with torch.no_grad():
+        for weights in trained:
+            weights.add_(torch.linspace(-1, 1, weights.numel()).view_as(weights))
+    expected = logits(tuned)
+    assert not torch.allclose(expected, logits(bert()), atol=0.1)
+    export(subspan.adapters.handles(tuned)[0], tmp_path, form)
+    if form == "adapter":
+        plain = peft.PeftModel.from_pretrained(bert(), tmp_path)
+    else:
+        plain = transformers.BertForSequenceClassification.from_pretrained(tmp_path)
+    torch.testing.assert_close(logits(plain), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_plain_module_leaves_as_merged_weights_or_our_file(tmp_path):
     from safetensors.torch import load_file
 
