@@ -167,8 +167,8 @@ _COUNTS.append(("topics further", dict.fromkeys(("c3a", "miss", "oft"), (1000,))
 _COUNTS.append(("topics further", dict.fromkeys(("oft", "lokr"), (3000,))))
 _COUNTS.append(("encoder", {"prefix-tuning": (10_000, 30_000), NULL: (3000, 30_000)}))
 _COUNTS.append(("further", {n + OWN: (t.numbers,) for n, t in FURTHER_RECOMMENDED.items()}))
-# At the least count of these 30 seeds, for d* alone: where all meet a goal, d* is told to be at
-# most that count, which ten of ten cannot tell.
+# The least count of each that all ten seeds could meet a goal at has 30, for d* alone: where all 30
+# do, d* is told to be at most that count, which ten of ten cannot tell.
 _LEAST = {
     "last": {
         **dict.fromkeys(("lora", "vera", "ia3", "ln-tuning", "randlora"), 3000),

@@ -201,7 +201,7 @@ def numbers(trials: Trials) -> dict[str, Estimate]:
     every, counted = accuracies(trials), accuracies(trials, most=None)
     for part in PARTS:
         cells = {key[1:]: values for key, values in every.items() if key[0] == part}
-        prefix = "" if part == "last" else f"{part}: "
+        prefix = prefix_of(part)
         measured = dict(cells)
         if PARTS[part].beside and cells:
             both = [(PARTS[part].beside, name) for name in (NULL, NULL + APART, "head")]
@@ -237,6 +237,11 @@ def numbers(trials: Trials) -> dict[str, Estimate]:
             own = {key[1:]: values for key, values in counted.items() if key[0] == part}
             found |= _thresholds(own, level, prefix)
     return found
+
+
+def prefix_of(part: str) -> str:
+    """How the names of a part's numbers begin."""
+    return "" if part == "last" else f"{part}: "
 
 
 def null_of(cells: Iterable[Key], name: str, dim: int) -> Key | None:
@@ -316,7 +321,7 @@ def draw(trials: Trials) -> Figure:
     found, verdicts = numbers(trials), {}
     for part in PARTS:
         shown = PARTS[part].beside or part
-        for (name, dim), (_, gain) in gains(found, "" if part == "last" else f"{part}: ").items():
+        for (name, dim), (_, gain) in gains(found, prefix_of(part)).items():
             side = "above" if (gain.value or 0) > 0 else "below"
             if name != "head":
                 verdicts[shown, name, dim] = side if holm_p(gain) < 0.05 else "not told"

@@ -26,7 +26,7 @@ def main() -> None:
         trials = Trials(opened)
     numbers = own.numbers(trials)
     for part, told in own.PARTS.items():
-        prefix = "" if part == "last" else f"{part}: "
+        prefix = own.prefix_of(part)
         cells = accuracies(numbers, prefix)
         if cells:
             print(f"\n### {told.title}\n")
@@ -42,7 +42,7 @@ def main() -> None:
                     print(head_table(numbers, f"{prefix}{title}, "))
             if len(plain) < len(cells):
                 print(f"\n{told.title}: each method as its authors set it\n")
-                beside = accuracies(numbers, "") if told.beside else cells
+                beside = accuracies(numbers, own.prefix_of(told.beside or part))
                 print(own_table(numbers, prefix, cells, beside, own))
             print(f"\n{told.title}: d*\n")
             print(threshold_table(numbers, prefix, [f"{level:.0%}" for level in told.goals]))
