@@ -20,6 +20,7 @@ def main() -> None:
     parser = training_parser(__doc__)
     parser.add_argument("--goal", default="accuracy>=0.9", help="what the rate is chosen for")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rhos", default=",".join(map(str, RHOS)), help="of the grid")
     options = parser.parse_args()
     problem, spec = loaded(options)
     dim = problem.ambient_dim
@@ -40,7 +41,7 @@ def main() -> None:
     print(f"chosen, lr {chosen[0].trial.spec['lr']:.3g}: {_shown(chosen)}", flush=True)
     norm = float(problem.init(0).norm())
     means = []
-    for rho in RHOS:
+    for rho in map(float, options.rhos.split(",")):
         records = accuracies(spec.replace(lr=float(f"{rho * norm / math.sqrt(dim):.3g}")))
         means.append(_mean(records))
         print(f"rho {rho:.3g}: {_shown(records)}", flush=True)
