@@ -198,7 +198,8 @@ def cost_part(cells: Iterable[tuple[str, str, int, int]], name: str) -> str:
 def numbers(trials: Trials) -> dict[str, Estimate]:
     """Accuracy of each method at each count, its gain over the null, and d* by method."""
     found: dict[str, Estimate] = {}
-    every, counted = accuracies(trials), accuracies(trials, most=None)
+    counted = accuracies(trials)
+    every = compared(counted)
     for part in PARTS:
         cells = {key[1:]: values for key, values in every.items() if key[0] == part}
         prefix = prefix_of(part)
@@ -307,10 +308,10 @@ def gains(numbers: dict[str, Estimate], prefix: str) -> dict[Key, tuple[int, Est
     return found
 
 
-def holm_p(estimate: Estimate) -> float:
-    """The p of a gain, by Holm; NaN where it was not tested."""
-    p = estimate.status.removeprefix("p = ").removesuffix(" by Holm")
-    return math.nan if p == "untested" else float(p)
+def told_p(gain: Estimate) -> str:
+    """The p of a gain, by Holm, where it is below 0.05; else nothing."""
+    p = gain.status.removeprefix("p = ").removesuffix(" by Holm")
+    return f", p = {p}" if p != "untested" and float(p) < 0.05 else ""
 
 
 def draw(trials: Trials) -> Figure:
@@ -324,26 +325,23 @@ def draw(trials: Trials) -> Figure:
         for (name, dim), (_, gain) in gains(found, prefix_of(part)).items():
             side = "above" if (gain.value or 0) > 0 else "below"
             if name != "head":
-                verdicts[shown, name, dim] = side if holm_p(gain) < 0.05 else "not told"
-    every = accuracies(trials)
+                verdicts[shown, name, dim] = side if told_p(gain) else "not told"
+    every = compared(accuracies(trials))
     beside = {(PARTS[k[0]].beside, *k[1:]): v for k, v in every.items() if PARTS[k[0]].beside}
     return drawing.panels(every | beside, {part: PARTS[part].title for part in own}, verdicts)
 
 
-def accuracies(
-    trials: Trials, most: int | None = SEEDS
-) -> dict[tuple[str, str, int], dict[int, float]]:
-    """Test accuracy of the measured trials by (part, method, numbers), by repeat.
-
-    Args:
-        trials: of the table.
-        most: only so many repeats of each, the first: those of a d* that were trained beyond the
-            others count for it alone, so that methods are compared by as many seeds each.
-    """
+def accuracies(trials: Trials) -> dict[tuple[str, str, int], dict[int, float]]:
+    """Test accuracy of the measured trials by (part, method, numbers), by repeat."""
     return {
-        key: {r.trial.repeat: r.final(METRIC, "test") for r in records[:most]}
+        key: {r.trial.repeat: r.final(METRIC, "test") for r in records}
         for key, records in _measured(trials).items()
     }
+
+
+def compared(every: dict) -> dict[tuple[str, str, int], dict[int, float]]:
+    """Of accuracies, the first repeats of each: those that were trained beyond are for d* alone."""
+    return {key: dict(list(values.items())[:SEEDS]) for key, values in every.items()}
 
 
 def learning_rates(trials: Trials) -> dict[str, list[tuple[float, str | None]]]:

@@ -15,13 +15,14 @@ from subspan.reproduction import Trials, find
 from subspan.trials.stores.registry import open_store
 
 HERE = Path(__file__).parent
+EXPERIMENT = find(HERE.name, HERE.parent).module
 COLUMNS = (0, 30, 100, 300, 1000, 3000, 5000, 10_000, 30_000, 75_000)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", type=Path, default=HERE / "trials.db")
-    own = find(HERE.name, HERE.parent).module
+    own = EXPERIMENT
     with open_store(parser.parse_args().store, readonly=True) as opened:
         trials = Trials(opened)
     numbers = own.numbers(trials)
@@ -88,7 +89,7 @@ def text(method: str, dim: int, e: Estimate, gained: dict) -> str:
         found += f" ({dim:,})"
     if (method, dim) in gained:
         _, gain = gained[method, dim]
-        found += f"; {100 * gain.value:+.1f}".replace("-", "−") + told_p(gain)
+        found += f"; {100 * gain.value:+.1f}".replace("-", "−") + EXPERIMENT.told_p(gain)
     return found + ("" if e.samples == 10 else f" ·{e.samples}")
 
 
@@ -132,13 +133,7 @@ def difference(e: Estimate) -> str:
     if e.value is None or e.low is None or e.high is None:
         return "–"
     told = f"{100 * e.value:+.1f} [{100 * e.low:.1f}, {100 * e.high:.1f}]".replace("-", "−")
-    return told + told_p(e)
-
-
-def told_p(e: Estimate) -> str:
-    """The p of a gain where it is below 0.05."""
-    p = e.status.removeprefix("p = ").removesuffix(" by Holm")
-    return f", p = {p}" if p != "untested" and float(p) < 0.05 else ""
+    return told + EXPERIMENT.told_p(e)
 
 
 def threshold_table(numbers: dict[str, Estimate], prefix: str, levels: list[str]) -> str:
