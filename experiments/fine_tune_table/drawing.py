@@ -8,6 +8,11 @@ from matplotlib.figure import Figure
 from subspan.comparison.paired import mean_interval
 
 _NULL, _HEAD, _ALL = "subspace", "head", "full"
+_LEVELS = (
+    ("nothing trained", _NULL, ":"),
+    ("all weights", _ALL, "--"),
+    ("the head alone", _HEAD, "-"),
+)
 # How an adapter's point looks, by what is told of it against as many random numbers.
 _VERDICTS = {
     "above": {"marker": "^", "color": "C2", "zorder": 4, "s": 26},
@@ -51,16 +56,15 @@ def _plain(axes: Axes, cells: Cells) -> None:
     null = sorted((dim, values) for (name, dim), values in cells.items() if name == _NULL and dim)
     dims = [dim for dim, _ in null]
     means, lows, highs = zip(*(mean_interval(v) for _, v in null), strict=True)
-    style = {"color": "black", "linewidth": 2, "zorder": 2}
-    axes.plot(dims, means, **style, label="as many random numbers, 95 %")
+    label = "as many random numbers, 95 %"
+    axes.plot(dims, means, color="black", linewidth=2, zorder=2, label=label)
     axes.fill_between(dims, lows, highs, color="black", alpha=0.12, linewidth=0)
-    for name, style in (("nothing trained", ":"), ("all weights", "--"), ("the head alone", "-")):
-        own = {"nothing trained": _NULL, "all weights": _ALL, "the head alone": _HEAD}[name]
-        found = {d: v for (n, d), v in cells.items() if n == own and (d == 0) == (own == _NULL)}
+    for label, name, style in _LEVELS:
+        found = {d: v for (n, d), v in cells.items() if n == name and (d == 0) == (n == _NULL)}
         for dim, values in found.items():
-            level, most = sum(values) / len(values), max(dims)
-            start = dim if own == _HEAD else min(dims)
-            axes.plot([start, most], [level] * 2, style, color="C0", linewidth=1, label=name)
+            ends = [dim if name == _HEAD else min(dims), max(dims)]
+            level = sum(values) / len(values)
+            axes.plot(ends, [level] * 2, style, color="C0", linewidth=1, label=label)
 
 
 def _adapters(axes: Axes, cells: Cells, verdicts: dict[tuple[str, int], str]) -> None:
