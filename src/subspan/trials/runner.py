@@ -20,8 +20,9 @@ from subspan.trials import asked, interruption
 from subspan.trials.deadline import Deadline
 from subspan.trials.dispatch import Dispatch
 from subspan.trials.executors.base import Executor, Shared, one_thread
-from subspan.trials.executors.forked import Workers, available_cores
+from subspan.trials.executors.forked import Workers
 from subspan.trials.executors.inline import Inline
+from subspan.trials.executors.machine import available_cores
 from subspan.trials.executors.registry import make_executor
 from subspan.trials.failures import MAX_FAILURES, Failures, TrialsFailed
 from subspan.trials.function import FunctionTrainable

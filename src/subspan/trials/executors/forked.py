@@ -33,6 +33,7 @@ from subspan.errors import InputError
 from subspan.trials.executors import shipping
 from subspan.trials.executors.base import Executor, Shared, WorkerDied, WorkerError
 from subspan.trials.executors.freed_memory import keep_freed_memory
+from subspan.trials.executors.machine import available_cores
 
 _ATTEMPTS = 3
 _SECONDS_TO_END = 1.0
@@ -45,11 +46,6 @@ Start = Literal["fork", "spawn"]
 def can_fork() -> bool:
     """Whether workers can be forked here: on Linux, and before CUDA was touched."""
     return sys.platform == "linux" and not torch.cuda.is_initialized()
-
-
-def available_cores() -> int:
-    """Return the number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Work(NamedTuple):

@@ -8,9 +8,10 @@ from typing import Any
 
 from subspan.errors import invalid, unknown
 from subspan.trials.executors.base import Executor
-from subspan.trials.executors.forked import Workers, available_cores
+from subspan.trials.executors.forked import Workers
 from subspan.trials.executors.futures import Futures
 from subspan.trials.executors.inline import Inline
+from subspan.trials.executors.machine import available_cores
 from subspan.trials.executors.ray import Ray
 
 EXECUTORS: dict[str, Callable[[int | None], Executor]] = {
