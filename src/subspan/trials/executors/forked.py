@@ -101,6 +101,11 @@ class Workers(Executor):
         self._inherited: list[str] = []
 
     @property
+    def forks(self) -> bool:
+        """Whether workers are forked, so that they share this process's memory."""
+        return self._start == "fork"
+
+    @property
     def started(self) -> bool:  # type: ignore[override]
         """Whether there are workers by now."""
         return bool(self._workers)
@@ -108,7 +113,7 @@ class Workers(Executor):
     def share(self, value: Any) -> Shared:
         """Make a value known. Workers forked before cannot know it: they are ended."""
         token = uuid.uuid4().hex
-        if self._start == "fork":
+        if self.forks:
             self._end()
             shipping.keep(token, value)
             self._inherited.append(token)
