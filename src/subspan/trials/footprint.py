@@ -18,7 +18,7 @@ _WEIGHT_VECTORS = 6  # offset, weights, gradient, and as much while a map makes 
 _KEPT = 1.75  # of the peak, that a process holds which keeps what it frees, in pieces
 
 
-class _Peak(TorchDispatchMode):  # type: ignore[misc]
+class _Peak(TorchDispatchMode):
     """Counts bytes of the tensors that live at once of those that are made within."""
 
     def __init__(self) -> None:

@@ -2,8 +2,8 @@
 
 Where it is safe they are forked, so they share what they need with their parent and nothing is
 sent but what to do. Elsewhere (macOS, Windows, after CUDA) they are spawned, and get what is shared
-once, pickled. One that dies is replaced and its work given out again; when the parent dies, the
-kernel ends them.
+once, pickled, except large tensors, which all of them map from one file. One that dies is replaced
+and its work given out again; when the parent dies, the kernel ends them.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from subspan.trials.executors import shipping
 from subspan.trials.executors.base import Executor, Shared, WorkerDied, WorkerError
 from subspan.trials.executors.freed_memory import keep_freed_memory
 from subspan.trials.executors.machine import available_cores
+from subspan.trials.executors.mapped import Files
 
 _ATTEMPTS = 3
 _SECONDS_TO_END = 1.0
@@ -99,6 +100,7 @@ class Workers(Executor):
         self._waiting: list[_Work] = []
         self._payloads: dict[str, bytes] = {}
         self._inherited: list[str] = []
+        self._files = Files()
 
     @property
     def forks(self) -> bool:
@@ -118,7 +120,7 @@ class Workers(Executor):
             shipping.keep(token, value)
             self._inherited.append(token)
         else:
-            self._payloads[token] = shipping.pack(value)
+            self._payloads[token] = shipping.pack(value, self._files)
         return shipping.Shipped(token)
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
@@ -158,6 +160,7 @@ class Workers(Executor):
         for token in self._inherited:
             shipping.forget(token)
         self._inherited, self._payloads = [], {}
+        self._files.close()
 
     def _end(self) -> None:
         with _no_signals():  # all of them, or nobody knows of the others any more
