@@ -52,8 +52,8 @@ class TrialRunner:
     """Runs trials of one problem or function and keeps their records. A context manager.
 
     On a CPU, trials run in worker processes with one thread each; on a GPU, in this process, as
-    one batched program. A record is durable in the store before it is reported. Several processes
-    that run the same trials on one store share them.
+    one batched program; on several, in one process for each. A record is durable in the store
+    before it is reported. Several processes that run the same trials on one store share them.
 
     Args:
         problem: what to train.
@@ -89,7 +89,7 @@ class TrialRunner:
         self._on_cpu = problem.device.type == "cpu"
         self._timeout = Deadline(trial_timeout).seconds
         self._executor: Executor = make_executor(
-            executor, workers, on_cpu=self._on_cpu, ends=self._timeout is not None
+            executor, workers, device=problem.device, ends=self._timeout is not None
         )
         self._asked_workers = workers if isinstance(self._executor, Workers) else None
         self._failures = Failures(max_failures)
