@@ -10,7 +10,7 @@ import contextlib
 import tempfile
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -81,5 +81,6 @@ def read(
     """Map a file of so many bytes; tensors that were views of one storage are so again."""
     storage = _here.get(path)
     if storage is None:
-        storage = _here[path] = torch.UntypedStorage.from_file(path, False, size)
+        storage = cast(torch.UntypedStorage, torch.UntypedStorage.from_file(path, False, size))
+        _here[path] = storage
     return torch.empty(0, dtype=dtype).set_(storage, offset, shape, stride)

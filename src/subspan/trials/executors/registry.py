@@ -42,7 +42,8 @@ def make_executor(
     Raises:
         InputError: the name is unknown, the object has no `submit`, or it cannot end work.
     """
-    gpus = visible_gpus() if device.type == "cuda" and device.index is None else []
+    everywhere = device.type == "cuda" and device.index is None
+    gpus: list[str] = visible_gpus() if everywhere else []
     on_gpus = partial(Workers, start="spawn", devices=gpus)
     if executor is None:
         many = device.type == "cpu" and (ends or (workers or available_cores()) > 1)

@@ -45,7 +45,7 @@ def pack(value: Any, files: mapped.Files | None = None) -> bytes:
         return buffer.getvalue()
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+class _Pickler(cloudpickle.Pickler):
     """Leaves large tensors in files."""
 
     def __init__(self, buffer: io.BytesIO, files: mapped.Files) -> None:
