@@ -135,6 +135,10 @@ class AbstractProblem(abc.ABC):
         """Return how many rows a split has; 0 where there are none, or nobody can tell."""
         return self.train_size if split == "train" else 0
 
+    def rows_at_once(self, split: str) -> int:
+        """Return how many rows of a split an evaluation takes at once, at most."""
+        return self.split_size(split)
+
     def measure_rows(
         self, weights: torch.Tensor, split: str, rows: torch.Tensor, metric: str
     ) -> list[float] | None:

@@ -482,6 +482,14 @@ class Problem(AbstractProblem):
         """Return how many rows a split has; 0 where there is no such data."""
         return structure.row_count(self._splits[split][1]) if split in self._splits else 0
 
+    def rows_at_once(self, split: str) -> int:
+        """Return how many rows of a split an evaluation takes at once, at most."""
+        size = self.split_size(split)
+        most = self._eval_rows or size
+        if self._evaluator(self.vectorized).images and not self.batch_norm:
+            most = min(most, IMAGES_AT_ONCE)
+        return min(size, most)
+
     @torch.no_grad()
     def measure_rows(
         self, weights: torch.Tensor, split: str, rows: torch.Tensor, metric: str

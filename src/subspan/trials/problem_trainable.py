@@ -20,6 +20,7 @@ from subspan.spec import TrainSpec
 from subspan.subspaces.base import Draw, Method, Subspace
 from subspan.training.ensemble import TrainResult, evaluate_offsets, train
 from subspan.trials.failures import ERRORS, failed_record
+from subspan.trials.footprint import training_bytes
 from subspan.trials.prepared import Prepared
 from subspan.trials.provenance import environment
 from subspan.trials.trainable import Pair, Trainable, Work
@@ -100,6 +101,10 @@ class ProblemTrainable(Trainable):
         problem, found = self._prepared.training(spec, largest)
         if spec.batch_size is not None and (found is None or not found.taken):
             problem.warm_up(largest, spec.batch_size)
+
+    def training_bytes(self, spec: TrainSpec) -> int:
+        """Return about how many bytes an ensemble takes: gradient, evaluation and weights."""
+        return training_bytes(self._prepared.plain(spec), self.width, spec.batch_size)
 
     def train(self, pairs: Sequence[Pair], spec: TrainSpec, seed: int) -> list[TrialRecord]:
         """Find the subspaces, together, then train them, ensemble by ensemble.

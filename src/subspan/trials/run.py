@@ -57,7 +57,8 @@ def run(
         store: a path, a database's URL, a `Store`, or None for memory.
         goal: what the learning rate is to serve; None: the goal that `spec` stops at, or the
             training loss at the end. Without meaning where `spec` has a number.
-        workers: processes, one thread each; None takes one per core. On a GPU, none are used.
+        workers: processes, one thread each; None takes one per core. On a GPU, none are used; on
+            several, one for each where the problem is on `"cuda"`.
         progress: called with (done, planned, message); True for a bar, in a notebook too.
         executor: where trials run: `"inline"`, `"processes"`, or anything with
             `submit(function, *arguments) -> Future`, such as Dask's `client.get_executor()`; None:

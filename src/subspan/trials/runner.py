@@ -20,8 +20,9 @@ from subspan.trials import asked, interruption
 from subspan.trials.deadline import Deadline
 from subspan.trials.dispatch import Dispatch
 from subspan.trials.executors.base import Executor, Shared, one_thread
-from subspan.trials.executors.forked import Workers, available_cores
+from subspan.trials.executors.forked import Workers
 from subspan.trials.executors.inline import Inline
+from subspan.trials.executors.machine import available_cores
 from subspan.trials.executors.registry import make_executor
 from subspan.trials.failures import MAX_FAILURES, Failures, TrialsFailed
 from subspan.trials.function import FunctionTrainable
@@ -36,6 +37,7 @@ from subspan.trials.stores.registry import open_store
 from subspan.trials.trainable import Pair, Spec, Trainable, Work
 from subspan.trials.trial import TrialRecord
 from subspan.trials.uncollected import uncollected
+from subspan.trials.workers import Room, find_room
 
 __all__ = ["MAX_FAILURES", "Progress", "Subject", "TrialRunner", "TrialsFailed", "check_problem"]
 
@@ -50,8 +52,8 @@ class TrialRunner:
     """Runs trials of one problem or function and keeps their records. A context manager.
 
     On a CPU, trials run in worker processes with one thread each; on a GPU, in this process, as
-    one batched program. A record is durable in the store before it is reported. Several processes
-    that run the same trials on one store share them.
+    one batched program; on several, in one process for each. A record is durable in the store
+    before it is reported. Several processes that run the same trials on one store share them.
 
     Args:
         problem: what to train.
@@ -87,7 +89,7 @@ class TrialRunner:
         self._on_cpu = problem.device.type == "cpu"
         self._timeout = Deadline(trial_timeout).seconds
         self._executor: Executor = make_executor(
-            executor, workers, on_cpu=self._on_cpu, ends=self._timeout is not None
+            executor, workers, device=problem.device, ends=self._timeout is not None
         )
         self._asked_workers = workers if isinstance(self._executor, Workers) else None
         self._failures = Failures(max_failures)
@@ -102,6 +104,8 @@ class TrialRunner:
         self._shared: dict[int, Shared] = {}  # by place in the list above
         self._prepared = Prepared(problem) if isinstance(problem, AbstractProblem) else None
         self._expected = 0
+        self._room: Room | None = None  # that memory gives to workers
+        self._planned = False
 
     @property
     def width(self) -> int:
@@ -169,6 +173,7 @@ class TrialRunner:
         notice = lambda text: self._progress(len(records), len(planned), Notice(text))  # noqa: E731
         self._tell_of_workers(len(missing), notice)
         if missing:
+            self._plan_memory(trainable, next(iter(missing.values()))[1], len(missing), notice)
             self._prepare(list(missing.values()), records.values(), notice)
         rota = Rota(self.store, self._leases, missing, failed, notice)
         for answer in self._train(place, list(missing.values()), seed, rota):
@@ -188,6 +193,22 @@ class TrialRunner:
             notice(f"{asked:,} workers for {trials:,} trials: at most {trials:,} are started.")
         elif asked > cores:
             notice(f"{asked:,} workers on {cores:,} cores, which they share: each is slower.")
+
+    def _plan_memory(
+        self, trainable: Trainable, spec: Spec, trials: int, notice: Callable[[str], None]
+    ) -> None:
+        """Start no more workers than memory holds; work it out once, and say it once."""
+        wanted = min(self._executor.workers, trials)
+        if not self._planned and self._on_cpu:
+            self._room = find_room(self._executor, trainable.training_bytes(spec))
+        self._planned = True
+        if self._room is None:
+            return
+        if told := self._room.told(wanted):
+            notice(told)
+            if isinstance(self._executor, Workers):
+                self._executor.workers = max(1, self._room.workers)
+            self._room = None
 
     def expect(self, trials: int) -> None:
         """Say how many full trainings are to come at least, before the first: compiling is held

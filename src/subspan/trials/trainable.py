@@ -80,6 +80,11 @@ class Trainable(abc.ABC):
     def warm_up(self, pieces: Sequence[Sequence[Pair]], spec: Any) -> None:  # noqa: B027
         """Do here, once, what every forked worker else does at its first piece."""
 
+    def training_bytes(self, spec: Any) -> int:
+        """Return about how many bytes a process takes to train as many at once as it does, beside
+        what is shared; 0 where nobody can tell."""
+        return 0
+
     def failed(self, pair: Pair, spec: Any, seed: int, reason: str) -> TrialRecord:
         """Return the record of a trial that failed where nobody could see it from within."""
         return failed_record(self.trial(pair, spec, seed), self.max_dim, self.device, reason)

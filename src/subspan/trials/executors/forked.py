@@ -2,8 +2,8 @@
 
 Where it is safe they are forked, so they share what they need with their parent and nothing is
 sent but what to do. Elsewhere (macOS, Windows, after CUDA) they are spawned, and get what is shared
-once, pickled. One that dies is replaced and its work given out again; when the parent dies, the
-kernel ends them.
+once, pickled, except large tensors, which all of them map from one file. One that dies is replaced
+and its work given out again; when the parent dies, the kernel ends them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import threading
 import time
 import types
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from multiprocessing.connection import Connection
 from typing import Any, Literal, NamedTuple
@@ -33,6 +33,8 @@ from subspan.errors import InputError
 from subspan.trials.executors import shipping
 from subspan.trials.executors.base import Executor, Shared, WorkerDied, WorkerError
 from subspan.trials.executors.freed_memory import keep_freed_memory
+from subspan.trials.executors.machine import available_cores
+from subspan.trials.executors.mapped import Files
 
 _ATTEMPTS = 3
 _SECONDS_TO_END = 1.0
@@ -47,11 +49,6 @@ def can_fork() -> bool:
     return sys.platform == "linux" and not torch.cuda.is_initialized()
 
 
-def available_cores() -> int:
-    """Return the number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class _Work(NamedTuple):
     future: Future[Any]
     function: Callable[..., Any]
@@ -60,10 +57,11 @@ class _Work(NamedTuple):
 
 
 class _Worker:
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: Start, device: str | None = None) -> None:
         context: Any = multiprocessing.get_context(start)
+        self.device = device
         self.connection, self._theirs = multiprocessing.Pipe()
-        arguments = self._theirs, os.getpid()
+        arguments = self._theirs, os.getpid(), device
         self.process = context.Process(target=_serve, args=arguments, daemon=True)
         self._spawned = start == "spawn"
         self.work: _Work | None = None
@@ -92,17 +90,31 @@ class Workers(Executor):
     """Does work in processes of this machine; survives the death of any of them.
 
     Args:
-        workers: number of processes; None takes one per core.
+        workers: number of processes; None takes one per GPU, or per core where none are named.
         start: `"fork"` or `"spawn"`; None forks where that is safe.
+        devices: GPUs as `CUDA_VISIBLE_DEVICES` names them. Each worker sees one of them, as
+            `"cuda"`; in turn, where there are more workers.
     """
 
-    def __init__(self, workers: int | None = None, start: Start | None = None) -> None:
-        self.workers = workers or available_cores()
+    def __init__(
+        self,
+        workers: int | None = None,
+        start: Start | None = None,
+        devices: Sequence[str] = (),
+    ) -> None:
+        self.workers = workers or len(devices) or available_cores()
+        self.devices = tuple(devices)
         self._start: Start = start or ("fork" if can_fork() else "spawn")
         self._workers: list[_Worker] = []
         self._waiting: list[_Work] = []
         self._payloads: dict[str, bytes] = {}
         self._inherited: list[str] = []
+        self._files = Files()
+
+    @property
+    def forks(self) -> bool:
+        """Whether workers are forked, so that they share this process's memory."""
+        return self._start == "fork"
 
     @property
     def started(self) -> bool:  # type: ignore[override]
@@ -112,12 +124,12 @@ class Workers(Executor):
     def share(self, value: Any) -> Shared:
         """Make a value known. Workers forked before cannot know it: they are ended."""
         token = uuid.uuid4().hex
-        if self._start == "fork":
+        if self.forks:
             self._end()
             shipping.keep(token, value)
             self._inherited.append(token)
         else:
-            self._payloads[token] = shipping.pack(value)
+            self._payloads[token] = shipping.pack(value, self._files)
         return shipping.Shipped(token)
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
@@ -157,6 +169,7 @@ class Workers(Executor):
         for token in self._inherited:
             shipping.forget(token)
         self._inherited, self._payloads = [], {}
+        self._files.close()
 
     def _end(self) -> None:
         with _no_signals():  # all of them, or nobody knows of the others any more
@@ -168,7 +181,7 @@ class Workers(Executor):
         """Give work to the idle, wait for an answer, and take what has come."""
         wanted = min(self.workers, sum(w.work is not None for w in self._workers) + self._queue())
         while len(self._workers) < wanted:
-            self._workers.append(_Worker(self._start))
+            self._workers.append(_Worker(self._start, self._free_device()))
             self._workers[-1].begin()
         for worker in self._workers:
             if worker.work is None and self._waiting:
@@ -176,6 +189,11 @@ class Workers(Executor):
         busy = {w.connection: w for w in self._workers if w.work is not None}
         for connection in multiprocessing.connection.wait(list(busy), seconds):
             self._take(busy[connection])  # type: ignore[index]
+
+    def _free_device(self) -> str | None:
+        """Return the device that the fewest workers have; None where there are none."""
+        taken = [worker.device for worker in self._workers]
+        return min(self.devices, key=taken.count, default=None)
 
     def _queue(self) -> int:
         self._waiting = [work for work in self._waiting if not work.future.cancelled()]
@@ -293,8 +311,10 @@ def _die_of_what_is_fatal() -> None:
             faulthandler.enable()
 
 
-def _serve(connection: Connection, parent: int) -> None:
+def _serve(connection: Connection, parent: int, device: str | None) -> None:
     """Answer until the connection closes. Runs in the worker."""
+    if device is not None:  # CUDA reads it when it is first used
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
     for number in _SIGNALS:  # they are the parent's to handle
         signal.signal(number, signal.SIG_IGN)
     signal.set_wakeup_fd(-1)

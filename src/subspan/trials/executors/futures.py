@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from subspan.errors import invalid
 from subspan.trials.executors import shipping
 from subspan.trials.executors.base import Executor, Shared, WorkerDied, WorkerError, one_thread
-from subspan.trials.executors.forked import available_cores
+from subspan.trials.executors.machine import available_cores
 
 _SECONDS_BETWEEN_LOOKS = 0.05  # at futures that are not Python's own
 _ROOM = 1024  # pieces of work: how many workers there are may not be known, and may change

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
+
 from subspan.errors import invalid, unknown
 from subspan.trials.executors.base import Executor
-from subspan.trials.executors.forked import Workers, available_cores
+from subspan.trials.executors.forked import Workers
 from subspan.trials.executors.futures import Futures
 from subspan.trials.executors.inline import Inline
+from subspan.trials.executors.machine import available_cores, visible_gpus
 from subspan.trials.executors.ray import Ray
 
 EXECUTORS: dict[str, Callable[[int | None], Executor]] = {
@@ -23,31 +26,38 @@ EXECUTORS: dict[str, Callable[[int | None], Executor]] = {
 
 
 def make_executor(
-    executor: Any, workers: int | None, *, on_cpu: bool, ends: bool = False
+    executor: Any, workers: int | None, *, device: torch.device, ends: bool = False
 ) -> Executor:
     """Return an executor of a name, around somebody's own, or the usual one for None.
 
     The usual one is processes on a CPU, where there is more than one core or worker wanted, and
-    this process on a GPU.
+    on `"cuda"` with several GPUs, one process for each; else this process.
 
     Args:
         executor: what was asked for.
         workers: how many processes, where one is made.
-        on_cpu: where trials run.
+        device: where trials run.
         ends: whether it must be able to end work that is under way.
 
     Raises:
         InputError: the name is unknown, the object has no `submit`, or it cannot end work.
     """
+    everywhere = device.type == "cuda" and device.index is None
+    gpus: list[str] = visible_gpus() if everywhere else []
+    on_gpus = partial(Workers, start="spawn", devices=gpus)
     if executor is None:
-        many = on_cpu and (ends or (workers or available_cores()) > 1)
+        many = device.type == "cpu" and (ends or (workers or available_cores()) > 1)
         made: Executor = Workers(workers) if many else Inline()
+        if len(gpus) > 1 and workers != 1:
+            made = on_gpus(workers)
     elif isinstance(executor, Executor):
         made = executor
     elif isinstance(executor, str):
         if executor not in EXECUTORS:
             raise unknown("executor", executor, list(EXECUTORS))
         made = EXECUTORS[executor](workers)
+        if isinstance(made, Workers) and len(gpus) > 1:
+            made = on_gpus(workers)
     else:
         made = Futures(executor, workers)
     if ends and isinstance(made, Inline):

@@ -6,11 +6,15 @@ file (`tests/test_architecture.py` holds that).
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import cloudpickle
+import torch
+
+from subspan.trials.executors import mapped
 
 _KEPT = 8  # values that a worker remembers; each may hold a data set
 _received: dict[str, Any] = {}
@@ -27,9 +31,38 @@ class Shipped:
         return _received[self.token]
 
 
-def pack(value: Any) -> bytes:
-    """Pickle a value, functions and classes of a script or notebook included."""
-    return cloudpickle.dumps(value)
+def pack(value: Any, files: mapped.Files | None = None) -> bytes:
+    """Pickle a value, functions and classes of a script or notebook included.
+
+    Args:
+        value: what is to cross.
+        files: where large tensors of a CPU go, for processes of this machine; None: into the bytes.
+    """
+    if files is None:
+        return cloudpickle.dumps(value)
+    with io.BytesIO() as buffer:
+        _Pickler(buffer, files).dump(value)
+        return buffer.getvalue()
+
+
+class _Pickler(cloudpickle.Pickler):
+    """Leaves large tensors in files."""
+
+    def __init__(self, buffer: io.BytesIO, files: mapped.Files) -> None:
+        super().__init__(buffer)
+        self._files, self._paths = files, dict[int, str]()  # by where a storage begins
+
+    def reducer_override(self, value: Any) -> Any:
+        if type(value) is torch.Tensor and mapped.fits(value):
+            storage = value.untyped_storage()
+            try:
+                place = storage.data_ptr()
+                if place not in self._paths:
+                    self._paths[place] = self._files.write(storage)
+                return mapped.read, mapped.told(value, self._paths[place])
+            except OSError:  # no room for it: it goes with the rest
+                pass
+        return super().reducer_override(value)
 
 
 def unpack(payload: bytes) -> Any:
