@@ -22,8 +22,8 @@ from subspan.canonical import digest, tensor_digest
 from subspan.errors import InputError, invalid, text_name, unknown
 from subspan.metrics import parse
 from subspan.printable import printable, shown
+from subspan.problems import devices, structure
 from subspan.problems import dropout as dropout_that_trains
-from subspan.problems import structure
 from subspan.problems.aliases import Watch
 from subspan.problems.augmentation import Augmentation, Transform
 from subspan.problems.base import AbstractProblem, Batch, Evaluation
@@ -532,12 +532,18 @@ class Problem(AbstractProblem):
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Self:
-        """Return this problem on another device or in another dtype."""
+        """Return this problem on another device or in another dtype.
+
+        Raises:
+            InputError: the device is not there, or dropout draws there what no seed settles.
+        """
         target, dtype = torch.device(device or self.device), dtype or self.dtype
         if target == self.device and dtype == self.dtype:
             return self
         if self._noisy is not None:
             dropout_that_trains.check_device(self._noisy, target)
+        if target != self.device:
+            target = devices.find(target)
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
         new.device, new.dtype = target, dtype
