@@ -136,9 +136,9 @@ class TrainSpec:
             again and does not, as often as a tenth pays for (`subspan.training.looks`). A record's
             curve has what was evaluated.
         stop_at: a goal (or its text) at which a trial ends early; None trains to the end.
-        dtype: `"float32"`, `"float64"`, or `"bfloat16"`: forward and backward passes under
-            `torch.autocast` in bfloat16; weights, θ, map and optimiser in float32. For problems
-            with a module and optimisers that go step by step on batches.
+        dtype: `"float32"` (never TF32), `"float64"`, or `"bfloat16"`: forward and backward passes
+            under `torch.autocast` in bfloat16; weights, θ, map and optimiser in float32. For
+            problems with a module and optimisers that go step by step on batches.
         compile: whether gradients may be compiled (`torch.compile`): they are, where what is
             measured at the start says that it saves more than compiling costs. The last bits of
             what is trained differ; which was taken, and why, stands in each record's provenance,

@@ -222,6 +222,174 @@ def test_time_is_measured_in_turns_and_told_in_milliseconds(
     assert found == pytest.approx({"one": 1.0, "two": 1.0})
 
 
+# --- a whole ensemble in one program, as on a GPU ------------------------------------------------
+
+
+@pytest.fixture
+def together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a CPU compile as a GPU does: the batched gradient of an ensemble."""
+    monkeypatch.setattr(ss.Problem, "_compiles_together", True)
+
+
+def counted(quick: ss.Problem) -> list[int]:
+    """Note how many trials the compiled program is called with, each time."""
+    called: list[int] = []
+    program = quick._compiled._program  # type: ignore[union-attr]
+
+    def noted(*inputs: Any) -> Any:
+        called.append(len(inputs[0]))
+        return program(*inputs)
+
+    quick._compiled._program = noted  # type: ignore[union-attr]
+    return called
+
+
+def near(quick: ss.Problem, plain: ss.Problem, sample: tuple[torch.Tensor, Any]) -> None:
+    losses, gradients = quick.grads(*sample)
+    expected_losses, expected = plain.grads(*sample)
+    torch.testing.assert_close(losses, expected_losses, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(gradients, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.usefixtures("together")
+@pytest.mark.parametrize("make", [dense, convolutional, residual])
+@pytest.mark.parametrize("batch_size", [16, None], ids=["batches", "full batch"])
+def test_an_ensemble_in_one_program_has_the_gradients_of_each(
+    make: Callable[[], nn.Module], batch_size: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times(monkeypatch, 2.0, 1.0)
+    plain = ss.Problem(make, images(), vectorize=True).to(dtype=torch.float64)
+    quick, found = plain.compiled(batch_size, 4, MANY, backend="aot_eager")
+    assert found.taken, found.why
+    assert found.to_json()["ensemble"] == 4
+    called = counted(quick)
+    alone = ss.Problem(make, images(), vectorize=False).to(dtype=torch.float64)
+    for trials, asked in ((4, [4]), (3, [4]), (2, [4]), (1, []), (5, [])):
+        weights = torch.stack([plain.init(10 + k) for k in range(trials)])
+        _, batch = plain._like_a_step(batch_size, trials, 1)
+        near(quick, plain, (weights, batch))
+        near(quick, alone, (weights, batch))
+        assert called == 2 * asked  # fewer are filled up to four, down to half as many
+        called.clear()
+
+
+@pytest.mark.usefixtures("together")
+def test_one_wrong_trial_of_an_ensemble_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    times(monkeypatch, 2.0, 1.0)
+    problem = ss.Problem(dense, images())
+    sample = problem._like_a_step(16, 4, 1)
+
+    class Wrong(CompiledGrads):
+        def __call__(self, weights: torch.Tensor, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+            losses, gradients = super().__call__(weights, batch)
+            gradients[2] *= 1.001
+            return losses, gradients
+
+    def decided(kind: type[CompiledGrads]) -> Compilation:
+        made = lambda: kind(problem.loss, *sample, "eager", together=True)  # noqa: E731
+        return decide(made, problem.grads, problem._exact_grads, sample, MANY)[1]
+
+    assert decided(CompiledGrads).taken
+    assert not decided(Wrong).taken
+    assert "other numbers" in decided(Wrong).why
+
+
+def test_on_a_cpu_trials_are_compiled_one_by_one() -> None:
+    problem = ss.Problem(dense, images(), vectorize=True)
+    quick, found = problem.compiled(16, 3, 1, True, backend="eager")
+    assert found.ensemble is None
+    assert "ensemble" not in found.to_json()
+    called = counted(quick)
+    quick.grads(*steps(quick, 3, 0))
+    assert called == [quick.ambient_dim] * 3
+
+
+@pytest.mark.parametrize(
+    ("device", "together", "how"),
+    [
+        ("cuda", True, {"mode": "reduce-overhead"}),
+        ("cuda", False, {"mode": "reduce-overhead"}),
+        ("mps", True, {"options": {"compile_threads": 1}}),
+        ("cpu", False, {"options": {"compile_threads": 1}}),
+    ],
+)
+def test_a_gpu_is_to_replay_graphs_of_the_whole_ensemble(
+    monkeypatch: pytest.MonkeyPatch, device: str, together: bool, how: dict[str, Any]
+) -> None:
+    """The tensors are a CPU's: PyTorch without CUDA makes no others that autograd takes."""
+    given: list[dict[str, Any]] = []
+    monkeypatch.setattr(torch, "compile", lambda graph, **options: given.append(options) or graph)
+    told, looked_at = compiled._how, []
+
+    def on_device(of: torch.device, backend: str) -> dict[str, Any]:
+        looked_at.append(of)
+        return told(torch.device(device), backend)
+
+    monkeypatch.setattr(compiled, "_how", on_device)
+
+    def loss(w: torch.Tensor, batch: Any) -> torch.Tensor:
+        return (batch[0] @ w - batch[1]).square().mean()
+
+    weights, x = torch.zeros(3, 5), torch.zeros(3, 7, 5)
+    made = CompiledGrads(loss, weights, (x, x[..., 0]), together=together)
+    assert looked_at == [weights.device]
+    assert made._graphs == ("mode" in how)
+    shapes = [n.meta["val"].shape for n in made._program.graph.nodes if n.op == "placeholder"]
+    assert shapes[0] == ((3, 5) if together else (5,))
+    (options,) = given
+    assert options == {"fullgraph": True, "dynamic": False, "backend": "inductor", **how}
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_what_a_graph_writes_over_was_copied(together: bool) -> None:
+    """CUDA graphs return the same memory at every call."""
+    problem = ss.Problem(dense, images())
+    weights, batch = steps(problem, 3, 0)
+    quick = CompiledGrads(problem.loss, weights, batch, "eager", together=together)
+    program, held = quick._program, []
+
+    def replayed(*inputs: torch.Tensor) -> Any:
+        found = program(*inputs)
+        held.extend(t.clone() for t in found if len(held) < 2)
+        for own, new in zip(held, found, strict=True):
+            own.copy_(new)
+        return tuple(held)
+
+    quick._program, quick._graphs = replayed, True
+    first = quick(weights, batch)
+    quick(weights + 1, batch)
+    expected = problem.grads(weights, batch)
+    torch.testing.assert_close(first[0], expected[0])
+    torch.testing.assert_close(first[1], expected[1])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("make", [dense, convolutional])
+def test_a_gpu_compiles_the_ensemble(make: Callable[[], nn.Module]) -> None:
+    problem = ss.Problem(make, images()).to("cuda")
+    quick, found = problem.compiled(16, 3, 1, True)
+    assert found.taken, found.why
+    assert found.ensemble == 3
+    for seed in range(4):  # the first calls record the graph
+        weights = torch.stack([problem.init(seed + k) for k in range(3)])
+        _, batch = problem._like_a_step(16, 3, 1)
+        expected = problem.grads(weights, batch)[1]
+        torch.testing.assert_close(quick.grads(weights, batch)[1], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("together")
+@pytest.mark.parametrize("make", [dense, convolutional])
+def test_inductor_compiles_an_ensemble(make: Callable[[], nn.Module]) -> None:
+    plain = ss.Problem(make, images(), vectorize=True).to(dtype=torch.float64)
+    quick, found = plain.compiled(16, 3, 1, True)
+    assert found.taken, found.why
+    called = counted(quick)
+    near(quick, plain, steps(plain, 3, 3))
+    near(quick, plain, steps(plain, 2, 3))
+    assert called == [3, 3]
+
+
 @pytest.mark.slow
 def test_inductor_compiles_a_network_that_convolves(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = ss.Problem(convolutional, images())

@@ -12,7 +12,8 @@ import pytest
 
 from subspan.errors import InputError, StoreError
 from subspan.estimate import Estimate
-from subspan.reproduction import bands, deviations, find, names
+from subspan.problems import Quadratic
+from subspan.reproduction import Lab, bands, deviations, find, names
 
 EXPERIMENT = textwrap.dedent('''
     """How often does a random subspace hit a well?
@@ -156,6 +157,25 @@ def test_again_trains_nothing_and_a_larger_scale_has_a_store_of_its_own(
     assert (made / "well_hits" / "full.db").exists()
 
 
+def test_problems_of_an_experiment_are_on_its_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[Any] = []
+
+    def noted(problem: Quadratic, device: Any = None, dtype: Any = None) -> Quadratic:
+        moved.extend([device] if device == "cuda" else [])  # `exact` solves on the CPU
+        return problem
+
+    monkeypatch.setattr(Quadratic, "to", noted)
+    for device in (None, "cuda"):
+        lab = Lab("cpu", {}, tmp_path / f"{device}.db", device=device)
+        lab.load("quadratic")
+        lab.run(Quadratic(), method="random", dims=[2], repeats=1)
+        lab.threshold(Quadratic(), method="random", goal="loss<=100", max_dim=2)
+        lab.compare(Quadratic(), methods=["random"], dims=[2], repeats=1)
+        assert moved == [device] * (0 if device is None else 4)
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -163,6 +183,7 @@ def test_again_trains_nothing_and_a_larger_scale_has_a_store_of_its_own(
         ("well_hits --scale huge", "cpu, full"),
         ("well_hits --scale full --accept", "--accept"),
         ("well_hits --check", "--accept` makes them"),
+        ("well_hits --device meta", "device: expected one that is there: "),
     ],
 )
 def test_what_cannot_be_is_one_clear_line(cli: Any, folder: Path, line: str, said: str) -> None:

@@ -156,6 +156,18 @@ def test_a_registered_problem_comes_back_with_its_options(resume, tmp_path, monk
     assert found == {r.key for r in ss.run(problem, "random:gaussian", **plan)}
 
 
+def test_a_problem_comes_back_on_its_device_which_must_be_there():
+    spec = ss.TrainSpec(steps=2)
+    problem = ss.problems.load("digits-mlp", subset=60)
+    note = asked.described("run", {"problem": problem, "dims": [3], "spec": spec})
+    noted = note["arguments"]["problem"]
+    assert noted["on"] == ["cpu", "float32"]
+    assert asked.restored(note, None)["problem"].device == torch.device("cpu")
+    noted["on"][0] = "meta"  # as a GPU that another machine had
+    with pytest.raises(ss.InputError, match=r"device: expected one that is there: .* got 'meta'"):
+        asked.restored(note, None)
+
+
 def test_what_cannot_come_back_is_told_by_name_and_the_rest_goes_on(sweep, resume, monkeypatch):
     for function in (sweep.local(), sweep.mine):
         cut(

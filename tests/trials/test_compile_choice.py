@@ -123,6 +123,61 @@ def test_what_a_measurement_has_ahead_counts(
     assert asked[-1][1:3] == (2, 10 // 2 * 3 // 2 + 1)
 
 
+@pytest.fixture
+def together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a CPU compile as a GPU does: the batched gradient of an ensemble."""
+    monkeypatch.setattr(Problem, "_compiles_together", True)
+
+
+@pytest.mark.usefixtures("together")
+def test_a_larger_ensemble_is_measured_anew_and_a_smaller_one_is_not(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pays(monkeypatch, True)
+    prepared = Prepared(ss.problems.load("digits-mlp"))
+    found = [prepared.training(SPEC, trials)[1].ensemble for trials in (4, 2, 4, 6, 5)]  # type: ignore[union-attr]
+    assert found == [4, 4, 4, 6, 6]
+    assert [call[1] for call in asked] == [4, 6]
+    pays(monkeypatch, False)
+    there = cloudpickle.loads(cloudpickle.dumps(prepared))
+    assert there.training(SPEC, 3)[1].taken  # of the six that were decided about here
+    assert not there.training(SPEC, 7)[1].taken
+    assert [call[-1] for call in asked] == [None, None, True, None]
+
+
+@pytest.mark.usefixtures("together")
+def test_ensembles_that_go_on_take_what_the_largest_before_took(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store, problem = tmp_path / "runs.db", ss.problems.load("digits-mlp")
+    run = functools.partial(
+        ss.run, problem, "random", spec=SPEC, store=store, workers=1, executor="inline"
+    )
+    pays(monkeypatch, False)
+    run(dims=[4], repeats=1)
+    pays(monkeypatch, True)
+    records = run(dims=[4], repeats=4)
+    told = [r.provenance["compile"] for r in records]
+    assert [(t["taken"], t["ensemble"]) for t in told] == [(False, 1), *[(True, 3)] * 3]
+    pays(monkeypatch, False)
+    (*_, last) = run(dims=[4], repeats=5)
+    assert last.provenance["compile"]["taken"]  # one trial, as the three before it
+    assert [call[-1] for call in asked] == [None, None, True]
+
+
+@pytest.mark.usefixtures("together")
+def test_an_ensemble_in_one_program_learns_what_plain_ones_do(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pays(monkeypatch, True)
+    problem = ss.problems.load("digits-mlp")
+    spec = SPEC.replace(dtype="float64", steps=20)
+    run = functools.partial(ss.run, problem, "random", dims=[4, 16], repeats=2, executor="inline")
+    for quick, plain in zip(run(spec=spec), run(spec=spec.replace(compile=False)), strict=True):
+        assert quick.provenance["compile"]["ensemble"] == 4
+        assert quick.final_train_loss == pytest.approx(plain.final_train_loss, rel=1e-9)
+
+
 def test_a_problem_without_a_module_trains_as_ever() -> None:
     problem = ss.problems.load("quadratic")
     spec = problem.default_spec.replace(optimizer="sgd", steps=5, batch_size=None, lr=0.1)

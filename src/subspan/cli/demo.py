@@ -9,6 +9,7 @@ import typer
 
 from subspan.cli import options, surface, threshold
 from subspan.cli.console import print_json, print_pairs, say, watch
+from subspan.cli.target import load_problem
 
 PROBLEM = "digits-mlp"
 GOAL = "loss<=0.1"
@@ -20,6 +21,7 @@ SURFACE_REPEATS = 4
 def command(
     out: Annotated[Path, typer.Option(help="Folder for the store and the figures.")] = Path("demo"),
     json: options.Json = False,
+    device: options.Device = None,
     workers: options.Workers = None,
 ) -> None:
     """Measure d* of a small network on handwritten digits, and draw the phase transition."""
@@ -27,7 +29,7 @@ def command(
 
     options.check_folder("--out", out)
     store = out / "runs.db"
-    problem = subspan.problems.load(PROBLEM)
+    problem = load_problem(PROBLEM, None, None, device)
     method = subspan.RandomAffine()
     limits = options.given(workers=workers)
     with watch(store) as progress:

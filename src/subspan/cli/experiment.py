@@ -40,6 +40,7 @@ def command(
         "experiments"
     ),
     data_dir: options.DataDir = None,
+    device: options.Device = None,
     workers: options.Workers = None,
     json: options.Json = False,
 ) -> None:
@@ -57,7 +58,7 @@ def command(
     if check:
         _check(found, json)
         return
-    _train(found[0], scale, accept, data_dir, workers, json)
+    _train(found[0], scale, accept, data_dir, device, workers, json)
 
 
 def _list(folder: Path, json: bool) -> None:
@@ -79,23 +80,27 @@ def _train(
     scale: str,
     accept: bool,
     data_dir: Path | None,
+    device: str | None,
     workers: int | None,
     json: bool,
 ) -> None:
     from subspan import reproduction
+    from subspan.problems import devices
     from subspan.report.figure import save_figure
     from subspan.reproduction import bands
     from subspan.reproduction.trials import export
     from subspan.trials.stores.registry import open_store
 
     settings = experiment.settings(scale)
+    if device is not None:
+        devices.find(device)
     if accept and scale != "cpu":
         raise invalid("--accept", expected="the scale cpu", got=repr(scale))
     work = experiment.work(scale)
     options.check_folder("--folder", experiment.path)
     with watch(work) as progress:
         running = {"progress": progress, **options.given(workers=workers)}
-        lab = reproduction.Lab(scale, settings, work, data_dir, running)
+        lab = reproduction.Lab(scale, settings, work, data_dir, running, device)
         cost = reproduction.train(experiment, lab, progress)
     with open_store(work, readonly=True) as opened:
         trials = reproduction.Trials(opened)

@@ -17,7 +17,6 @@ from subspan.errors import StoreError, invalid
 
 if TYPE_CHECKING:
     from subspan.goals import Goal
-    from subspan.problems.base import AbstractProblem
     from subspan.spec import TrainSpec
     from subspan.subspaces.base import Method
     from subspan.trials.function import LoopSpec
@@ -38,6 +37,14 @@ DataDir = Annotated[
     typer.Option(help="A folder of data laid out like the hub's, instead of the hub."),
 ]
 Subset = Annotated[int | None, typer.Option(help="Take the first N training rows.")]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="Where a problem is computed: cpu, cuda, cuda:1, mps; by default where it is made, "
+        "which is the CPU.",
+        rich_help_panel=_RUNNING,
+    ),
+]
 MethodText = Annotated[
     str,
     typer.Option(
@@ -164,39 +171,6 @@ def given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def load_problem(name: str, data_dir: Path | None, subset: int | None) -> AbstractProblem:
-    """Load a problem with those options that were given.
-
-    Raises:
-        InputError: it is a function, which has weights that nobody else knows.
-    """
-    from subspan.problems.base import AbstractProblem
-
-    loaded = load_subject(name, data_dir, subset)
-    if not isinstance(loaded, AbstractProblem):
-        raise invalid("problem", expected="a problem, whose weights are known", got=repr(loaded))
-    return loaded
-
-
-def load_subject(
-    name: str,
-    data_dir: Path | None,
-    subset: int | None,
-    files: dict[str, ModuleType] | None = None,
-) -> Subject:
-    """Load a problem, or what stands in a file; `files` that were run are not run again."""
-    from subspan import problems
-    from subspan.cli.target import is_file, load_from_file
-
-    options = given(data_dir=data_dir, subset=subset)
-    if not is_file(name):
-        return problems.load(name, **options)
-    if options:
-        named = ", ".join(f"--{option.replace('_', '-')}" for option in options)
-        raise invalid("option", expected="none of a registered problem's", got=named)
-    return load_from_file(name, files)
-
-
 def check_goals(subject: Subject, goals: Iterable[Goal]) -> None:
     """Refuse goals that a problem has no metric for, before anything is trained."""
     from subspan.problems.base import AbstractProblem
@@ -232,6 +206,7 @@ class Study:
     map_name: MapName = None
     data_dir: DataDir = None
     subset: Subset = None
+    device: Device = None
     workers: Workers = None
     executor: ExecutorName = None
     ray_address: RayAddress = None
@@ -279,12 +254,13 @@ class Study:
 
         Args:
             name: of the problem, or its file.
-            files: as for `load_subject`.
+            files: as for `target.load_subject`.
             lr: the learning rate where none is given; None leaves it to the problem.
         """
+        from subspan.cli.target import load_subject
         from subspan.spec import AUTO, TrainSpec
 
-        problem = load_subject(name, self.data_dir, self.subset, files)
+        problem = load_subject(name, self.data_dir, self.subset, self.device, files)
         names = ("optimizer", "epochs", "steps", "schedule", "dtype")
         changes = given(**{field: getattr(self, field) for field in names})
         wanted = self.lr

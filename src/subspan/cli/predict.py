@@ -9,6 +9,7 @@ import typer
 
 from subspan.cli import options
 from subspan.cli.console import cell, complain, noting, print_json, print_pairs, say
+from subspan.cli.target import load_problem
 
 if TYPE_CHECKING:
     from subspan.goals import Goal
@@ -45,6 +46,7 @@ def command(
     figure: options.FigureStem = None,
     data_dir: options.DataDir = None,
     subset: options.Subset = None,
+    device: options.Device = None,
 ) -> None:
     """Predict d* from the geometry of the loss: curvature, the cone, Gordon's theorem."""
     import torch
@@ -57,7 +59,7 @@ def command(
     directions, steps = whole("directions", directions, low=2), whole("steps", steps, low=1)
     rows = None if rows is None else whole("rows", rows, low=1)
     wanted = subspan.parse_goal(goal)
-    loaded = options.load_problem(problem, data_dir, subset)
+    loaded = load_problem(problem, data_dir, subset, device)
     loaded.check_metric(wanted.metric)
     if loaded.ambient_dim < _SMALL:
         torch.set_num_threads(1)

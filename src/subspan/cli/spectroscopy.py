@@ -9,6 +9,7 @@ import typer
 
 from subspan.cli import options
 from subspan.cli.console import noting, print_json, print_pairs, print_table, say
+from subspan.cli.target import load_problem
 from subspan.errors import invalid, whole
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def command(
     seed: options.Seed = 0,
     data_dir: options.DataDir = None,
     subset: options.Subset = None,
+    device: options.Device = None,
     store: Annotated[
         str | None,
         typer.Option(
@@ -48,7 +50,7 @@ def command(
     chosen = parse_method(method)
     if not isinstance(chosen, LotterySubspace):
         raise invalid("--method", expected="a lottery subspace", got=repr(method))
-    loaded = options.load_problem(problem, data_dir, subset)
+    loaded = load_problem(problem, data_dir, subset, device)
     with noting(store):
         spectra = spectroscopy(loaded, chosen, repeats=repeats, seed=seed, store=store)
     data = spectroscopy_data(spectra, loaded.name)

@@ -1,4 +1,4 @@
-"""What stands in a user's own file, `my_experiment.py:mine`, for a command to be about."""
+"""What a command is about: a registered problem, or what stands in a user's own file."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from subspan.errors import invalid
 from subspan.printable import cut, printable
 
 if TYPE_CHECKING:
+    from subspan.problems.base import AbstractProblem
     from subspan.trials.runner import Subject
 
 EXIT_TRACEBACK = 1
@@ -31,6 +32,61 @@ def shown(error: Exception) -> FileFailed:
     lines = traceback.format_exception(type(error), error, begin)
     print(printable("".join(lines), lines=True), end="", file=sys.stderr)
     return FileFailed(type(error).__name__, str(error))
+
+
+def load_problem(
+    name: str, data_dir: Path | None, subset: int | None, device: str | None
+) -> AbstractProblem:
+    """Load a problem with those options that were given.
+
+    Raises:
+        InputError: it is a function, which has weights that nobody else knows.
+    """
+    from subspan.problems.base import AbstractProblem
+
+    loaded = load_subject(name, data_dir, subset, device)
+    if not isinstance(loaded, AbstractProblem):
+        raise invalid("problem", expected="a problem, whose weights are known", got=repr(loaded))
+    return loaded
+
+
+def load_subject(
+    name: str,
+    data_dir: Path | None,
+    subset: int | None,
+    device: str | None,
+    files: dict[str, ModuleType] | None = None,
+) -> Subject:
+    """Load a problem, or what stands in a file; `files` that were run are not run again.
+
+    Raises:
+        InputError: there is no such problem, option of it, or device.
+    """
+    from subspan import problems
+    from subspan.problems import devices
+    from subspan.problems.base import AbstractProblem
+
+    if device is not None:
+        devices.find(device)  # before data is read
+    named = {"data_dir": data_dir, "subset": subset}
+    options: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
+    if not is_file(name):
+        loaded: Subject = problems.load(name, **options)
+    elif options:
+        said = ", ".join(f"--{option.replace('_', '-')}" for option in options)
+        raise invalid("option", expected="none of a registered problem's", got=said)
+    else:
+        loaded = load_from_file(name, files)
+    if device is None:
+        return loaded
+    if isinstance(loaded, AbstractProblem):
+        return loaded.to(device)
+    raise invalid(
+        "--device",
+        expected="none for a function, which chooses its own",
+        got=repr(device),
+        remedy="Let it move its model there.",
+    )
 
 
 def is_file(text: str) -> bool:

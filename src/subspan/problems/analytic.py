@@ -12,6 +12,7 @@ import torch
 from subspan.canonical import tensor_digest
 from subspan.errors import invalid
 from subspan.maps.base import LinearMap
+from subspan.problems import devices
 from subspan.problems.base import AbstractProblem, Batch, Evaluation
 from subspan.spec import TrainSpec
 from subspan.streams import normals
@@ -94,10 +95,14 @@ class Quadratic(AbstractProblem):
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Self:
-        """Return this problem on another device or in another dtype."""
+        """Return this problem on another device or in another dtype.
+
+        Raises:
+            InputError: the device is not there.
+        """
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
-        new.device, new.dtype = torch.device(device or self.device), dtype or self.dtype
+        new.device, new.dtype = devices.find(device or self.device), dtype or self.dtype
         new.eigenvalues = self.eigenvalues.to(new.device, new.dtype)
         new.displacement = self.displacement.to(new.device, new.dtype)
         return new

@@ -80,7 +80,11 @@ class AbstractProblem(abc.ABC):
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Self:
-        """Return this problem on another device or in another dtype."""
+        """Return this problem on another device or in another dtype.
+
+        Raises:
+            InputError: the device is not there.
+        """
 
     def in_precision(self, name: str) -> Self:
         """Return this problem as a spec's `dtype` asks for: float32, float64 or bfloat16.

@@ -1,14 +1,16 @@
 """Gradients by `torch.compile`, where what is measured at the start says that it pays.
 
-A gradient of one trial, a function of all D weights and a batch, is traced to plain tensor
-operations and compiled once for its shape: no map and no d is in it. Compiled and plain gradients
-differ in their last bits, so a spec says whether it is allowed, and a record which was taken.
+A gradient, a function of all D weights and a batch, is traced to plain tensor operations and
+compiled once for its shape: no map and no d is in it. On a CPU it is that of one trial; on a GPU
+that of a whole ensemble, as one batched program in CUDA graphs. Compiled and plain gradients differ
+in their last bits, so a spec says whether it is allowed, and a record which was taken.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import os
 import statistics
 import time
@@ -18,9 +20,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.func import grad_and_value
+from torch.func import grad_and_value, vmap
 
 from subspan.problems import structure
+from subspan.problems.precision import full_precision
 from subspan.problems.structure import Tensors
 
 Grads = Callable[[torch.Tensor, Tensors], tuple[torch.Tensor, torch.Tensor]]
@@ -46,6 +49,7 @@ class Compilation:
         plain_ms: milliseconds of a plain step's gradients, median; None: not measured.
         compiled_ms: those of a compiled one.
         seconds: that compiling took. All these are the processor's on a CPU, else the clock's.
+        ensemble: trials of a batched program; None: it takes them one by one.
     """
 
     taken: bool
@@ -55,6 +59,12 @@ class Compilation:
     plain_ms: float | None = None
     compiled_ms: float | None = None
     seconds: float | None = None
+    ensemble: int | None = None
+
+    @property
+    def serves(self) -> float:
+        """The largest ensemble that was decided about."""
+        return math.inf if self.ensemble is None else self.ensemble
 
     def worth_trying(self, steps: int) -> bool:
         """Whether so many plain steps take so long that compiling is likely to make up for it."""
@@ -68,15 +78,17 @@ class Compilation:
 
 
 class CompiledGrads:
-    """Gradients of trials one after another, each by one compiled program.
+    """Gradients of trials by one compiled program: one after another, or all together.
 
-    What a trial gets does not depend on the trials beside it.
+    One after another, what a trial gets does not depend on the trials beside it. Together, shapes
+    are fixed: an ensemble of at least half as many trials is filled up with copies of its last.
 
     Args:
         loss: of weights (D,) and a batch.
         weights: (K, D), some, that give the shape.
         batch: with leading K.
         backend: of `torch.compile`.
+        together: whether the program takes all K trials as one batch.
 
     Raises:
         Exception: of any kind, where the loss cannot be traced or compiled.
@@ -88,6 +100,8 @@ class CompiledGrads:
         weights: torch.Tensor,
         batch: Tensors,
         backend: str = INDUCTOR,
+        *,
+        together: bool = False,
     ) -> None:
         from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -97,34 +111,78 @@ class CompiledGrads:
         def one(w: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
             return loss(w, structure.rebuilt(example, iter(tensors)))
 
+        gradient = grad_and_value(one)
+        if together:
+            gradient, inputs = vmap(gradient), [weights.detach(), *structure.leaves(batch)]
+        else:
+            inputs = [weights[0].detach(), *structure.leaves(example)]
+        self._layouts = [(t.shape, t.stride()) for t in inputs] if together else None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            leaves = structure.leaves(example)
-            graph = make_fx(grad_and_value(one))(weights[0].detach(), *leaves)
+            graph = make_fx(gradient)(*inputs)
         self.calls = sum(node.op == "call_function" for node in graph.graph.nodes)
-        # A pool of compiling processes has a thread here, beside which no worker should be forked.
-        options: dict[str, Any] | None = {"compile_threads": 1} if backend == INDUCTOR else None
-        self._program = torch.compile(
-            graph, fullgraph=True, dynamic=False, backend=backend, options=options
-        )
+        how = _how(weights.device, backend)
+        self._graphs = "mode" in how
+        self._program = torch.compile(graph, fullgraph=True, dynamic=False, backend=backend, **how)
 
     def fits(self, weights: torch.Tensor, batch: Tensors) -> bool:
         """Whether it was compiled for such weights and rows: others would be compiled anew."""
+        if self._layouts is not None:
+            most = self._layouts[0][0][0]
+            if not len(weights) <= most <= 2 * len(weights):
+                return False
         return _shape(weights, batch) == self._shape
 
     def __call__(self, weights: torch.Tensor, batch: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
         """Return losses (K,) and gradients (K, D)."""
-        gradients, losses = [], []
         with torch.no_grad():
+            if self._layouts is not None:
+                inputs = [weights.detach(), *structure.leaves(batch)]
+                given = map(_filled_up, inputs, self._layouts)
+                gradient, loss = self._run(*given)
+                return loss[: len(weights)], gradient[: len(weights)]
+            gradients, losses = [], []
             for k, row in enumerate(weights.detach()):
-                gradient, loss = self._program(row, *structure.leaves(structure.row(batch, k)))
+                gradient, loss = self._run(row, *structure.leaves(structure.row(batch, k)))
                 gradients.append(gradient)
                 losses.append(loss)
             if len(gradients) == 1:
                 return losses[0][None], gradients[0][None]
             return torch.stack(losses), torch.stack(gradients)
 
+    def _run(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self._graphs:
+            gradient, loss = self._program(*inputs)
+            return gradient, loss
+        torch.compiler.cudagraph_mark_step_begin()
+        gradient, loss = self._program(*inputs)
+        return gradient.clone(), loss.clone()  # the next call writes over what a graph returned
 
+
+def _how(device: torch.device, backend: str) -> dict[str, Any]:
+    """Return what `torch.compile` is told besides: on an NVIDIA GPU, to replay CUDA graphs."""
+    if backend != INDUCTOR:
+        return {}
+    if device.type == "cuda":
+        return {"mode": "reduce-overhead"}
+    # A pool of compiling processes has a thread here, beside which no worker should be forked.
+    return {"options": {"compile_threads": 1}}
+
+
+def _filled_up(tensor: torch.Tensor, layout: tuple[torch.Size, tuple[int, ...]]) -> torch.Tensor:
+    """Return a tensor with copies of its last row behind it, to a shape (K, ...) and strides."""
+    shape, strides = layout
+    if (tensor.shape, tensor.stride()) == layout:
+        return tensor
+    if not strides[0]:
+        return tensor[:1].expand(shape)
+    full = tensor.new_empty_strided(shape, strides)
+    full[: len(tensor)] = tensor
+    full[len(tensor) :] = tensor[-1:]
+    return full
+
+
+@full_precision()
 def decide(
     make: Callable[[], CompiledGrads],
     plain: Grads,

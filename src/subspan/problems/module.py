@@ -22,8 +22,8 @@ from subspan.canonical import digest, tensor_digest
 from subspan.errors import InputError, invalid, text_name, unknown
 from subspan.metrics import parse
 from subspan.printable import printable, shown
+from subspan.problems import devices, structure
 from subspan.problems import dropout as dropout_that_trains
-from subspan.problems import structure
 from subspan.problems.aliases import Watch
 from subspan.problems.augmentation import Augmentation, Transform
 from subspan.problems.base import AbstractProblem, Batch, Evaluation
@@ -46,6 +46,7 @@ from subspan.problems.measured import OfAllRows, OwnMetric, measure, metric_for,
 from subspan.problems.own import OwnModules, parameters_of, trained
 from subspan.problems.padding import check_held, held_rows, padding_rows
 from subspan.problems.parameters import explained
+from subspan.problems.precision import full_precision
 from subspan.problems.reduction import Reduction, find
 from subspan.problems.rows import Data, checked_split, first_rows, telling_rows
 from subspan.problems.selfcheck import batchable, choose, refuse_late, writes_into
@@ -268,6 +269,7 @@ class Problem(AbstractProblem):
             self.loss(self._trial, (found.example, y))
         return found
 
+    @full_precision()
     def _runs_batched(self) -> bool:
         """Return whether many weights run as one program, as tried on a few rows."""
         if self._batchable is None:
@@ -453,6 +455,7 @@ class Problem(AbstractProblem):
         except ValueError as error:
             raise self._explained(error, x) from error
 
+    @full_precision()
     def warm_up(self, trials: int, batch_size: int | None) -> None:
         """Trace the batched gradient, so that workers forked later find it ready."""
         if self.vectorized and self._noisy is None:
@@ -540,12 +543,18 @@ class Problem(AbstractProblem):
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Self:
-        """Return this problem on another device or in another dtype."""
+        """Return this problem on another device or in another dtype.
+
+        Raises:
+            InputError: the device is not there, or dropout draws there what no seed settles.
+        """
         target, dtype = torch.device(device or self.device), dtype or self.dtype
         if target == self.device and dtype == self.dtype:
             return self
         if self._noisy is not None:
             dropout_that_trains.check_device(self._noisy, target)
+        if target != self.device:
+            target = devices.find(target)
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
         new.device, new.dtype = target, dtype
@@ -592,16 +601,25 @@ class Problem(AbstractProblem):
             return self, Compilation(False, "dropout draws its masks step by step")
         if self._stateless.way == "written":
             return self, Compilation(False, "gradients come by the module's own parameters alone")
-        new = copy.copy(self)
+        new, together = copy.copy(self), self._compiles_together
         new._compiled, found = decide(
-            lambda: CompiledGrads(self.loss, *self._like_a_step(batch_size, trials, 0), backend),
+            lambda: CompiledGrads(
+                self.loss, *self._like_a_step(batch_size, trials, 0), backend, together=together
+            ),
             self.grads,
             self._exact_grads,
             self._like_a_step(batch_size, trials, 1),
             steps,
             settled,
         )
+        found = dataclasses.replace(found, ensemble=trials if together else None)
         return (new if found.taken else self), found
+
+    @property
+    def _compiles_together(self) -> bool:
+        """Whether one compiled program takes a whole ensemble: not on a CPU, where so a trial does
+        not depend on the trials beside it."""
+        return self.device.type != "cpu" and self.vectorized
 
     def _like_a_step(self, batch_size: int | None, trials: int, seed: int) -> tuple[Any, Data]:
         """Return weights (K, D) and a batch that lie in memory as those of training do."""

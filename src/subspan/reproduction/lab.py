@@ -61,6 +61,7 @@ class Lab:
         store: where trials and results are kept.
         data_dir: of data; None for the hub.
         running: how trials run: `workers`, `executor`, `progress`.
+        device: where problems are computed; None leaves each where it is. Functions choose theirs.
     """
 
     scale: str
@@ -68,16 +69,23 @@ class Lab:
     store: Path
     data_dir: Path | None = None
     running: dict[str, Any] = field(default_factory=dict)
+    device: str | None = None
 
     def __getitem__(self, name: str) -> Any:
         """Return a setting of the scale."""
         return self.settings[name]
 
     def load(self, name: str, **options: Any) -> AbstractProblem:
-        """Load a problem, from `data_dir` where it has data of its own."""
+        """Load a problem on the device, from `data_dir` where it has data of its own."""
         gc.collect()  # problems hold themselves: those of steps before would stay beside it
         place = {"data_dir": self.data_dir} if takes(name, "data_dir") else {}
-        return problems.load(name, **place, **options)
+        loaded: AbstractProblem = self._there(problems.load(name, **place, **options))
+        return loaded
+
+    def _there(self, problem: Any) -> Any:
+        """Return a problem on the device; several, or a function, as they are."""
+        moves = self.device is not None and isinstance(problem, AbstractProblem)
+        return problem.to(self.device) if moves else problem
 
     @property
     def _kept(self) -> dict[str, Any]:
@@ -85,15 +93,15 @@ class Lab:
 
     def run(self, problem: Any, **arguments: Any) -> Any:
         """Call `subspan.run` with this store."""
-        return run(problem, **arguments, **self._kept)
+        return run(self._there(problem), **arguments, **self._kept)
 
     def threshold(self, problem: Any, **arguments: Any) -> Any:
         """Call `subspan.threshold` with this store."""
-        return threshold(problem, **arguments, **self._kept)
+        return threshold(self._there(problem), **arguments, **self._kept)
 
     def compare(self, problem: Any, **arguments: Any) -> Any:
         """Call `subspan.compare` with this store."""
-        return compare(problem, **arguments, **self._kept)
+        return compare(self._there(problem), **arguments, **self._kept)
 
     def once(self, name: str, work: Callable[[], Any]) -> Any:
         """Compute something that is no trial, unless the store has it.

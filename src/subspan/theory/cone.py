@@ -27,6 +27,7 @@ from subspan.canonical import tensor_digest
 from subspan.errors import InputError, check_confidence, invalid, unknown, whole
 from subspan.goals import Goal, parse_goal
 from subspan.problems.base import AbstractProblem
+from subspan.problems.precision import full_precision
 from subspan.streams import derive, normals, stream
 from subspan.theory.angle_search import AngleSearch, LossAndGradient
 from subspan.theory.arrays import ArrayLike, positives
@@ -154,6 +155,7 @@ def _number(value: float | None) -> float:
 CONE = Kind("cone", ConeEstimate.of_json)
 
 
+@full_precision()
 def cone_threshold(
     problem: AbstractProblem,
     goal: Goal | str,

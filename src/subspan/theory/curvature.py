@@ -17,6 +17,7 @@ from torch.func import grad, vjp, vmap
 from subspan.errors import InputError, invalid, whole
 from subspan.problems import structure
 from subspan.problems.base import AbstractProblem, Batch
+from subspan.problems.precision import full_precision
 from subspan.problems.reduction import Reduction
 from subspan.streams import stream
 from subspan.theory.arrays import ArrayLike, vector
@@ -179,6 +180,7 @@ def together(problem: AbstractProblem) -> int | None:
     return rows
 
 
+@full_precision()
 def losses_and_gradients(
     problem: AbstractProblem, weights: torch.Tensor, indices: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -260,7 +262,7 @@ def _operator(
     checked: list[bool] = []
 
     def apply(v: torch.Tensor) -> torch.Tensor:
-        with plain_weight_norm():
+        with plain_weight_norm(), full_precision():
             return take(v)
 
     def take(v: torch.Tensor) -> torch.Tensor:

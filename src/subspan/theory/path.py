@@ -13,6 +13,7 @@ import torch
 from subspan.errors import invalid, real, whole
 from subspan.goals import Goal
 from subspan.problems.base import AbstractProblem, Batch
+from subspan.problems.precision import full_precision
 from subspan.spec import TrainSpec
 from subspan.streams import stream
 from subspan.theory.arrays import ArrayLike, positives
@@ -32,6 +33,7 @@ class PathPoint:
     step: int
 
 
+@full_precision()
 def training_path(
     problem: AbstractProblem,
     start: ArrayLike,

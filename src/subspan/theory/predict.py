@@ -20,6 +20,7 @@ from subspan.canonical import tensor_digest
 from subspan.errors import invalid, real, unknown, whole
 from subspan.goals import Goal, LossBelow, parse_goal
 from subspan.problems.base import AbstractProblem
+from subspan.problems.precision import full_precision
 from subspan.streams import derive
 from subspan.theory.arrays import ArrayLike, positives
 from subspan.theory.curvature import (
@@ -53,6 +54,7 @@ class HasMinimum(Protocol):
         """Return w*, shape (D,)."""
 
 
+@full_precision()
 def predict_threshold(
     problem: AbstractProblem,
     goal: Goal | str,

@@ -10,6 +10,7 @@ from typing import Any
 from subspan.canonical import canonical_json
 from subspan.errors import invalid, whole
 from subspan.problems.base import AbstractProblem
+from subspan.problems.precision import full_precision
 from subspan.subspaces.base import Draw
 from subspan.subspaces.lottery_subspace import LotterySubspace
 from subspan.trials.stores.base import RecordStore
@@ -77,6 +78,7 @@ class Spectra:
     search_steps: int
 
 
+@full_precision()
 def spectroscopy(
     problem: AbstractProblem,
     method: LotterySubspace | None = None,

@@ -22,6 +22,7 @@ from subspan.maps.stack import MapStack, stack
 from subspan.metrics import parse, qualified
 from subspan.problems import structure
 from subspan.problems.base import AbstractProblem, Batch
+from subspan.problems.precision import full_precision
 from subspan.spec import TrainSpec
 from subspan.streams import derive
 from subspan.training.batches import Batches
@@ -50,6 +51,7 @@ class AffineSubspace(Protocol):
 OnStep = Callable[[int, torch.Tensor], None]
 
 
+@full_precision()
 def train(
     problem: AbstractProblem,
     subspaces: Sequence[AffineSubspace],
@@ -282,6 +284,7 @@ def _meets(goal: Goal | None, point: CurvePoint) -> bool:
     return goal is not None and goal.met_by(point.value(goal.metric, goal.split))
 
 
+@full_precision()
 def evaluate_offsets(
     problem: AbstractProblem, subspaces: Sequence[AffineSubspace], spec: TrainSpec
 ) -> list[TrainResult]:

@@ -21,7 +21,8 @@ class Prepared:
     """One problem for all methods of a runner; each precision is made, and compiled, once.
 
     Where `compile` is allowed, what is measured at the first trial decides for all of them: in the
-    process that forks the workers, or else in each worker by what the first process took.
+    process that forks the workers, or else in each worker by what the first process took. Where
+    one program takes a whole ensemble (on a GPU), a larger ensemble is measured anew.
 
     Args:
         problem: as it was given.
@@ -31,12 +32,12 @@ class Prepared:
         self._problem = problem
         self._by_dtype: dict[str, AbstractProblem] = {}
         self._chosen: dict[_Key, tuple[AbstractProblem, Compilation]] = {}
-        self._settled: dict[_Key, bool] = {}
+        self._settled: dict[_Key, tuple[float, bool]] = {}  # of which ensembles, and what
         self._ahead = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave what was compiled behind: another process does as was decided here."""
-        decided = {key: found.taken for key, (_, found) in self._chosen.items()}
+        decided = {key: (found.serves, found.taken) for key, (_, found) in self._chosen.items()}
         return {**self.__dict__, "_chosen": {}, "_settled": {**self._settled, **decided}}
 
     def expect(self, trainings: float) -> None:
@@ -44,13 +45,18 @@ class Prepared:
         self._ahead = max(self._ahead, trainings)
 
     def go_on_from(self, records: Iterable[TrialRecord]) -> None:
-        """Take what these records took, of trials that are gone on with."""
+        """Take what these records took, of trials that are gone on with.
+
+        Of batched programs, what the largest ensemble took.
+        """
         for record in records:
             key = record.trial.spec["dtype"], record.trial.spec["batch_size"]
-            if key not in self._settled and key not in self._chosen:
-                told = record.provenance.get("compile")
-                if told is not None:
-                    self._settled[key] = told["taken"]
+            told = record.provenance.get("compile")
+            if told is None or key in self._chosen:
+                continue
+            serves = told.get("ensemble", math.inf)
+            if key not in self._settled or serves > self._settled[key][0]:
+                self._settled[key] = serves, told["taken"]
 
     def undecided(self, spec: TrainSpec) -> bool:
         """Whether it is still to be measured if compiling pays."""
@@ -73,12 +79,13 @@ class Prepared:
         if not spec.compile:
             return problem, None
         key = spec.dtype, spec.batch_size
-        if key not in self._chosen:
+        if key not in self._chosen or trials > self._chosen[key][1].serves:
+            serves, taken = self._settled.get(key, (0, None))
             each = spec.total_steps(problem.train_size)
             steps = max(each, math.ceil(each * self._ahead / trials))
             on_cpu = problem.device.type == "cpu"
             with one_thread() if on_cpu else contextlib.nullcontext():
                 self._chosen[key] = problem.compiled(
-                    spec.batch_size, trials, steps, self._settled.get(key)
+                    spec.batch_size, trials, steps, taken if trials <= serves else None
                 )
         return self._chosen[key]

@@ -16,6 +16,7 @@ from subspan.maps.base import check_dims
 from subspan.problems.base import AbstractProblem
 from subspan.problems.compiled import Compilation
 from subspan.problems.module import Problem
+from subspan.problems.precision import full_precision
 from subspan.spec import TrainSpec
 from subspan.subspaces.base import Draw, Method, Subspace
 from subspan.training.ensemble import TrainResult, evaluate_offsets, train
@@ -123,6 +124,7 @@ class ProblemTrainable(Trainable):
         half = len(pairs) // 2
         return self.train(pairs[:half], spec, seed) + self.train(pairs[half:], spec, seed)
 
+    @full_precision()
     def _train(self, pairs: Sequence[Pair], spec: TrainSpec, seed: int) -> list[TrialRecord]:
         clock = time.perf_counter()
         trained = [i for i, (dim, _) in enumerate(pairs) if dim]
