@@ -4,8 +4,10 @@ Images of noise in the shape of MNIST and CIFAR-10 with labels drawn at random: 
 not depend on what is learnt. One thread, one trial, `hadamard`, d = 1,000. Aims: ResNet20 at most
 1.1 of plain, and evaluation at most a tenth of training as `threshold` has it by default, here with
 goals that are never met, on the loss and on test accuracy, in a process that keeps what it frees,
-as workers do (`trials/executors/freed_memory.py`). What it costs to evaluate both splits after each
-epoch, as `TrainSpec()` has it, stands beside it, in a process that does not.
+as workers do (`trials/executors/freed_memory.py`). Then whole trials of the two problems that users
+measure, as registered, of as many rows as MNIST's and CIFAR-10's 5,000, far from their goals; and
+near, where one evaluation of the goal's whole split is the floor. What it costs to evaluate both
+splits after each epoch, as `TrainSpec()` has it, stands beside it, in a process that does not.
 
     python benchmarks/bench.py --only trial
 """
@@ -21,6 +23,7 @@ import torch
 from table import Row, ratios, turns
 
 import subspan as ss
+from subspan.problems import data, registry
 from subspan.problems.models import CONV_CHANNELS, conv_net
 from subspan.problems.resnet import resnet20
 from subspan.streams import torch_generator
@@ -100,29 +103,70 @@ def rows(quick: bool) -> Iterator[Row]:
         problems[name] = problem
     keep_freed_memory()
     for name, problem in problems.items():
-        yield from by_default(name, problem, 2 if quick else (5 if "resnet" in name else 15))
+        spec = ss.TrainSpec(epochs=5, batch_size=BATCH, lr=1e-3, eval_every="tenth")
+        for goal in ("loss<=1e-6", "test:accuracy>=1"):
+            rounds = 2 if quick else (5 if "resnet" in name else 15)
+            shares = evaluation_shares(problem, spec.replace(stop_at=goal), rounds)
+            what = f"{name}: evaluation / training, by default, 5 epochs, {goal}"
+            yield Row(what, shares, 0.1)
+    if not quick:
+        for problem, goal, near, dtype in (
+            (as_registered("mnist-conv2", 60_000), "accuracy>=0.9", "accuracy>=0.65", "float32"),
+            (as_registered("cifar10-resnet20", 5000), "accuracy>=0.6", "", "bfloat16"),
+        ):
+            yield from as_users_measure(problem, goal, near, dtype)
 
 
-def by_default(name: str, problem: ss.Problem, rounds: int) -> Iterator[Row]:
-    """Yield what evaluation takes of training at `eval_every="auto"`, of five epochs.
+def as_registered(name: str, size: int) -> ss.Problem:
+    """Return a registered problem on noise, with `size` training rows and 10,000 test rows."""
+    _, source, make, spec = registry.PROBLEMS[name].args  # type: ignore[attr-defined]
+    keywords = registry.PROBLEMS[name].keywords  # type: ignore[attr-defined]
+    generator = torch_generator(0, "benchmark", name, "registered")
+    shape = data.SOURCES[source].shape
+    train, test = (
+        (torch.randn(n, *shape, generator=generator), torch.arange(n) % 10) for n in (size, 10_000)
+    )
+    return ss.Problem(make, train, test, name=name, default_spec=spec, **keywords)
+
+
+def as_users_measure(problem: ss.Problem, goal: str, near: str, dtype: Any) -> Iterator[Row]:
+    """Yield what evaluation takes in a whole trial by default, and at `"auto"`; one turn each.
+
+    Labels are noise, a tenth of which is hit: far from `goal`, not far from `near`, met by neither.
+    """
+    spec = problem.default_spec.replace(lr=1e-3, dtype=dtype)
+    problem = problem.in_precision(dtype)
+    size = f"{problem.name}, {dtype}, {spec.epochs} epochs of {problem.train_size:,} rows"
+    for word, stop_at, told, aim in (
+        ("tenth", goal, f"by default, {goal}", 0.1),
+        ("tenth", near, f"by default, {near}, near: floor, one look at all rows", None),
+        ("auto", goal, f"'auto', {goal}: all splits at the end", None),
+    ):
+        if stop_at:
+            shares = evaluation_shares(problem, spec.replace(eval_every=word, stop_at=stop_at), 1)
+            yield Row(f"{size}: evaluation / training, {told}", shares, aim)
+
+
+def evaluation_shares(problem: ss.Problem, spec: ss.TrainSpec, rounds: int) -> tuple[float, ...]:
+    """Return what evaluation takes of training, in each of some trials.
 
     Both parts of one trial: two trials, one without evaluation, differ by more than a tenth.
     """
-    spec = ss.TrainSpec(epochs=5, batch_size=BATCH, lr=1e-3, eval_every="auto")
-    for goal in ("loss<=1e-6", "test:accuracy>=1"):
-        trial = our_trial(problem, spec.replace(stop_at=goal), True)
-        with evaluations_timed(problem) as spent:
-            values = []
-            for turn in range(rounds + 1):
-                spent.clear()
-                start = time.process_time()
-                trial()
-                evaluated = sum(spent)
-                if turn:  # the first warms up
-                    training = time.process_time() - start - evaluated
-                    values.append(evaluated / training)
-        what = f"{name}: evaluation / training, by default, 5 epochs, {goal}"
-        yield Row(what, tuple(values), 0.1)
+    warm = our_trial(problem, spec.replace(steps=2), True)
+    trial = our_trial(problem, spec, True)
+    values = []
+    with evaluations_timed(problem) as spent:
+        if rounds > 1:
+            trial()
+        else:
+            warm()
+        for _ in range(rounds):
+            spent.clear()
+            start = time.process_time()
+            trial()
+            evaluated = sum(spent)
+            values.append(evaluated / (time.process_time() - start - evaluated))
+    return tuple(values)
 
 
 @contextlib.contextmanager
@@ -139,7 +183,8 @@ def evaluations_timed(problem: ss.Problem) -> Iterator[list[float]]:
 
         return call
 
-    names = "measure_many", "measure_rows"  # of the end and of looks; of glances
+    # Of the end and of looks; of glances; of parts, at the end.
+    names = "measure_many", "measure_rows", "evaluate_rows"
     for each in names:
         setattr(problem, each, timed(getattr(problem, each)))
     try:

@@ -224,7 +224,7 @@ class Problem(AbstractProblem):
         self._augmentation = None if transform is None else self._augmented(transform)
         self.noisy = self._noisy is not None or self._augmentation is not None
         self._batchable: bool | None = None
-        self._vectorize, self._traced = vectorize, TracedGrads(self.loss)
+        self._vectorize, self._traced = vectorize, TracedGrads(self.loss, self._loss_and_hits)
         self._compiled: CompiledGrads | None = None
         if vectorize and not self._runs_batched():
             raise not_batchable()
@@ -385,7 +385,32 @@ class Problem(AbstractProblem):
         self._refuse_late(weights, batch, gradients, seeds)
         return losses, gradients
 
-    def grads(self, weights: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    @property
+    def counts_hits(self) -> bool:  # type: ignore[override]
+        """Whether `grads` tells hits: of labels that all count, where nothing is compiled."""
+        return not self.noisy and self._compiled is None and self._all_count
+
+    @functools.cached_property
+    def _all_count(self) -> bool:
+        labels = self._splits["train"][1]
+        return bool(self._labels.classes) and self._labels.counted(labels) == labels.numel()
+
+    def _loss_and_hits(self, weights: torch.Tensor, batch: Data) -> tuple[torch.Tensor, Any]:
+        """Return the loss () of weights (D,) on a batch, and the accuracy () of its outputs."""
+        (x, y), hits = batch, []
+
+        def of_outputs(out: Any) -> torch.Tensor:
+            hits.append(self._labels.hits(out, y) / y.numel())
+            return self._loss_of_outputs(out, y)
+
+        try:
+            return self._stateless.loss(weights, x, of_outputs), hits[0]
+        except ValueError as error:
+            raise self._explained(error, x) from error
+
+    def grads(
+        self, weights: torch.Tensor, batch: Batch, hits: list[torch.Tensor] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return losses (K,) and gradients (K, D) of weights (K, D), a batch for each row.
 
         Neither the transform nor dropout is at work: `train_grads` has those.
@@ -394,10 +419,10 @@ class Problem(AbstractProblem):
         if self._compiled is not None and self._compiled.fits(weights, batch):
             losses, gradients = self._compiled(weights, batch)
         elif not self.vectorized:
-            losses, gradients = self._one_by_one(weights, batch)
+            losses, gradients = self._one_by_one(weights, batch, hits=hits)
         else:
             with batched(lambda: self._one_by_one(weights[:1], batch)):
-                losses, gradients = self._traced(weights, batch)
+                losses, gradients = self._traced(weights, batch, hits)
         if bool(gradients.sum().isnan()):
             self._refuse_late(weights, batch, gradients)
         return losses, gradients
@@ -434,15 +459,27 @@ class Problem(AbstractProblem):
         self._nan_is_plain = True
 
     def _one_by_one(
-        self, weights: torch.Tensor, batch: Data, seeds: Sequence[int] | None = None
+        self,
+        weights: torch.Tensor,
+        batch: Data,
+        seeds: Sequence[int] | None = None,
+        hits: list[torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        losses, gradients = [], []
+        losses, gradients, accuracies = [], [], []
         for k, row in enumerate(weights):
             leaf = row.detach().requires_grad_()
             own = structure.row(batch, k)
-            value = self.loss(leaf, own) if seeds is None else self._noisy_loss(leaf, own, seeds[k])
+            if hits is not None:
+                value, accuracy = self._loss_and_hits(leaf, own)
+                accuracies.append(accuracy)
+            elif seeds is None:
+                value = self.loss(leaf, own)
+            else:
+                value = self._noisy_loss(leaf, own, seeds[k])
             gradients.append(torch.autograd.grad(value, leaf)[0])
             losses.append(value.detach())
+        if hits is not None:
+            hits.append(torch.stack(accuracies))
         return torch.stack(losses), torch.stack(gradients)
 
     def _noisy_loss(self, weights: torch.Tensor, batch: Data, seed: int) -> torch.Tensor:
@@ -481,6 +518,13 @@ class Problem(AbstractProblem):
     def split_size(self, split: str) -> int:
         """Return how many rows a split has; 0 where there is no such data."""
         return structure.row_count(self._splits[split][1]) if split in self._splits else 0
+
+    @torch.no_grad()
+    def evaluate_rows(
+        self, weights: torch.Tensor, split: str, rows: torch.Tensor
+    ) -> list[Evaluation]:
+        """Evaluate each row of weights (K, D) on some rows (n,) of a split."""
+        return self._evaluate_on(weights, self.batch(rows, split))
 
     @torch.no_grad()
     def measure_rows(
@@ -551,7 +595,7 @@ class Problem(AbstractProblem):
         }
         new._function = loss_on(self._function, target, dtype)
         new._loss_of_outputs = self._labels.loss(new._function)
-        new._traced, new._compiled = TracedGrads(new.loss), None
+        new._traced, new._compiled = TracedGrads(new.loss, new._loss_and_hits), None
         return new
 
     def in_precision(self, name: str) -> Self:
@@ -565,7 +609,7 @@ class Problem(AbstractProblem):
         new._stateless = dataclasses.replace(moved._stateless, autocast=autocast)
         if moved._noisy is not None:
             new._noisy = dataclasses.replace(moved._noisy, autocast=autocast)
-        new._traced, new._compiled = TracedGrads(new.loss), None
+        new._traced, new._compiled = TracedGrads(new.loss, new._loss_and_hits), None
         new.identity = {k: v for k, v in moved.identity.items() if k != "autocast"}
         if autocast:
             new.identity["autocast"] = name
