@@ -150,11 +150,11 @@ def test_the_first_time_that_a_goal_is_met_is_known_to_within_the_stated_cadence
     assert len(met) > 1
 
 
-def test_what_the_steps_show_to_be_near_is_evaluated_on_the_whole_split_at_once(
-    chance, rows_evaluated
-):
+def test_what_the_steps_show_to_be_near_is_evaluated_on_the_whole_split_at_once(rows_evaluated):
+    make, splits = lambda: nn.Linear(5, 2), (drawn(TRAIN, 0), drawn(TEST, 1))
+    problem = Problem(make, *splits, vectorize=False)
     spec = SPEC.replace(stop_at="accuracy>=0.8")
-    trained(chance, spec.replace(steps=1))
+    trained(problem, spec.replace(steps=1))
     rows_evaluated.update(train=0, test=0)
-    trained(chance, spec)
+    trained(problem, spec)
     assert rows_evaluated == {"train": TRAIN, "test": 1000}

@@ -91,8 +91,10 @@ class Parts:
         goals, rows = split == self._goal.split, self._rows.get(split)
         count = 0 if rows is None else len(rows)
         some = [k for k in range(len(weights)) if not (goals and k in near)]
-        parts = problem.evaluate_rows(weights[some], split, rows) if count and some else None
-        if rows is None or parts is None:
+        parts = None
+        if rows is not None and some:
+            parts = problem.evaluate_rows(weights[some], split, rows)
+        if parts is None:
             return problem.measure_many(weights, split, metrics)
         found: dict[int, dict[str, float]] = {}
         for k, one in zip(some, parts, strict=True):
