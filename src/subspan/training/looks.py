@@ -3,9 +3,10 @@
 At `eval_every="tenth"`, and `"auto"`, a trial is *glanced* at after each epoch: at the losses or
 the hits of its last steps, which cost nothing, where the goal is a training loss or accuracy
 (accuracies at `"tenth"` alone, where a step's outputs are at hand), else at a few rows of the
-goal's split (after some epochs, of data so small that an epoch does not pay for 64). Only where the glance says that the goal is met, nearly so, or
-nothing finite, the goal's split is evaluated as a whole, a *look*; only a look ends a trial. Later
-glances are corrected by half of what it found beyond its glance.
+goal's split (after some epochs, of data so small that an epoch does not pay for 64). Only where the
+glance says that the goal is met, nearly so, or nothing finite, the goal's split is evaluated as a
+whole, a *look*; only a look ends a trial. Later glances are corrected by half of what it found
+beyond its glance.
 
 A step is counted as some passes over its rows, an evaluation as one, so that what is looked at
 depends on the trial alone, not on the machine. A tenth of training pays for the end of a trial;
