@@ -24,6 +24,7 @@ from table import Row, line, surroundings, table
 SCRIPTS = {
     "step": "a step in a subspace against a plain one",
     "trial": "a trial against a plain loop",
+    "evaluation": "what evaluation takes of training by default",
     "ensemble": "many trials at once against plain loops",
     "threshold_cost": "the adaptive threshold against the paper's grid",
     "whole": "whole thresholds by the clock, and a phase diagram on a GPU",

@@ -1,21 +1,17 @@
 """A whole trial against the plain loop that one writes by hand: as many steps, as many evaluations.
 
 Images of noise in the shape of MNIST and CIFAR-10 with labels drawn at random: what is timed does
-not depend on what is learnt. One thread, one trial, `hadamard`, d = 1,000. Aims: ResNet20 at most
-1.1 of plain, and evaluation at most a tenth of training as `threshold` has it by default, here with
-goals that are never met, on the loss and on test accuracy, in a process that keeps what it frees,
-as workers do (`trials/executors/freed_memory.py`). What it costs to evaluate both splits after each
-epoch, as `TrainSpec()` has it, stands beside it, in a process that does not.
+not depend on what is learnt. One thread, one trial, `hadamard`, d = 1,000. Aim: ResNet20 at most
+1.1 of plain. What it costs to evaluate both splits after each epoch, as `TrainSpec()` has it,
+stands beside it; what it costs by default, in `evaluation.py`.
 
     python benchmarks/bench.py --only trial
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from table import Row, ratios, turns
@@ -27,10 +23,13 @@ from subspan.streams import torch_generator
 from subspan.subspaces import Draw
 from subspan.training.batches import Batches
 from subspan.training.ensemble import train
-from subspan.trials.executors.freed_memory import keep_freed_memory
 
 DIM, BATCH = 1000, 128
 Make = Callable[[], torch.nn.Module]
+NETWORKS: tuple[tuple[str, Make, tuple[int, ...], int], ...] = (
+    ("mnist-conv2", lambda: conv_net(CONV_CHANNELS["conv2"], (1, 28, 28), 10), (1, 28, 28), 2),
+    ("cifar10-resnet20", lambda: resnet20((3, 32, 32), 10), (3, 32, 32), 1),
+)
 
 
 def plain_steps(problem: ss.Problem, module: torch.nn.Module, steps: int) -> Iterator[int]:
@@ -59,6 +58,15 @@ def plain_loop(
     return run
 
 
+def on_noise(name: str, make: Make, image: tuple[int, ...]) -> ss.Problem:
+    """Return a network on 640 images of noise, of which a fifth are test data too."""
+    generator = torch_generator(0, "benchmark", name)
+    size = 5 * BATCH
+    x = torch.randn(size, *image, generator=generator)
+    y = torch.randint(0, 10, (size,), generator=generator)
+    return ss.Problem(make, (x, y), (x[: size // 5], y[: size // 5]), name="trial")
+
+
 def our_trial(problem: ss.Problem, spec: ss.TrainSpec, evaluate: bool) -> Callable[[], None]:
     draw = Draw(DIM, 0, 0)
     (subspace,) = ss.RandomAffine(map="hadamard").subspaces(problem, [draw])
@@ -70,18 +78,10 @@ def our_trial(problem: ss.Problem, spec: ss.TrainSpec, evaluate: bool) -> Callab
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Yield a trial of each network, and the share of it that evaluation takes."""
+    """Yield a trial of each network, and the share of it that evaluation takes once an epoch."""
     torch.set_num_threads(1)
-    problems: dict[str, ss.Problem] = {}
-    for name, make, image, count in (
-        ("mnist-conv2", lambda: conv_net(CONV_CHANNELS["conv2"], (1, 28, 28), 10), (1, 28, 28), 2),
-        ("cifar10-resnet20", lambda: resnet20((3, 32, 32), 10), (3, 32, 32), 1),
-    ):
-        generator = torch_generator(0, "benchmark", name)
-        size = 5 * BATCH
-        x = torch.randn(size, *image, generator=generator)
-        y = torch.randint(0, 10, (size,), generator=generator)
-        problem = ss.Problem(make, (x, y), (x[: size // 5], y[: size // 5]), name="trial")
+    for name, make, image, count in NETWORKS:
+        problem = on_noise(name, make, image)
         steps = 5 * count
         spec = ss.TrainSpec(steps=steps, batch_size=BATCH, lr=1e-3, eval_every=5)
         ways = {
@@ -97,53 +97,3 @@ def rows(quick: bool) -> Iterator[Row]:
             for whole, without in zip(turned["ours"], turned["ours, never evaluated"], strict=True)
         )
         yield Row(f"{name}: evaluation / trial, once an epoch, test a fifth of train", share)
-        problems[name] = problem
-    keep_freed_memory()
-    for name, problem in problems.items():
-        yield from by_default(name, problem, 2 if quick else (5 if "resnet" in name else 15))
-
-
-def by_default(name: str, problem: ss.Problem, rounds: int) -> Iterator[Row]:
-    """Yield what evaluation takes of training at `eval_every="auto"`, of five epochs.
-
-    Both parts of one trial: two trials, one without evaluation, differ by more than a tenth.
-    """
-    spec = ss.TrainSpec(epochs=5, batch_size=BATCH, lr=1e-3, eval_every="auto")
-    for goal in ("loss<=1e-6", "test:accuracy>=1"):
-        trial = our_trial(problem, spec.replace(stop_at=goal), True)
-        with evaluations_timed(problem) as spent:
-            values = []
-            for turn in range(rounds + 1):
-                spent.clear()
-                start = time.process_time()
-                trial()
-                evaluated = sum(spent)
-                if turn:  # the first warms up
-                    training = time.process_time() - start - evaluated
-                    values.append(evaluated / training)
-        what = f"{name}: evaluation / training, by default, 5 epochs, {goal}"
-        yield Row(what, tuple(values), 0.1)
-
-
-@contextlib.contextmanager
-def evaluations_timed(problem: ss.Problem) -> Iterator[list[float]]:
-    """Yield a list that gains the seconds of the processor of each evaluation of a trial."""
-    spent: list[float] = []
-
-    def timed(evaluate: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **options: Any) -> Any:
-            start = time.process_time()
-            found = evaluate(*args, **options)
-            spent.append(time.process_time() - start)
-            return found
-
-        return call
-
-    names = "measure_many", "measure_rows"  # of the end and of looks; of glances
-    for each in names:
-        setattr(problem, each, timed(getattr(problem, each)))
-    try:
-        yield spent
-    finally:
-        for each in names:
-            delattr(problem, each)

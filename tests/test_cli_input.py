@@ -347,9 +347,9 @@ def test_errors_of_workers_are_printed_as_python_prints_them(
 def test_how_often_to_evaluate_is_a_number_or_a_word():
     from subspan.cli.options import Study
 
-    for text, wanted in (("auto", "auto"), ("epoch", None), ("7", 7)):
+    for text, wanted in (("tenth", "tenth"), ("auto", "auto"), ("epoch", None), ("7", 7)):
         assert Study(eval_every=text).load("digits-mlp")[1].eval_every == wanted
     with pytest.raises(
-        InputError, match="--eval-every: expected a number of steps, epoch, or auto"
+        InputError, match="--eval-every: expected a number of steps, epoch, tenth, or auto"
     ):
         Study(eval_every="often").load("digits-mlp")

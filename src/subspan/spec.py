@@ -24,6 +24,7 @@ _MOST_STEPS = 10**12  # more than a trial can take in years
 _DEFAULT_LR = 0.05
 
 AUTO = "auto"
+TENTH = "tenth"  # of training, that evaluation may cost
 
 # Fields that came after version 0.1 and their defaults: left out of the hash when at default.
 LATER_FIELDS: dict[str, Any] = {"lr_choice": None, "compile": False}
@@ -129,12 +130,19 @@ class TrainSpec:
         schedule: `"constant"`, `"cosine"` or `"linear"` (both decay to 0 at the last step).
         eval_every: steps between evaluations on the full train and test sets; None: once an
             epoch. The last step is always evaluated, step 0 only where a search trained the offset.
-            `"auto"`, as `threshold` has it by default: for a tenth of what training costs. Without
-            a goal that is every few epochs. With one a trial is glanced at once an epoch, at a few
-            rows or at the losses of its last steps, and evaluated on the goal's split where the
-            goal seems met, on the others only where it ends; one that seems to meet it again and
-            again and does not, as often as a tenth pays for (`subspan.training.looks`). A record's
-            curve has what was evaluated.
+            `"tenth"`, as `threshold` has it by default: evaluation costs a tenth of training at
+            most. Without a goal that is every few epochs. With one a trial is glanced at once an
+            epoch, at a few rows or at the losses of its last steps, and evaluated on the goal's
+            split where the goal seems met, on the others only where it ends. A goal that a glance
+            shows to be met is known to within the steps between two glances, which a record has as
+            `provenance["looked_every"]`; in data so small that an epoch does not pay for 64 rows
+            they are some epochs apart. One that seems met again and again and is not is looked at
+            as often as the tenth pays for, and at the end (`subspan.training.looks`). Where all
+            splits would take more than the tenth, the end of a trial that is far from its goal sees
+            a part of them, of 1,000 rows at least, and the record says of how many
+            (`subspan.training.parts`): beyond the tenth go only those, and evaluations of whole
+            splits at which a goal may be met. `"auto"`: the same, with all splits at the end.
+            A record's curve has what was evaluated.
         stop_at: a goal (or its text) at which a trial ends early; None trains to the end.
         dtype: `"float32"` (never TF32), `"float64"`, or `"bfloat16"`: forward and backward passes
             under `torch.autocast` in bfloat16; weights, θ, map and optimiser in float32. For
@@ -158,7 +166,7 @@ class TrainSpec:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-7
     schedule: Literal["constant", "cosine", "linear"] = "constant"
-    eval_every: int | Literal["auto"] | None = None
+    eval_every: int | Literal["tenth", "auto"] | None = None
     stop_at: Goal | str | None = None
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     compile: bool = False
@@ -212,12 +220,14 @@ class TrainSpec:
         self._number("eps", f"a number in [0, {_LARGEST:g}]", lambda v: 0 <= v <= _LARGEST)
         for name in ("steps", "batch_size", "eval_every"):
             value = getattr(self, name)
-            if value is None or (name, value) == ("eval_every", AUTO):
+            if value is None or (name == "eval_every" and value in (AUTO, TENTH)):
                 continue
             if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
                 whole = name == "batch_size" and value in ("full", -1)
                 remedy = "None takes the full training set each step." if whole else ""
-                number = "a positive integer" + (" or 'auto'" if name == "eval_every" else "")
+                number = "a positive integer"
+                if name == "eval_every":
+                    number += ", 'tenth' or 'auto'"
                 raise invalid(name, expected=number, got=shown(value), remedy=remedy)
             if int(value) > _MOST_STEPS:
                 raise invalid(name, expected=f"at most {_MOST_STEPS:,}", got=shown(value))

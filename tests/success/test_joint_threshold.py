@@ -138,7 +138,7 @@ def test_each_trial_is_a_plain_one_with_the_learning_rate_it_was_asked_with(foun
     assert {r.trial.spec["stop_at"] for r in found.records} == {"loss<=0.0367879"}
     for r in found.records:
         plain = TrainSpec(
-            steps=STEPS, lr=r.trial.spec["lr"], stop_at="loss<=0.0367879", eval_every="auto"
+            steps=STEPS, lr=r.trial.spec["lr"], stop_at="loss<=0.0367879", eval_every="tenth"
         )
         assert r.trial.spec == plain.to_json()
 
@@ -147,7 +147,7 @@ def test_the_same_call_asks_the_same_and_goes_on_from_what_is_known(found: Any) 
     again = World()
     assert measure(again) == found
     assert {len(plan) for plan in again.plans} == {2}
-    assert measure(World(), spec=SPEC.replace(eval_every="auto")) == found  # what None means
+    assert measure(World(), spec=SPEC.replace(eval_every="tenth")) == found  # what None means
 
 
 def test_success_that_falls_with_d_has_no_threshold(monkeypatch: pytest.MonkeyPatch) -> None:

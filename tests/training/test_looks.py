@@ -185,3 +185,52 @@ def test_glances_and_the_end_take_a_tenth_from_five_epochs_on(rows_evaluated, go
     rows_evaluated.clear()
     trained(problem, spec, (4,))
     assert 768 <= sum(rows_evaluated.values()) <= 0.1 * 640 * epochs / 0.4
+
+
+def test_an_accuracy_is_read_off_the_steps_and_training_is_the_same_to_the_bit(
+    rows_evaluated, monkeypatch
+):
+    """Before the goal nothing is evaluated; what steps hit is the accuracy at their weights."""
+    x = torch.randn(300, 6, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] > 0).long()
+    problem = Problem(lambda: nn.Linear(6, 2), (x, y), (x[:60], y[:60]), vectorize=False)
+    seen = []
+    grads = Problem.grads
+
+    def watched(self, weights, batch, hits=None):
+        found = grads(self, weights, batch, hits)
+        for k, w in enumerate(weights):
+            right = self.outputs(w, batch[0][k]).argmax(1) == batch[1][k]
+            seen.append((float(hits[0][k]), float(right.double().mean())))
+        return found
+
+    spec = SPEC.replace(lr=0.05, eval_every="tenth", stop_at="accuracy>=0.9")
+    trained(problem, spec.replace(steps=1), (12, 13))  # what is tried out once is evaluated here
+    rows_evaluated.clear()
+    monkeypatch.setattr(Problem, "grads", watched)
+    sparing = trained(problem, spec, (12, 13))
+    monkeypatch.setattr(Problem, "grads", grads)
+    assert seen
+    assert all(told == pytest.approx(true) for told, true in seen)
+    assert rows_evaluated["train"] <= 300 * sum(len(r.curve) for r in sparing)
+    always = trained(problem, spec.replace(eval_every=None, stop_at=None), (12, 13))
+    for one, other in zip(sparing, always, strict=True):
+        assert one.outcome is Outcome.STOPPED
+        assert 0 <= one.steps - first_met(other, 0.9) <= 2 * one.cadence
+        same = next(p for p in other.curve if p.step == one.steps)
+        assert one.curve[-1] == same
+
+
+def test_steps_tell_no_hits_where_they_are_not_at_hand():
+    x, y = torch.randn(64, 3), torch.arange(64) % 2
+    some = y.masked_fill(y == 1, -100)
+
+    def made(targets=y, vectorize=False, **options):
+        return Problem(lambda: nn.Linear(3, 2), (x, targets), vectorize=vectorize, **options)
+
+    assert made().counts_hits
+    assert not made(vectorize=True).counts_hits
+    assert not made(some).counts_hits
+    assert not made(x[:, :2], loss="mse").counts_hits
+    assert not made(transform=lambda rows, generator: rows).counts_hits
+    assert not Quadratic([1.0, 0.5], [1.0, 1.0]).counts_hits

@@ -65,14 +65,14 @@ def command(
 ) -> None:
     """Measure d*, the fewest random degrees of freedom in which training reaches a goal."""
     import subspan
-    from subspan.spec import AUTO, TrainSpec
+    from subspan.spec import AUTO, TENTH, TrainSpec
 
     options.check_figure(figure)
     wanted = subspan.parse_goal(goal)
     chosen = options.make_method(method, study.map_name)
     loaded, spec = study.load(problem, lr=None if design == "binary" else "auto")
     if isinstance(spec, TrainSpec) and spec.lr == AUTO and study.eval_every is None:
-        spec = spec.replace(eval_every=spec.eval_every or AUTO)
+        spec = spec.replace(eval_every=spec.eval_every or TENTH)
     way = options.method_for(loaded, method, chosen)
     title = problem if way is None else f"{problem}, {method}"
     diagnosis: Diagnosis | None = None

@@ -41,6 +41,7 @@ class AbstractProblem(abc.ABC):
         dtype: floating-point type of weights and data.
         splits: names of its data.
         noisy: whether training draws noise: `train_grads` is then another thing than `grads`.
+        counts_hits: whether `grads` tells hits; training draws no noise then.
         metrics: what every trial's record holds, on each split.
         origin: `"name"` and `"options"` that `load` makes it of; None where it was made otherwise.
     """
@@ -54,6 +55,7 @@ class AbstractProblem(abc.ABC):
     dtype: torch.dtype
     splits: tuple[str, ...] = ("train", "test")
     noisy: bool = False
+    counts_hits: bool = False
     metrics: tuple[str, ...] = ("loss", "accuracy")
     origin: dict[str, Any] | None = None
 
@@ -159,6 +161,16 @@ class AbstractProblem(abc.ABC):
         """
         return None
 
+    def evaluate_rows(
+        self, weights: torch.Tensor, split: str, rows: torch.Tensor
+    ) -> list[Evaluation] | None:
+        """Evaluate each row of weights (K, D) on some rows (n,) of a split.
+
+        Returns:
+            None where whole splits alone are evaluated.
+        """
+        return None
+
     def check_metric(self, name: str) -> None:
         """Refuse a metric that cannot be measured here.
 
@@ -171,10 +183,18 @@ class AbstractProblem(abc.ABC):
     def warm_up(self, trials: int, batch_size: int | None) -> None:  # noqa: B027
         """Do here, once, what `grads` of this many trials else does at its first call."""
 
-    def grads(self, weights: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def grads(
+        self, weights: torch.Tensor, batch: Batch, hits: list[torch.Tensor] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return losses (K,) and full-space gradients (K, D) of weights (K, D).
 
         The batch has a leading axis K: each row of weights has its own.
+
+        Args:
+            weights: as said.
+            batch: as said.
+            hits: gains the accuracies (K,) of the outputs that the losses are of, where the problem
+                `counts_hits`; None: they are not wanted.
         """
         in_dims = (0, None if batch is None else 0)
         gradients, losses = torch.func.vmap(torch.func.grad_and_value(self.loss), in_dims)(

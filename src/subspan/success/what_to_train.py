@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from subspan.errors import InputError, invalid
 from subspan.goals import Goal
 from subspan.optimizers import find
-from subspan.spec import AUTO, TrainSpec
+from subspan.spec import AUTO, TENTH, TrainSpec
 from subspan.success.graded import Scale
 from subspan.trials.function import FunctionTrainable, LoopSpec, lr_range
 from subspan.trials.lr_scale import LrScale
@@ -116,7 +116,7 @@ def usual_training(problem: Subject) -> Spec:
     if isinstance(problem, FunctionTrainable) and problem.lr_range is None:
         return default
     if not has_no_lr(default) and isinstance(default, TrainSpec) and default.eval_every is None:
-        default = default.replace(eval_every=AUTO)
+        default = default.replace(eval_every=TENTH)
     return default.replace(lr=AUTO)
 
 

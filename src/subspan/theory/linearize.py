@@ -146,7 +146,9 @@ class LinearizedProblem(AbstractProblem):
         assert batch is not None
         return self.loss_of_outputs(self.outputs(weights, batch[0]), batch[1])
 
-    def grads(self, weights: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def grads(
+        self, weights: torch.Tensor, batch: Batch, hits: list[torch.Tensor] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return losses (K,) and gradients (K, D) of weights (K, D), each with its own batch."""
         if self.vectorized:
             return super().grads(weights, batch)

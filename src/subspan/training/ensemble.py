@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import torch
@@ -30,6 +30,7 @@ from subspan.training.levenberg_marquardt import StrongResult
 from subspan.training.looks import Looks
 from subspan.training.optimizers import Optimizer, learning_rate
 from subspan.training.outcome import CurvePoint, NotFinite, Outcome, TrainResult
+from subspan.training.parts import Parts
 
 
 class AffineSubspace(Protocol):
@@ -126,6 +127,8 @@ class _Run:
             ]
         self._total = spec.total_steps(problem.train_size)
         self._looks = Looks(problem, spec, self._goal, len(subspaces))
+        for result in self.results if evaluate else ():
+            result.cadence = self._looks.every
         self._clock = time.perf_counter()
 
     def advance_all(self, on_step: OnStep | None) -> None:
@@ -139,8 +142,12 @@ class _Run:
             if on_step is not None:
                 on_step(step + 1, weights)
             batch, noise = self._batch(step), self._noise(step)
-            losses, gradients = self._problem.train_grads(weights, batch, noise)
-            looks.stepped(losses)
+            hits: list[torch.Tensor] = []
+            if looks.hits:
+                losses, gradients = self._problem.grads(weights, batch, hits)
+            else:
+                losses, gradients = self._problem.train_grads(weights, batch, noise)
+            looks.stepped(losses, hits)
             pulled = self._stack.adjoint(gradients)
             self._optimizer.step(self._theta, pulled, learning_rate(spec, step, total))
             if self._evaluate and (looks.due(step + 1) or step + 1 == total):
@@ -180,7 +187,12 @@ class _Run:
         stopped, diverged = [], []
         thetas = self._theta.split([m.dim for m in self._maps])
         splits = self._looks.splits(last=last)
-        measured = _measured(self._problem, weights, self._goal, splits)
+        parts = self._looks.parts
+        if last and parts is not None:
+            near = self._looks.near_at_end()
+            measured = _measured(self._problem, weights, self._goal, splits, parts, near)
+        else:
+            measured = _measured(self._problem, weights, self._goal, splits)
         for i, k, w, values in zip(trials, rows, weights, measured, strict=True):
             point = _seen(self._not_finite[i], values, thetas[k], step, splits)
             if point is None:
@@ -188,7 +200,7 @@ class _Run:
                 continue
             if _meets(self._goal, point):
                 stopped.append(i)
-                point = _completed(self._problem, w, self._goal, point, self._not_finite[i])
+                point = _completed(self._problem, w, self._goal, point, self._not_finite[i], parts)
             self.results[i].curve.append(point)
             self._looks.looked(i, point)
         if step < self._total:  # at the last step nothing was cut short: it is finished
@@ -231,15 +243,23 @@ class _Run:
 
 
 def _measured(
-    problem: AbstractProblem, weights: torch.Tensor, goal: Goal | None, splits: Sequence[str]
+    problem: AbstractProblem,
+    weights: torch.Tensor,
+    goal: Goal | None,
+    splits: Sequence[str],
+    parts: Parts | None = None,
+    near: Collection[int] = (),
 ) -> list[dict[str, float]]:
-    """Evaluate weights (K, D) on splits: the problem's metrics, and what the goal reads."""
+    """Evaluate weights (K, D) on splits, or parts: the problem's metrics, what the goal reads."""
     names = list(problem.metrics)
     if goal is not None and goal.metric not in names:
         names.append(goal.metric)
     points: list[dict[str, float]] = [{} for _ in weights]
     for split in splits:
-        found = problem.measure_many(weights, split, names)
+        if parts is None:
+            found = problem.measure_many(weights, split, names)
+        else:
+            found = parts.measured(problem, weights, split, names, near)
         for point, values in zip(points, found, strict=True):
             point |= {qualified(name, split): value for name, value in values.items()}
     return points
@@ -251,11 +271,12 @@ def _completed(
     goal: Goal | None,
     point: CurvePoint,
     not_finite: NotFinite,
+    parts: Parts | None = None,
 ) -> CurvePoint:
     """Return a trial's last point with the splits that it was not yet evaluated on."""
     seen = {parse(name)[1] for name in point.metrics}
     rest = [split for split in problem.splits if split not in seen]
-    (values,) = _measured(problem, weights[None], goal, rest)
+    (values,) = _measured(problem, weights[None], goal, rest, parts)
     not_finite.note(values, point.step)
     return CurvePoint(point.step, {**point.metrics, **values})
 

@@ -92,7 +92,11 @@ class NotFinite:
 
 @dataclass
 class TrainResult:
-    """Of one trial: outcome, curve, steps taken, final θ (d,), share of seconds, reason."""
+    """Of one trial: outcome, curve, steps taken, final θ (d,), share of seconds, reason.
+
+    Attributes:
+        cadence: steps between glances at it, or between evaluations; 0: nothing was looked at.
+    """
 
     outcome: Outcome = Outcome.FINISHED
     curve: list[CurvePoint] = field(default_factory=list)
@@ -100,3 +104,4 @@ class TrainResult:
     theta: torch.Tensor = field(default_factory=lambda: torch.empty(0))
     wall_time: float = 0.0
     reason: str = ""
+    cadence: int = 0

@@ -170,6 +170,8 @@ def _record(
     }
     if compilation is not None and trial.dim:
         provenance["compile"] = compilation.to_json()
+    if result.cadence and isinstance(trial.spec["eval_every"], str):
+        provenance["looked_every"] = result.cadence
     if trial.dim == 0:
         subspace = dataclasses.replace(subspace, search_bits=0)
     checksum = _checksum(subspace) if trial.dim else tensor_digest(subspace.offset)
