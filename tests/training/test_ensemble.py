@@ -6,7 +6,7 @@ from torch import nn
 
 from subspan import maps
 from subspan.errors import InputError
-from subspan.problems import Problem, Quadratic, load
+from subspan.problems import Problem, Quadratic, convolutions, load, resnet
 from subspan.spec import TrainSpec
 from subspan.subspaces import BurnIn, Draw, RandomAffine
 from subspan.training.batches import Batches
@@ -14,14 +14,14 @@ from subspan.training.ensemble import train
 from subspan.training.outcome import Outcome
 
 
-def conv_problem():
+def conv_problem(**options):
     x = torch.linspace(-2, 2, 60 * 8 * 8).reshape(60, 1, 8, 8).sin()
     y = (x.mean((1, 2, 3)) > 0).long()
 
     def make():
         return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
 
-    return Problem(make, (x, y), name="conv")
+    return Problem(make, (x, y), name="conv", **options)
 
 
 def ensemble(problem, spec, dims, method=None, seed=0):
@@ -54,6 +54,34 @@ def test_conv_ensemble_equals_trials_alone():
     together, alone = ensemble(problem, spec, [3, 20, 9])
     for one, other in zip(together, alone, strict=True):
         assert torch.equal(one.theta, other.theta)
+
+
+def resnet_problem(**options):
+    rows = torch.randn(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def make():
+        blocks = resnet.ResidualBlock(4, 4, 1), resnet.ResidualBlock(4, 8, 2)
+        ends = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
+        return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), *blocks, *ends)
+
+    return Problem(make, (rows, torch.arange(20) % 3), name="resnet", **options)
+
+
+@pytest.mark.parametrize("way", convolutions.WAYS)
+@pytest.mark.parametrize(("make", "steps"), [(conv_problem, 10), (resnet_problem, 2)])
+def test_conv_ensemble_as_one_program_equals_trials_one_by_one(make, steps, way):
+    """BatchNorm's statistics among them: to 1e-9 in float64, as sums have other orders."""
+    spec = TrainSpec("sgd", lr=0.05, steps=steps, batch_size=5, dtype="float64")
+    found = []
+    for vectorize in (True, False):
+        problem = make(vectorize=vectorize).to(dtype=torch.float64).convolving(way)
+        draws = [Draw(d, 0, r) for r, d in enumerate([3, 20])]
+        subspaces = RandomAffine().subspaces(problem, draws)
+        found.append(train(problem, subspaces, spec, [d.batch_seed for d in draws]))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one.theta, other.theta, rtol=1e-9, atol=1e-12)
+        assert one.curve[-1].train_loss == pytest.approx(other.curve[-1].train_loss, rel=1e-9)
+        assert one.theta.abs().max() > 1e-4
 
 
 def test_full_batch_and_early_stops_leave_neighbours_alone():

@@ -49,5 +49,7 @@ class SegmentSum:
 
     @functools.cached_property
     def _runs(self) -> tuple[torch.Tensor, torch.Tensor]:
-        order = torch.argsort(self.index, stable=True).int()
-        return order, torch.bincount(self.index, minlength=self.size)
+        places, order = torch.sort(self.index, stable=True)
+        edges = torch.arange(self.size + 1, device=places.device, dtype=places.dtype)
+        # As `bincount`, which on a GPU waits for the largest index.
+        return order.int(), torch.searchsorted(places, edges).diff()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -136,7 +137,7 @@ def check_fit(
         raise invalid(
             "test labels", expected="outputs with the classes where train has them", got="others"
         )
-    return found[0]
+    return dataclasses.replace(found[0], gaps=any(labels.gaps for labels in found))
 
 
 def _check_buffers(module: nn.Module, x: Tensors, *, training: bool) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from subspan.problems import structure
-from subspan.problems.base import Evaluation
 from subspan.problems.channels_last import channels_last
 from subspan.problems.checks import batched
 from subspan.problems.labels import Labels
@@ -45,8 +44,10 @@ class Evaluator:
         data: Data,
         rows_at_once: int | None,
         reduction: Callable[[], Reduction],
-    ) -> list[Evaluation]:
-        """Return loss and accuracy for each row of weights (K, D) on all of the data.
+    ) -> torch.Tensor:
+        """Return loss and accuracy of each row of weights (K, D) on all of the data: (K, 2).
+
+        They are in float64 on the device of the weights: nothing here waits for a GPU.
 
         Args:
             weights: as said.
@@ -56,27 +57,30 @@ class Evaluator:
                 parts.
         """
         y = data[1]
-        losses = torch.zeros(len(weights), dtype=torch.float64)
-        hits = torch.zeros(len(weights), dtype=torch.float64)
+        losses = torch.zeros(len(weights), dtype=torch.float64, device=weights.device)
+        hits = torch.zeros_like(losses)
         parts = list(structure.chunks(data, rows_at_once or structure.row_count(y)))
         if len(parts) > 1 and not reduction().adds_up:
             out = joined([self._outputs_of_many(weights, xs) for xs, _ in parts])
             for k, row in enumerate(structure.row(out, k) for k in range(len(weights))):
                 losses[k], hits[k] = self.loss(row, y), self.labels.hits(row, y)
-            total = 1.0
+        elif len(parts) == 1:
+            loss, hit = self._on_rows(weights, *parts[0])
+            losses += loss
+            hits += hit
         else:
-            sizes = [1.0] if len(parts) == 1 else [reduction().weight(ys) for _, ys in parts]
-            total = 1.0 if len(parts) == 1 else reduction().total(sizes)
+            sizes = [reduction().counts(ys) for _, ys in parts]
             for (xs, ys), size in zip(parts, sizes, strict=True):
                 loss, hit = self._on_rows(weights, xs, ys)
-                losses += loss.double().cpu() * size if size else 0.0  # NaN where nothing counts
-                hits += hit.double().cpu()
+                share = loss.double() * size
+                if isinstance(size, torch.Tensor):  # NaN where nothing counts
+                    share = torch.where(size == 0, 0.0, share)
+                losses += share
+                hits += hit
+            losses /= reduction().total(sizes)
         labels = self.labels
         accuracy = hits / labels.counted(y) if labels.classes else torch.full_like(hits, math.nan)
-        return [
-            Evaluation(float(loss), float(acc))
-            for loss, acc in zip(losses / total, accuracy, strict=True)
-        ]
+        return torch.stack([losses, accuracy], 1)
 
     def as_one(
         self, weights: torch.Tensor, x: Tensors, y: Tensors

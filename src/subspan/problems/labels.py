@@ -25,12 +25,14 @@ class Labels:
         axis: of the outputs, along which the classes lie: 1 or -1.
         ignored: the label of what does not count.
         moved: whether the loss wants the classes at axis 1, where the outputs have them last.
+        gaps: whether there are labels that do not count, in any of the splits.
     """
 
     classes: int = 0
     axis: int = 1
     ignored: int = IGNORED
     moved: bool = False
+    gaps: bool = False
 
     def hits(self, outputs: Any, labels: Any) -> torch.Tensor:
         """Return how many labels have the largest output, shape (); 0 without classes."""
@@ -39,9 +41,11 @@ class Labels:
         right: torch.Tensor = outputs.argmax(self.axis) == labels
         return (right & (labels != self.ignored)).sum() if self.ignored >= 0 else right.sum()
 
-    def counted(self, labels: Any) -> int:
-        """Return how many labels count."""
-        return int((labels != self.ignored).sum()) if self.classes else 0
+    def counted(self, labels: Any) -> torch.Tensor | int:
+        """Return how many labels count; a tensor () where it takes a look at them."""
+        if not self.classes:
+            return 0
+        return (labels != self.ignored).sum() if self.gaps else int(labels.numel())
 
     def loss(self, function: OutputLoss) -> OutputLoss:
         """Return the loss of the module's outputs: cross-entropy with the classes where PyTorch
@@ -101,7 +105,8 @@ def labels_of(
     if own and classes == 1:
         return Labels()
     _check_range(split, labels, classes, ignored, own=own)
-    return Labels(classes, axis, ignored, moved=axis == -1 and _wants_classes_second(loss))
+    moved = axis == -1 and _wants_classes_second(loss)
+    return Labels(classes, axis, ignored, moved, gaps=bool((labels == ignored).any()))
 
 
 def _wants_classes_second(loss: Any) -> bool:

@@ -133,9 +133,10 @@ def measure(
     count = structure.row_count(y)
     summed = [one.metric for one in wanted if isinstance(one, Registered)]
     whole = [one for one in wanted if isinstance(one, OfAllRows)]
-    values = []
+    values: list[dict[str, float]] = []
+    totals: dict[str, list[Any]] = {metric.name: [] for metric in summed}
     for row in weights:
-        totals: dict[str, Any] = {}
+        sums: dict[str, Any] = {}
         seen, outs = 0, []
         for xs, ys in structure.chunks((x, y), rows_at_once or count):
             outputs = outputs_of(row, xs)
@@ -143,14 +144,18 @@ def measure(
             seen += structure.row_count(flat[1])
             for metric in summed:
                 assert metric.sums is not None
-                totals[metric.name] = totals.get(metric.name, 0) + metric.sums(*flat).cpu()
+                sums[metric.name] = sums.get(metric.name, 0) + metric.sums(*flat)
             if whole:
                 outs.append(structure.mapped(lambda t: t[None], outputs))
-        found = {metric.name: metric.value(totals[metric.name], seen) for metric in summed}
+        for name, total in sums.items():
+            totals[name].append(total)
+        values.append({})
         if whole:
             every = structure.row(joined(outs), 0)
-            found |= {one.name: one(every, y) for one in whole}
-        values.append(found)
+            values[-1] = {one.name: one(every, y) for one in whole}
+    for metric in summed if values else ():  # one look at the device for all trials
+        for found, total in zip(values, torch.stack(totals[metric.name]).cpu(), strict=True):
+            found[metric.name] = metric.value(total, seen)
     return values
 
 
@@ -160,5 +165,7 @@ def _flat(outputs: Any, targets: Any, labels: Labels) -> tuple[Any, Any]:
         return outputs, targets
     outputs = outputs.movedim(labels.axis, -1).reshape(-1, labels.classes)
     targets = targets.reshape(-1)
+    if not labels.gaps:
+        return outputs.contiguous(), targets
     counted = targets != labels.ignored
     return outputs[counted], targets[counted]

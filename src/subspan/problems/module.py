@@ -22,7 +22,7 @@ from subspan.canonical import digest, tensor_digest
 from subspan.errors import InputError, invalid, text_name, unknown
 from subspan.metrics import parse
 from subspan.printable import printable, shown
-from subspan.problems import devices, structure
+from subspan.problems import convolutions, devices, structure
 from subspan.problems import dropout as dropout_that_trains
 from subspan.problems.aliases import Watch
 from subspan.problems.augmentation import Augmentation, Transform
@@ -227,6 +227,7 @@ class Problem(AbstractProblem):
         self._batchable: bool | None = None
         self._vectorize, self._traced = vectorize, TracedGrads(self.loss)
         self._compiled: CompiledGrads | None = None
+        self.convolutions: str | None = None
         if vectorize and not self._runs_batched():
             raise not_batchable()
         self._own_metrics = own_metrics(metrics)
@@ -280,6 +281,12 @@ class Problem(AbstractProblem):
                 self._batchable = batchable(
                     self._stateless, weights, rows, self.loss, lambda w, b: as_one(w, *b)
                 )
+                if not self._batchable and (self._vectorize or self.device.type != "cpu"):
+                    # Rounding takes a ReLU of a deep network across its kink now and then.
+                    one, loss = self._exact_loss()
+                    self._batchable = batchable(
+                        one, weights.double(), rows, loss, lambda w, b: as_one(w.to(self.dtype), *b)
+                    )
         return self._batchable
 
     def __repr__(self) -> str:
@@ -304,7 +311,8 @@ class Problem(AbstractProblem):
             weights = self._trial.to(self.device, self.dtype)  # where no two rows are alike
             return self.outputs(weights, x)
 
-        return find(self._loss, self._loss_of_outputs, outputs, self.batch())
+        found = find(self._loss, self._loss_of_outputs, outputs, self.batch())
+        return found.to(self.device)
 
     def init(self, seed: int) -> torch.Tensor:
         """Return initial weights, shape (D,), drawn from the stream of `seed`."""
@@ -426,10 +434,42 @@ class Problem(AbstractProblem):
             losses, gradients = self._one_by_one(weights, batch, hits=hits)
         else:
             with batched(lambda: self._one_by_one(weights[:1], batch)):
-                losses, gradients = self._traced(weights, batch)
-        if bool(gradients.sum().isnan()):
-            self._refuse_late(weights, batch, gradients)
+                self._choose_convolutions(weights, batch)
+                losses, gradients = self._traced(weights, batch, hits)
+        self._refuse_late(weights, batch, gradients)
         return losses, gradients
+
+    def _choose_convolutions(self, weights: torch.Tensor, batch: Data) -> None:
+        """Take the way of convolving that is the quickest here, at the first step of many trials.
+
+        Not on a CPU, where the same trial has the same record each time.
+        """
+        if self.convolutions or not self._convolutional or self.device.type == "cpu":
+            return
+        ways = {way: self.convolving(way)._traced for way in convolutions.WAYS}
+        programs = {name: functools.partial(way, weights, batch) for name, way in ways.items()}
+        chosen = self.convolving(convolutions.quickest(programs, self.device))
+        self._stateless, self._traced = chosen._stateless, TracedGrads(self.loss, self._loss_and_hits)
+        self.convolutions = chosen.convolutions
+
+    def convolving(self, way: str) -> Self:
+        """Return this problem with convolutions of many trials done in one of two ways.
+
+        Args:
+            way: `"grouped"`, one grouped convolution, or `"products"`, batched matrix products: the
+                same but for rounding (`subspan.problems.convolutions`). Trials one after another
+                are not concerned.
+
+        Raises:
+            InputError: it is neither.
+        """
+        if way not in convolutions.WAYS:
+            raise unknown("convolutions", way, list(convolutions.WAYS))
+        new = copy.copy(self)
+        new._stateless = dataclasses.replace(self._stateless, products=way == "products")
+        new.convolutions = way
+        new._traced = TracedGrads(new.loss, new._loss_and_hits)
+        return new
 
     def _refuse_late(
         self,
@@ -440,7 +480,8 @@ class Problem(AbstractProblem):
     ) -> None:
         """Hold the first gradient that is NaN at finite weights against plain PyTorch's, once.
 
-        Not on a GPU, which would have to be waited for at each step: there the trial diverges.
+        On a CPU alone: another device would have to be waited for at each step, and there the trial
+        diverges at its next evaluation.
         """
         one = self._stateless if seeds is None else self._noisy
         assert one is not None
@@ -517,8 +558,8 @@ class Problem(AbstractProblem):
         rows = self._eval_rows
         if judge.images and not self.batch_norm and rows and structure.row_count(data[1]) > rows:
             rows = min(rows, IMAGES_AT_ONCE)  # in parts anyway
-        found = (judge.evaluate(w, data, rows, lambda: self.reduction) for w in each)
-        return [evaluation for some in found for evaluation in some]
+        found = [judge.evaluate(w, data, rows, lambda: self.reduction) for w in each]
+        return [Evaluation(*pair) for pair in torch.cat(found).tolist()] if found else []
 
     def split_size(self, split: str) -> int:
         """Return how many rows a split has; 0 where there is no such data."""
@@ -604,6 +645,10 @@ class Problem(AbstractProblem):
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
         new.device, new.dtype = target, dtype
+        if target != self.device:
+            new.convolutions = None  # another may be quicker there
+        if "reduction" in new.__dict__:
+            new.__dict__["reduction"] = self.reduction.to(target)
         new._stateless = self._stateless.to(target, dtype, self._made.again(self.module))
         new.module = new._stateless.module
         if self._noisy is not None:
@@ -683,22 +728,27 @@ class Problem(AbstractProblem):
 
     def _exact_grads(self, weights: torch.Tensor, batch: Data) -> tuple[torch.Tensor, torch.Tensor]:
         """Return losses (K,) and gradients (K, D) in float64."""
+        loss = self._exact_loss()[1]
+        losses, gradients = [], []
+        for k, row in enumerate(weights):
+            leaf = row.detach().double().requires_grad_()
+            value = loss(leaf, structure.row(batch, k))
+            losses.append(value.detach())
+            gradients.append(torch.autograd.grad(value, leaf)[0])
+        return torch.stack(losses), torch.stack(gradients)
+
+    def _exact_loss(self) -> tuple[Stateless, Callable[[torch.Tensor, Batch], torch.Tensor]]:
+        """Return the module and the loss of weights (D,) and a batch, in float64."""
         exact, device = torch.float64, self.device
         module = self._made.again(self.module)
         one = dataclasses.replace(self._stateless.to(device, exact, module), autocast=None)
         of_outputs = self._labels.loss(loss_on(self._function, device, exact))
 
-        def loss(leaf: torch.Tensor, batch: Data) -> torch.Tensor:
+        def loss(leaf: torch.Tensor, batch: Batch) -> torch.Tensor:
             x, y = structure.mapped(lambda t: structure.moved(t, device, exact), batch)
             return one.loss(leaf, x, lambda out: of_outputs(out, y))
 
-        losses, gradients = [], []
-        for k, row in enumerate(weights):
-            leaf = row.detach().to(exact).requires_grad_()
-            value = loss(leaf, structure.row(batch, k))
-            losses.append(value.detach())
-            gradients.append(torch.autograd.grad(value, leaf)[0])
-        return torch.stack(losses), torch.stack(gradients)
+        return one, loss
 
     @torch.no_grad()
     def _own_identity(

@@ -8,11 +8,12 @@ hardest rows, correlations) is none of these, and must be taken of the whole at 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import nn
@@ -57,6 +58,11 @@ class Reduction:
 
     def weight(self, targets: Tensors) -> float:
         """Return what the loss of rows with these targets counts."""
+        return float(self.counts(targets))
+
+    def counts(self, targets: Tensors) -> torch.Tensor | float:
+        """Return the same, () in float64 on the targets' device where it depends on them: a GPU
+        need not be waited for."""
         if self.kind == "sum":
             return 1.0
         rows = float(structure.row_count(targets))
@@ -64,13 +70,22 @@ class Reduction:
             return rows
         if targets.is_floating_point():  # class probabilities: PyTorch's mean is over rows
             return rows
-        counted = targets[targets != self.ignored]
+        counted = targets != self.ignored
         if self.class_weights is None:
-            return float(len(counted))
-        weights = self.class_weights.detach().to("cpu", torch.float64)
-        return float(weights[counted.cpu()].sum())
+            return counted.sum().double()
+        weights = self.class_weights.detach().to(targets.device, torch.float64)
+        if counted.device.type == "cpu":
+            return weights[targets[counted]].sum()
+        return torch.where(counted, weights[torch.where(counted, targets, 0)], 0.0).sum()
 
-    def total(self, weights: list[float]) -> float:
+    def to(self, device: torch.device) -> Self:
+        """Return the same for targets on a device."""
+        weights = self.class_weights
+        return dataclasses.replace(
+            self, class_weights=None if weights is None else weights.detach().to(device)
+        )
+
+    def total(self, weights: Sequence[float | torch.Tensor]) -> float | torch.Tensor:
         """Return what the weighted losses of all parts are divided by."""
         return 1.0 if self.kind == "sum" else sum(weights)
 
@@ -80,7 +95,7 @@ class Reduction:
         A part that does not count has the factor 0: PyTorch's loss is NaN there.
         """
         weights = [self.weight(targets) for targets in parts]
-        total = self.total(weights)
+        total = float(self.total(weights))
         return [weight / total if total else math.nan for weight in weights]
 
 

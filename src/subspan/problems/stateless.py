@@ -28,8 +28,10 @@ from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
 from subspan.errors import invalid
+from subspan.maps.base import traced
 from subspan.problems import structure
 from subspan.problems.attention import plain_attention
+from subspan.problems.convolutions import Products
 from subspan.problems.copies import cast, duplicate
 from subspan.problems.layout import Layout
 from subspan.problems.structure import Tensors
@@ -56,6 +58,7 @@ class Stateless:
         bystanders: parameters of the loss, whose `.grad` stays as it is.
         noise: seed of what a forward pass draws; None: nothing is to be drawn.
         autocast: run under `torch.autocast` in this dtype, with outputs in that of the weights.
+        products: where a `torch.func` transform is at work, convolve by matrix products.
     """
 
     module: nn.Module
@@ -68,6 +71,7 @@ class Stateless:
     bystanders: tuple[nn.Parameter, ...] = ()
     noise: int | None = None
     autocast: torch.dtype | None = None
+    products: bool = False
 
     def __post_init__(self) -> None:
         named = dict(self.module.named_parameters())
@@ -177,7 +181,8 @@ class Stateless:
         given = {place: tensors[name] for place, name in self._places.items()}
         x = self._apart(x)
         args, kwargs = structure.positional(x), structure.named(x)
-        with _cleared(self.module, self.leftovers), self._drawing(x), self._rounding(x):
+        convolving = Products() if self.products and traced() else contextlib.nullcontext()
+        with _cleared(self.module, self.leftovers), self._drawing(x), self._rounding(x), convolving:
             # Each place once: tied weights stand in `given` under all their names.
             out = functional_call(self.module, given, args, kwargs, tie_weights=False)
             return self._rounded(self.select(out))

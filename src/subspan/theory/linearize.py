@@ -190,7 +190,7 @@ class LinearizedProblem(AbstractProblem):
                 hits[k] += float(labels.hits(one, ys))
         return [
             Evaluation(float(loss), float(hit) if labels.classes else math.nan)
-            for loss, hit in zip(losses / total, hits / max(1, labels.counted(y)), strict=True)
+            for loss, hit in zip(losses / total, hits / max(1, int(labels.counted(y))), strict=True)
         ]
 
     def to(

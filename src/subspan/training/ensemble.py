@@ -25,7 +25,7 @@ from subspan.problems.base import AbstractProblem, Batch
 from subspan.problems.precision import full_precision
 from subspan.spec import TrainSpec
 from subspan.streams import derive
-from subspan.training.batches import Batches
+from subspan.training.batches import Batches, sent
 from subspan.training.levenberg_marquardt import StrongResult
 from subspan.training.looks import Looks
 from subspan.training.optimizers import Optimizer, learning_rate
@@ -123,7 +123,8 @@ class _Run:
         self._batches = None
         if problem.train_size and spec.batch_size is not None:
             self._batches = [
-                Batches(seed, problem.train_size, spec.batch_size) for seed in batch_seeds
+                Batches(seed, problem.train_size, spec.batch_size, problem.device)
+                for seed in batch_seeds
             ]
         self._total = spec.total_steps(problem.train_size)
         self._looks = Looks(problem, spec, self._goal, len(subspaces))
@@ -159,8 +160,9 @@ class _Run:
 
     def _batch(self, step: int) -> Batch:
         if self._batches is not None:
-            rows = torch.stack([self._batches[i].at(step) for i in self._alive])
-            return self._problem.batch(rows.to(self._problem.device))
+            return self._problem.batch(
+                torch.stack([self._batches[i].at(step) for i in self._alive])
+            )
         whole = self._problem.batch()
         if whole is None:
             return None
@@ -183,7 +185,8 @@ class _Run:
         if not trials:
             return
         rows = [self._alive.index(i) for i in trials]
-        weights = weights[rows]
+        if len(rows) < len(weights):
+            weights = weights[rows]
         stopped, diverged = [], []
         thetas = self._theta.split([m.dim for m in self._maps])
         splits = self._looks.splits(last=last)
@@ -193,8 +196,9 @@ class _Run:
             measured = _measured(self._problem, weights, self._goal, splits, parts, near)
         else:
             measured = _measured(self._problem, weights, self._goal, splits)
-        for i, k, w, values in zip(trials, rows, weights, measured, strict=True):
-            point = _seen(self._not_finite[i], values, thetas[k], step, splits)
+        sizes = _largest([thetas[k] for k in rows])
+        for i, w, values, size in zip(trials, weights, measured, sizes, strict=True):
+            point = _seen(self._not_finite[i], values, size, step, splits)
             if point is None:
                 diverged.append(i)
                 continue
@@ -229,10 +233,10 @@ class _Run:
         if not gone:
             return
         rows = [row for row, i in enumerate(self._alive) if i not in gone]
-        keep = torch.tensor(
-            [i not in gone for i in self._alive], device=self._theta.device
-        ).repeat_interleave(torch.tensor([m.dim for m in self._maps], device=self._theta.device))
-        positions = keep.nonzero()[:, 0]
+        keep = torch.tensor([i not in gone for i in self._alive]).repeat_interleave(
+            torch.tensor([m.dim for m in self._maps])
+        )
+        positions = sent(keep.nonzero()[:, 0], self._theta.device)
         self._alive = [self._alive[row] for row in rows]
         self._maps = [self._maps[row] for row in rows]
         self._offsets, self._theta = self._offsets[rows], self._theta[positions]
@@ -284,21 +288,26 @@ def _completed(
 def _seen(
     not_finite: NotFinite,
     values: dict[str, float],
-    theta: torch.Tensor,
+    largest: float,
     step: int,
     splits: Sequence[str],
 ) -> CurvePoint | None:
     """Return an evaluation on splits as a point of the curve; None where the trial diverged.
 
-    A loss may be finite at an infinite θ, behind a clamp or a ReLU that is dead.
+    A loss may be finite at an infinite θ, behind a clamp or a ReLU that is dead: `largest` is the
+    magnitude of θ's largest entry.
     """
-    largest = float(theta.abs().max()) if theta.numel() else 0.0
     not_finite.note(values | {"the largest entry of θ": largest}, step)
     names = [qualified("loss", split) for split in splits]
     losses = [values[name] for name in names if name in values]
     if "train" in splits:
         losses = [values.get("train:loss", math.nan)]
     return CurvePoint(step, values) if all(map(math.isfinite, [largest, *losses])) else None
+
+
+def _largest(thetas: Sequence[torch.Tensor]) -> list[float]:
+    """Return the magnitude of the largest entry of each θ (d_k,), by one look at the device."""
+    return torch.stack([theta.abs().max() for theta in thetas]).double().tolist()
 
 
 def _meets(goal: Goal | None, point: CurvePoint) -> bool:
@@ -320,12 +329,9 @@ def evaluate_offsets(
     goal = None if spec.stop_at is None else parse_goal(spec.stop_at)
     results = []
     for subspace in subspaces:
-        (values,), theta = (
-            _measured(problem, subspace.offset[None], goal, problem.splits),
-            torch.empty(0),
-        )
+        (values,) = _measured(problem, subspace.offset[None], goal, problem.splits)
         not_finite = NotFinite()
-        point = _seen(not_finite, values, theta, 0, problem.splits)
+        point = _seen(not_finite, values, 0.0, 0, problem.splits)
         results.append(
             TrainResult(
                 not_finite.ends(Outcome.FINISHED if point else Outcome.DIVERGED),
@@ -353,7 +359,7 @@ def _search(
     def watch(step: int, theta: torch.Tensor) -> bool:
         weights = (subspace.offset + subspace.map(theta))[None]
         (values,) = _measured(problem, weights, goal, splits)
-        point = _seen(not_finite, values, theta, step, splits)
+        point = _seen(not_finite, values, *_largest([theta]), step, splits)
         if point is None:
             return False
         result.curve.append(point)

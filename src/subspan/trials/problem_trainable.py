@@ -22,6 +22,7 @@ from subspan.subspaces.base import Draw, Method, Subspace
 from subspan.training.ensemble import TrainResult, evaluate_offsets, train
 from subspan.trials.failures import ERRORS, failed_record
 from subspan.trials.footprint import training_bytes
+from subspan.trials.gpu_memory import fitting, release
 from subspan.trials.prepared import Prepared
 from subspan.trials.provenance import environment
 from subspan.trials.trainable import Pair, Trainable, Work
@@ -29,7 +30,7 @@ from subspan.trials.trial import Family, Trial, TrialRecord
 
 _LARGEST_ENSEMBLE = 32
 _ENSEMBLE_WEIGHTS = 2**18  # together; more fall out of the cache
-_ENSEMBLE_WEIGHTS_GPU = 2**28
+_ENSEMBLE_WEIGHTS_ELSEWHERE = 2**28  # on a device whose free memory nobody tells
 
 
 class ProblemTrainable(Trainable):
@@ -57,7 +58,10 @@ class ProblemTrainable(Trainable):
 
     @functools.cached_property
     def width(self) -> int:  # type: ignore[override]  # set where it is first read
-        """How many trials to advance together: tried out where something is to be trained."""
+        """How many trials to advance together: tried out where something is to be trained.
+
+        Where a device has no memory for so many, half as many are tried, and so from then on.
+        """
         return ensemble_size(self.problem)
 
     def trial(self, pair: Pair, spec: TrainSpec, seed: int) -> Trial:
@@ -101,7 +105,10 @@ class ProblemTrainable(Trainable):
         largest = max(min(len(piece), self.width) for piece in pieces)
         problem, found = self._prepared.training(spec, largest)
         if spec.batch_size is not None and (found is None or not found.taken):
-            problem.warm_up(largest, spec.batch_size)
+            try:
+                problem.warm_up(largest, spec.batch_size)
+            except torch.OutOfMemoryError:
+                self._narrow(largest)
 
     def training_bytes(self, spec: TrainSpec) -> int:
         """Return about how many bytes an ensemble takes: gradient, evaluation and weights."""
@@ -110,7 +117,8 @@ class ProblemTrainable(Trainable):
     def train(self, pairs: Sequence[Pair], spec: TrainSpec, seed: int) -> list[TrialRecord]:
         """Find the subspaces, together, then train them, ensemble by ensemble.
 
-        An error in one trial ends its ensemble, so the others are trained again, by halves.
+        An error in one trial ends its ensemble, so the others are trained again, by halves. Where
+        memory ends, no more than half as many are advanced together from then on.
         """
         clock = time.perf_counter()
         try:
@@ -121,6 +129,8 @@ class ProblemTrainable(Trainable):
             if len(pairs) == 1:
                 trial, seconds = self.trial(pairs[0], spec, seed), time.perf_counter() - clock
                 return [failed_record(trial, self.max_dim, self.device, error, wall_time=seconds)]
+            if isinstance(error, torch.OutOfMemoryError):
+                self._narrow(len(pairs))
         half = len(pairs) // 2
         return self.train(pairs[:half], spec, seed) + self.train(pairs[half:], spec, seed)
 
@@ -138,20 +148,45 @@ class ProblemTrainable(Trainable):
         search_share = (time.perf_counter() - clock) / len(draws)
         records: dict[int, TrialRecord] = {}
         for places in (trained, still):
-            for start in range(0, len(places), self.width):
+            start = 0
+            while start < len(places):
                 own = places[start : start + self.width]
                 chosen = [subspaces[i] for i in own]
-                results = (
-                    train(problem, chosen, spec, [draws[i].batch_seed for i in own])
-                    if places is trained
-                    else evaluate_offsets(problem, chosen, spec)
-                )
+                if places is still:
+                    results = evaluate_offsets(problem, chosen, spec)
+                else:
+                    seeds = [draws[i].batch_seed for i in own]
+                    fitted = self._fitted(problem, chosen, spec, seeds)
+                    if fitted is None:
+                        continue
+                    results = fitted
+                start += len(own)
                 for i, result in zip(own, results, strict=True):
                     trial = self.trial(pairs[i], spec, seed)
                     records[i] = _record(
                         trial, problem, subspaces[i], result, search_share, len(own), found
                     )
         return [records[i] for i in range(len(pairs))]
+
+    def _fitted(
+        self,
+        problem: AbstractProblem,
+        subspaces: Sequence[Subspace],
+        spec: TrainSpec,
+        seeds: Sequence[int],
+    ) -> list[TrainResult] | None:
+        """Train an ensemble; None where memory is not enough for it: it is to be a narrower one."""
+        try:
+            return train(problem, subspaces, spec, seeds)
+        except torch.OutOfMemoryError:
+            if len(subspaces) == 1:
+                raise
+        self._narrow(len(subspaces))  # out there, where no traceback holds tensors
+        return None
+
+    def _narrow(self, tried: int) -> None:
+        self.width = min(self.width, max(1, tried // 2))
+        release(self.device)
 
 
 def _record(
@@ -168,6 +203,8 @@ def _record(
         "threads": torch.get_num_threads(),
         "ensemble_size": together,
     }
+    if isinstance(problem, Problem) and problem.convolutions and trial.dim:
+        provenance["convolutions"] = problem.convolutions
     if compilation is not None and trial.dim:
         provenance["compile"] = compilation.to_json()
     if result.cadence and isinstance(trial.spec["eval_every"], str):
@@ -223,5 +260,7 @@ def ensemble_size(problem: AbstractProblem) -> int:
     """Return how many trials of a problem to advance as one batched program."""
     if isinstance(problem, Problem) and not problem.vectorized:
         return 1
-    room = _ENSEMBLE_WEIGHTS if problem.device.type == "cpu" else _ENSEMBLE_WEIGHTS_GPU
+    if problem.device.type == "cuda":
+        return min(_LARGEST_ENSEMBLE, fitting(problem))
+    room = _ENSEMBLE_WEIGHTS if problem.device.type == "cpu" else _ENSEMBLE_WEIGHTS_ELSEWHERE
     return max(1, min(_LARGEST_ENSEMBLE, room // problem.ambient_dim))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -110,8 +111,11 @@ class TrialRunner:
     @property
     def width(self) -> int:
         """How many trials the machine advances at once: workers × ensemble size."""
-        together = 1 if isinstance(self.problem, FunctionTrainable) else ensemble_size(self.problem)
-        return self._executor.workers * together
+        return self._executor.workers * self._together
+
+    @functools.cached_property
+    def _together(self) -> int:
+        return 1 if isinstance(self.problem, FunctionTrainable) else ensemble_size(self.problem)
 
     def run(
         self, method: Method | None, plan: Sequence[Pair], *, spec: Any, seed: int
