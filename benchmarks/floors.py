@@ -16,8 +16,11 @@ their floor, and over what 1.15 of the plain step leaves for them beside the net
 offset and Adam on d numbers.
 
     python benchmarks/floors.py [--quick] [--measured benchmarks/measured/bench.json]
+    python benchmarks/floors.py --operators
 
-prints the table; with `--measured` that of a file which `bench.py` wrote, without measuring.
+prints the table; with `--measured` that of a file which `bench.py` wrote, without measuring. With
+`--operators` it prints which of PyTorch's operators the forward and backward passes and evaluations
+spend their time in, by PyTorch's profiler.
 """
 
 from __future__ import annotations
@@ -213,11 +216,36 @@ def stage_table(rows: Iterable[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def operators(rounds: int = 10, most: int = 5) -> Iterator[str]:
+    """Yield a line for each pass of each network: its operators with their shares of its time."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    for network in networks():
+        for stage in stages(network, DIM):
+            if stage.name not in ("forward", "backward", "evaluation of a chunk"):
+                continue
+            stage.run()
+            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as found:
+                for _ in range(rounds):
+                    stage.run()
+            spent = {each.key: each.self_cpu_time_total for each in found.key_averages()}
+            first = sorted(spent, key=lambda name: -spent[name])[:most]
+            whole = sum(spent.values())
+            shares = ", ".join(f"{name} {spent[name] / whole:.0%}" for name in first)
+            calls = sum(each.count for each in found.key_averages()) / rounds
+            yield f"{network.name}, {stage.name}: {calls:,.0f} calls; {shares}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few turns")
     parser.add_argument("--measured", type=Path, help="print the table of this file")
+    parser.add_argument("--operators", action="store_true", help="where passes spend their time")
     args = parser.parse_args()
+    if args.operators:
+        for text in operators():
+            print(text, flush=True)
+        return
     if args.measured:
         print(stage_table(json.loads(args.measured.read_text())))
         return

@@ -104,7 +104,7 @@ def stages(network: Network, dim: int, ambient_dim: int | None = None) -> list[S
         *_passes(module, network.x, network.y),
         *(mapped(kind, dim, ambient_dim or size) for kind in ("partition", "hadamard")),
         _optimiser(dim),
-        _evaluation(network, module),
+        _evaluation(network),
     ]
 
 
@@ -241,9 +241,10 @@ def _optimiser(dim: int) -> Stage:
     )
 
 
-def _evaluation(network: Network, module: nn.Module) -> Stage:
+def _evaluation(network: Network) -> Stage:
     """Loss and accuracy of as many rows as the batch has, by the problem where it is one."""
-    x, y, weights = network.x, network.y, BYTES * sum(p.numel() for p in module.parameters())
+    module, x, y = network.make().eval(), network.x, network.y
+    weights = BYTES * sum(p.numel() for p in module.parameters())
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         loss_of(module, x, y)
     run: Callable[[], Any]
