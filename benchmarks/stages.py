@@ -84,6 +84,7 @@ def networks() -> Iterator[Network]:
 
     labels = torch.arange(BATCH) % 10
     yield Network("digits-mlp", lambda: mlp(64, 32, 10), images(64), labels)
+    yield Network("mnist-mlp", lambda: mlp(784, 200, 200, 10), images(784), labels)
     conv = functools.partial(conv_net, CONV_CHANNELS["conv2"], (1, 28, 28), 10)
     yield Network("mnist-conv2", conv, images(1, 28, 28), labels)
     resnet = functools.partial(resnet20, (3, 32, 32), 10)
