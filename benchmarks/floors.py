@@ -16,7 +16,7 @@ their floor, and over what 1.15 of the plain step leaves for them beside the net
 offset and Adam on d numbers.
 
     python benchmarks/floors.py [--quick] [--measured benchmarks/measured/bench.json]
-    python benchmarks/floors.py --operators
+    python benchmarks/floors.py --operators [mnist-mlp,mnist-conv2]
 
 prints the table; with `--measured` that of a file which `bench.py` wrote, without measuring. With
 `--operators` it prints which of PyTorch's operators the forward and backward passes and evaluations
@@ -216,11 +216,13 @@ def stage_table(rows: Iterable[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def operators(rounds: int = 10, most: int = 5) -> Iterator[str]:
+def operators(only: str = "", rounds: int = 10, most: int = 5) -> Iterator[str]:
     """Yield a line for each pass of each network: its operators with their shares of its time."""
     torch.set_num_threads(1)
     keep_freed_memory()
     for network in networks():
+        if only and network.name not in only.split(","):
+            continue
         for stage in stages(network, DIM):
             if stage.name not in ("forward", "backward", "evaluation of a chunk"):
                 continue
@@ -240,10 +242,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few turns")
     parser.add_argument("--measured", type=Path, help="print the table of this file")
-    parser.add_argument("--operators", action="store_true", help="where passes spend their time")
+    names = {"nargs": "?", "const": "", "metavar": "NETWORKS"}
+    parser.add_argument("--operators", help="where passes spend their time", **names)
     args = parser.parse_args()
-    if args.operators:
-        for text in operators():
+    if args.operators is not None:
+        for text in operators(args.operators):
             print(text, flush=True)
         return
     if args.measured:
