@@ -87,7 +87,11 @@ def rows(quick: bool) -> Iterator[Row]:
 
 
 def network(
-    name: str, make: Callable[[], torch.nn.Module], shape: tuple[int, ...], rounds: int
+    name: str,
+    make: Callable[[], torch.nn.Module],
+    shape: tuple[int, ...],
+    rounds: int,
+    dims: tuple[int, ...] = (100, 1000, 10_000),
 ) -> Iterator[Row]:
     generator = torch_generator(0, "benchmark")
     x = torch.randn(BATCH, *shape, generator=generator)
@@ -95,7 +99,7 @@ def network(
     problem = ss.Problem(make, (x, y), name="steps")
     steps = {"plain": plain_step(make(), x, y)}
     for kind in ("partition", "hadamard"):
-        for dim in (100, 1000, 10_000, problem.ambient_dim // 2):
+        for dim in (*dims, problem.ambient_dim // 2):
             steps[f"{kind}, d = {dim:,}"] = subspace_step(problem, x, y, kind, dim)
     for way, values in ratios(_turns(steps, rounds), "plain").items():
         yield Row(f"{name}: step, {way} / plain", values, 1.15)

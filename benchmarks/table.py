@@ -11,7 +11,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -28,6 +28,8 @@ class Row:
         side: on which side of the aim it is to lie.
         unit: of values and aim; "" for a ratio.
         absent: why it was not measured; then there are no values.
+        detail: what else is told of it, by name.
+        script: that measured it; `bench.py` fills it in.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Row:
     side: Literal["at most", "at least"] = "at most"
     unit: str = ""
     absent: str = ""
+    detail: Mapping[str, float] = field(default_factory=dict)
+    script: str = ""
 
     @property
     def median(self) -> float:
@@ -68,11 +72,12 @@ class Row:
 def turns(
     ways: Mapping[str, Callable[[], None]],
     rounds: int,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] = time.thread_time,
 ) -> dict[str, list[float]]:
     """Return the seconds of each way, which take turns, so that a busy machine slows all alike.
 
-    A first turn, of which nothing is kept, warms them up.
+    A first turn, of which nothing is kept, warms them up. The seconds are of this thread's
+    processor unless another clock is given: that on the wall counts other processes' turns too.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
@@ -93,22 +98,33 @@ def ratios(seconds: Mapping[str, list[float]], base: str) -> dict[str, tuple[flo
     }
 
 
-def table(rows: Iterable[Row]) -> str:
-    """Return the table as Markdown: median, quartiles, turns, aim, verdict."""
-    lines = ["| what | median | quartiles | turns | aim | |", "|---|---|---|---|---|---|"]
-    return "\n".join([*lines, *map(line, rows)])
+HEAD = "| what | median | quartiles | turns | peak, MiB | aim | |"
 
 
-def line(row: Row) -> str:
-    """Return one row of `table`."""
+def table(rows: Iterable[Row], peaks: Mapping[str, float]) -> str:
+    """Return the table as Markdown: median, quartiles, turns, peak, aim, verdict.
+
+    Args:
+        rows: of any scripts.
+        peaks: by script, the most memory that its process, or one that it started, held: all ways
+            of a script run in one process, unless it starts others.
+    """
+    lines = [HEAD, "|---" * (HEAD.count("|") - 1) + "|"]
+    return "\n".join([*lines, *(line(row, peaks.get(row.script)) for row in rows)])
+
+
+def line(row: Row, peak: float | None = None) -> str:
+    """Return one row of `table`; a single turn has no quartiles."""
     unit = f" {row.unit}" if row.unit else ""
     aim = "" if row.aim is None else f"{row.side} {row.aim:g}{unit}"
     if not row.values:
-        return f"| {row.name} | | | | {aim} | not measured: {row.absent} |"
+        return f"| {row.name} | | | | | {aim} | not measured: {row.absent} |"
     low, high = row.spread
+    spread = f"{low:.3g}–{high:.3g}" if len(row.values) > 1 else ""
+    held = "" if peak is None else f"{peak:,.0f}"
     return (
-        f"| {row.name} | {row.median:.3g}{unit} | {low:.3g}–{high:.3g} | {len(row.values)} "
-        f"| {aim} | {row.verdict} |"
+        f"| {row.name} | {row.median:.3g}{unit} | {spread} | {len(row.values)} "
+        f"| {held} | {aim} | {row.verdict} |"
     )
 
 

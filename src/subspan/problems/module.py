@@ -435,7 +435,7 @@ class Problem(AbstractProblem):
         else:
             with batched(lambda: self._one_by_one(weights[:1], batch)):
                 self._choose_convolutions(weights, batch)
-                losses, gradients = self._traced(weights, batch, hits)
+                losses, gradients = self._traced(weights, batch)
         self._refuse_late(weights, batch, gradients)
         return losses, gradients
 
@@ -449,7 +449,7 @@ class Problem(AbstractProblem):
         ways = {way: self.convolving(way)._traced for way in convolutions.WAYS}
         programs = {name: functools.partial(way, weights, batch) for name, way in ways.items()}
         chosen = self.convolving(convolutions.quickest(programs, self.device))
-        self._stateless, self._traced = chosen._stateless, TracedGrads(self.loss, self._loss_and_hits)
+        self._stateless, self._traced = chosen._stateless, TracedGrads(self.loss)
         self.convolutions = chosen.convolutions
 
     def convolving(self, way: str) -> Self:
@@ -468,7 +468,7 @@ class Problem(AbstractProblem):
         new = copy.copy(self)
         new._stateless = dataclasses.replace(self._stateless, products=way == "products")
         new.convolutions = way
-        new._traced = TracedGrads(new.loss, new._loss_and_hits)
+        new._traced = TracedGrads(new.loss)
         return new
 
     def _refuse_late(
