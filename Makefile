@@ -78,9 +78,10 @@ site: $(VENV)/.dev $(VENV)/.docs
 slow: $(VENV)/.dev
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) $(SHARE) -m slow
 
-# One table, as bench/bench.json too; `bench-check` says which aims it misses. DATA: a folder with MNIST.
+# One table, as bench/bench.json too; `bench-check` says which aims it misses. DATA: a folder with MNIST (and CIFAR-10).
+# LONG=1: what takes an hour as well. RESUME=1: goes on with a run that was stopped.
 bench bench-check: $(VENV)/.dev
-	$(BIN)/python benchmarks/bench.py --out bench/bench.json $(if $(DATA),--data-dir $(DATA)) $(if $(filter bench-check,$@),--check)
+	$(BIN)/python benchmarks/bench.py --out bench/bench.json $(if $(DATA),--data-dir $(DATA)) $(if $(LONG),--long) $(if $(RESUME),--resume) $(if $(filter bench-check,$@),--check)
 
 experiments: $(VENV)/.dev
 	for name in $(notdir $(patsubst %/experiment.py,%,$(wildcard experiments/*/experiment.py))); do \

@@ -7,9 +7,10 @@
 Rows come from the scripts of `SCRIPTS`; each is a process of its own, whose peak memory is that
 of its ways. `--out` writes the rows as JSON after each script, and `environment.json` beside it, by
 script: versions, processor, cores, the load before and after; rows of other scripts that stand in
-the file stay. `--resume` leaves out scripts that the file has of this commit. `--long` measures
-what takes an hour as well. `--check` ends with 1 where an aim is missed, and says which. `--docs`
-measures nothing: it puts the tables of the file where a page has them.
+the file stay. `--resume` leaves out scripts that the file has of this commit (none where files were
+changed since). `--long` measures what takes an hour as well. `--check` ends with 1 where an aim is
+missed, and says which. `--docs` measures nothing: it puts the tables of the file where a page has
+them.
 """
 
 from __future__ import annotations
