@@ -110,6 +110,7 @@ def test_other_functions_are_left_alone():
 
 
 @pytest.mark.parametrize("slower", convolutions.WAYS)
+@pytest.mark.usefixtures("meta_is_there")
 def test_off_a_cpu_the_quicker_way_is_taken_once_and_for_all(monkeypatch, slower):
     """By a device that computes no numbers (`meta`), and a clock that is told."""
     make, shape = NETWORKS["conv2"]

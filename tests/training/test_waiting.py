@@ -21,6 +21,9 @@ from subspan.training.ensemble import train
 from subspan.training.outcome import Outcome
 
 
+pytestmark = pytest.mark.usefixtures("meta_is_there")
+
+
 class Copies(TorchDispatchMode):
     """Counts copies between devices: those that the host waits for, and the others."""
 
