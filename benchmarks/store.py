@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import os
 import resource
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -28,6 +30,7 @@ from table import Row
 
 POINTS, REPEATS, AT_ONCE, TURNS = 50, 1000, 1000, 5
 AIMS = {"first page": 0.5, "resume": 1.0, "read": 2.0, "surface": 2.0}  # seconds
+FLOOR = "rows and digests"  # what resume and read cannot do without
 MOST_BYTES, MOST_MEMORY = 1000, 300  # of a record; megabytes
 
 
@@ -103,7 +106,9 @@ def measured(row: str, path: str, records: int) -> None:
     store = Store(path) if row != "resume" else None
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     clock, own = time.perf_counter(), time.process_time()
-    if row == "first page":
+    if row == FLOOR:
+        fetched_and_hashed(path)
+    elif row == "first page":
         assert store is not None
         found = list(store.page(limit=50))
     elif row == "resume":
@@ -117,6 +122,25 @@ def measured(row: str, path: str, records: int) -> None:
     spent, own = time.perf_counter() - clock, time.process_time() - own
     more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     print(json.dumps([spent, own, more / 1024]))
+
+
+def fetched_and_hashed(path: str) -> None:
+    """Fetch the rows with Python's sqlite3, and take the two digests of each: its own, its key."""
+    database = sqlite3.connect(path)
+    (spec,) = database.execute(
+        "SELECT text FROM texts JOIN trials ON number = spec LIMIT 1"
+    ).fetchone()
+    begun, rest = hashlib.sha256(), spec.encode()  # about what a key is taken of
+    rows = database.execute(
+        "SELECT record, key, method, dim, repeat, seed, outcome, digest, subject, spec, "
+        "provenance, form FROM trials"
+    )
+    while some := rows.fetchmany(AT_ONCE):
+        for packed, *_ in some:
+            hashlib.blake2b(packed, digest_size=16).hexdigest()
+            key = begun.copy()
+            key.update(rest)
+            key.hexdigest()
 
 
 def asked(row: str, path: Path, records: int) -> tuple[float, float, float]:
@@ -138,9 +162,14 @@ def rows(quick: bool) -> Iterator[Row]:
         size = os.path.getsize(path) / records
         yield Row(f"store of {records:,}: a record", (size,), MOST_BYTES, unit="bytes")
         for name, aim in AIMS.items():
-            turns = [asked(name, path, records) for _ in range(1 if quick else TURNS)]
-            _, own, more = zip(*turns, strict=True)
+            each = ((FLOOR, name) for _ in range(1 if quick else TURNS))
+            turns = [[asked(one, path, records) for one in pair] for pair in each]
+            least, own = (tuple(turn[i][1] for turn in turns) for i in (0, 1))
+            more = tuple(turn[1][2] for turn in turns)
             yield Row(f"store of {records:,}: {name}", own, aim, unit="s")
+            if name != "first page":
+                ratios = tuple(mine / floor for mine, floor in zip(own, least, strict=True))
+                yield Row(f"store of {records:,}: {name} / {FLOOR}", ratios)
             yield Row(f"store of {records:,}: {name}, memory", more, MOST_MEMORY, unit="MB")
 
 
@@ -161,6 +190,7 @@ def main() -> None:
             print(f"  add          {write(path, args.records, args.dtype):8.3f} ms a record")
         size = os.path.getsize(path) / args.records
         print(f"  a record     {size:8.0f} bytes   {size / MOST_BYTES:6.2f} of the aim", flush=True)
+        print(f"  {FLOOR} {asked(FLOOR, path, args.records)[1]:5.2f} s", flush=True)
         for row, aim in AIMS.items():
             spent, own, more = asked(row, path, args.records)
             print(

@@ -85,11 +85,14 @@ class TextDigest:
     def __reduce__(self) -> tuple[Any, ...]:  # a hash that has begun cannot be sent elsewhere
         return TextDigest, (self._beginning,)
 
-    def of(self, rest: str) -> str:
-        """Return the digest of the beginning and the rest."""
-        whole = self._begun.copy()
-        whole.update(rest.encode())
-        return whole.hexdigest()[:32]
+    def of(self, rests: Iterable[bytes]) -> list[str]:
+        """Return the digest of the beginning and each rest."""
+        begin, found = self._begun.copy, []
+        for rest in rests:
+            whole = begin()
+            whole.update(rest)
+            found.append(whole.hexdigest()[:32])
+        return found
 
 
 def tensor_digest(*tensors: torch.Tensor | np.ndarray) -> str:

@@ -16,7 +16,7 @@ from synthetic import record
 import subspan as ss
 from subspan.training.outcome import CurvePoint
 from subspan.trials import packed
-from subspan.trials.columns import bests_of, reported, starts_of
+from subspan.trials.columns import Curves
 from subspan.trials.trial import TrialRecord
 
 CURVES = (
@@ -49,14 +49,14 @@ def test_bests_and_starts(records) -> None:
         ("val:f1", True, (0.25, 0.75, 0.5, nan), (nan, nan, 0.5, nan)),
         ("val:reward", True, (nan,) * 4, (nan,) * 4),
     ):
-        np.testing.assert_array_equal(bests_of(name, records, higher=higher), bests)
-        np.testing.assert_array_equal(starts_of(name, records), starts)
+        np.testing.assert_array_equal(Curves(records).bests(name, higher=higher), bests)
+        np.testing.assert_array_equal(Curves(records).starts(name), starts)
 
 
 def test_which_metrics_are_reported(records) -> None:
-    assert reported(records) == {"train:loss", "val:f1"}
-    assert reported(records[2:]) == {"val:f1"}
-    assert reported(records[3:]) == set()
+    assert Curves(records).reported() == {"train:loss", "val:f1"}
+    assert Curves(records[2:]).reported() == {"val:f1"}
+    assert Curves(records[3:]).reported() == set()
 
 
 def test_no_curve_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,6 +66,6 @@ def test_no_curve_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with ss.Store(tmp_path / "runs.db") as store:
         found = list(store.records())
     monkeypatch.setattr(packed.PackedCurve, "points", lambda self: pytest.fail("unpacked"))
-    assert min(bests_of("train:loss", found, higher=False)) == 0.05
-    assert len(starts_of("train:loss", found)) == 20
-    assert "test:accuracy" in reported(found)
+    assert min(Curves(found).bests("train:loss", higher=False)) == 0.05
+    assert len(Curves(found).starts("train:loss")) == 20
+    assert "test:accuracy" in Curves(found).reported()

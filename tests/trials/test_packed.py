@@ -14,7 +14,7 @@ import subspan as ss
 from subspan.goals import LossBelow, MetricGoal
 from subspan.testing.store_conformance import example_record
 from subspan.training.outcome import CurvePoint
-from subspan.trials.columns import bests_for
+from subspan.trials.columns import Curves
 from subspan.trials.packed import Layout, PackedCurve, pack
 from subspan.trials.stores.sql import Store
 from subspan.trials.trial import Family, Trial, record_to_json
@@ -76,7 +76,7 @@ def test_the_bests_of_many_records_are_those_of_each(goal):
         seen = [point.metrics.get(f"train:{goal.metric}", math.nan) for point in record.curve]
         seen = [value for value in seen if not math.isnan(value)]
         plain.append((max(seen) if goal.higher else min(seen)) if seen else math.nan)
-    assert list(map(repr, bests_for(goal, records))) == list(map(repr, plain))
+    assert list(map(repr, Curves(records).bests_for(goal))) == list(map(repr, plain))
 
 
 @pytest.mark.parametrize(("name", "size"), [("32 bits", 200), ("64 bits", 72), ("fractions", 1200)])
@@ -143,7 +143,8 @@ def test_a_familys_keys_are_those_of_its_trials(method):
         alone = Trial(problem, method, dim, spec, -3, repeat)
         assert (trial, trial.key) == (alone, alone.key)
         sent = pickle.loads(pickle.dumps(family))
-        assert sent.key(dim, repeat + 1) == family.key(dim, repeat + 1) != trial.key
+        assert sent.keys(dim, [repeat, repeat + 1]) == family.keys(dim, [repeat, repeat + 1])
+        assert sent.keys(dim, [repeat]) == [trial.key] != family.keys(dim, [repeat + 1])
 
 
 def test_a_record_without_a_norm_is_equal_when_it_is_read_again(tmp_path):

@@ -22,7 +22,7 @@ from subspan.metrics import find, known, parse
 from subspan.problems import structure
 from subspan.subspaces.registry import starts_alike
 from subspan.training.outcome import Outcome
-from subspan.trials.columns import bests_of, reported
+from subspan.trials.columns import Curves
 from subspan.trials.function import FunctionTrainable
 from subspan.trials.runner import Subject
 from subspan.trials.trial import TrialRecord
@@ -38,7 +38,7 @@ def first_metric(records: Records) -> str:
 
     Accuracy before others, loss last, held-out data before the training set.
     """
-    there = {name: parse(name) for own in records.values() for name in reported(own)}
+    there = {name: parse(name) for own in records.values() for name in Curves(own).reported()}
     told = [(name, *pair) for name, pair in there.items() if find(pair[0])]
     ranked = sorted(
         (kind != "accuracy", kind == "loss", split == "train", name) for name, kind, split in told
@@ -77,7 +77,7 @@ def rows_of(
     reached = {
         _of(label, r): float(value)
         for label, own in records.items()
-        for r, value in zip(own, bests_of(metric, own, higher=facts.higher), strict=True)
+        for r, value in zip(own, Curves(own).bests(metric, higher=facts.higher), strict=True)
     }
     exists = any(map(math.isfinite, reached.values()))
     if exists:
@@ -138,7 +138,7 @@ def _refuse_silent(records: Records, reached: Mapping[_Of, float], metric: str) 
     """A metric that a method's trials never report is no failure of the method."""
     for label, own in records.items():
         if all(math.isnan(reached[_of(label, record)]) for record in own):
-            seen = sorted(reported(own))
+            seen = sorted(Curves(own).reported())
             if not seen or all(record.outcome is Outcome.DIVERGED for record in own):
                 continue
             raise invalid(
@@ -151,7 +151,7 @@ def _refuse_silent(records: Records, reached: Mapping[_Of, float], metric: str) 
 
 def _losses(records: Sequence[TrialRecord], confidence: float) -> tuple[float, float, float]:
     """Return the mean of the best training losses and its interval; NaN where none has one."""
-    found = bests_of("train:loss", records, higher=False).tolist()
+    found = Curves(records).bests("train:loss", higher=False).tolist()
     if all(math.isnan(loss) for loss in found) and not all(
         r.outcome is Outcome.DIVERGED for r in records
     ):

@@ -13,7 +13,7 @@ from subspan.comparison.rows import first_metric, rows_of
 from subspan.comparison.table import ComparisonTable
 from subspan.metrics import known, parse
 from subspan.report.stored import StoredExperiment
-from subspan.trials.columns import bests_of
+from subspan.trials.columns import Curves
 from subspan.trials.trial import TrialRecord
 
 
@@ -107,7 +107,7 @@ def resolution(records: dict[str, list[TrialRecord]], metric: str) -> float:
     """Return the smallest step between two values: of an accuracy, one row or a few; 0 if none."""
     higher = known(parse(metric)[0]).higher
     values = np.unique(
-        np.concatenate([bests_of(metric, own, higher=higher) for own in records.values()])
+        np.concatenate([Curves(own).bests(metric, higher=higher) for own in records.values()])
     )
     gaps = np.diff(values[np.isfinite(values)])
     return float(gaps[gaps > 1e-9].min(initial=1.0)) if len(gaps) else 0.0

@@ -16,7 +16,7 @@ from subspan.goals import Goal
 from subspan.report.stored import StoredExperiment, tells
 from subspan.success.estimate import ThresholdEstimate, estimate_from_counts, with_records
 from subspan.success.posterior import Count, Range
-from subspan.trials.columns import bests_of, starts_of
+from subspan.trials.columns import Curves
 
 Known = dict[tuple[object, ...], ThresholdEstimate]
 
@@ -58,11 +58,10 @@ class Columns:
         stops: dict[str | None, int] = {}
         dims, number, stop = [], [], []
         for r in stored.records:
-            t = r.trial
-            dims.append(t.dim)
-            number.append(draws.setdefault((t.dim, t.seed, t.repeat), len(draws)))
-            stop.append(stops.setdefault(t.spec.get("stop_at"), len(stops)))
-        best = bests_of(metric, stored.records, higher=higher)
+            dims.append(r.dim)
+            number.append(draws.setdefault(r.draw, len(draws)))
+            stop.append(stops.setdefault(r.shared["spec"].get("stop_at"), len(stops)))
+        best = Curves(stored.records).bests(metric, higher=higher)
         return cls(
             stored,
             metric,
@@ -126,7 +125,7 @@ class Columns:
     @functools.cached_property
     def _start(self) -> np.ndarray:
         """The values before the first step."""
-        return starts_of(self.metric, self.stored.records)
+        return Curves(self.stored.records).starts(self.metric)
 
     def told(self) -> bool:
         """Whether any trial has the metric."""

@@ -12,7 +12,7 @@ from subspan.errors import invalid
 from subspan.goals import Goal
 from subspan.spec import shared
 from subspan.training.outcome import Outcome
-from subspan.trials.columns import bests_for
+from subspan.trials.columns import Curves
 from subspan.trials.trial import TrialRecord
 
 
@@ -58,13 +58,13 @@ def experiment(trials: Sequence[TrialRecord], *, lr: Any = None) -> Experiment:
     fields: dict[str, dict[str, dict[str, Any]]] = {"problem": {}, "method": {}, "spec": {}}
     met: set[tuple[int, int, int]] = set()  # records of a store share what they have in common
     for record in trials:
-        trial = record.trial
-        same = id(trial.problem), id(trial.method), id(trial.spec)
+        common = record.shared
+        same = id(common["problem"]), id(common["method"]), id(common["spec"])
         if same in met:
             continue
         met.add(same)
         for name, seen in fields.items():
-            value = getattr(trial, name)
+            value = common[name]
             if name == "spec":
                 value = shared(value) | ({} if lr is None else {"lr": lr})
             seen.setdefault(canonical_json(value), value)
@@ -77,7 +77,7 @@ def experiment(trials: Sequence[TrialRecord], *, lr: Any = None) -> Experiment:
                 remedy=f"Group the records by {name} first.",
             )
     problem, method, spec = (next(iter(seen.values())) for seen in fields.values())
-    seeds = tuple(sorted({record.trial.seed for record in trials}))
+    seeds = tuple(sorted({record.draw[1] for record in trials}))
     return Experiment(problem, method, spec, trials[0].ambient_dim, seeds)
 
 
@@ -92,13 +92,12 @@ def tally(
     Args:
         trials: records.
         goal: what counts as success.
-        bests: what `bests_for` says of them, where that is known.
+        bests: what `Curves.bests_for` says of them, where that is known.
     """
     seen: dict[tuple[int, int, int], bool | None] = {}
-    bests = bests_for(goal, trials) if bests is None else bests
+    bests = Curves(trials).bests_for(goal) if bests is None else bests
     for record, best in zip(trials, bests, strict=True):
-        trial, met = record.trial, record.meets_at(goal, best)
-        draw = (trial.dim, trial.seed, trial.repeat)
+        draw, met = record.draw, record.meets_at(goal, best)
         seen[draw] = met if seen.get(draw) is None else seen[draw] or bool(met)
     rows: dict[int, list[int]] = {}
     for (dim, _, _), met in seen.items():
@@ -121,12 +120,12 @@ def refuse_missing_metric(
     Args:
         records: of trials.
         goal: what is asked of them.
-        bests: what `bests_for` says of them, where that is known.
+        bests: what `Curves.bests_for` says of them, where that is known.
 
     Raises:
         InputError: a trial that neither failed nor diverged has none.
     """
-    bests = bests_for(goal, records) if bests is None else bests
+    bests = Curves(records).bests_for(goal) if bests is None else bests
     ended = (Outcome.DIVERGED, Outcome.FAILED)
     told = [best for r, best in zip(records, bests, strict=True) if r.outcome not in ended]
     silent = sum(map(math.isnan, told))

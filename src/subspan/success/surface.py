@@ -13,7 +13,7 @@ from subspan.goals import Goal, parse_goal
 from subspan.intervals import binomial_interval
 from subspan.success.posterior import Count
 from subspan.success.records import Experiment, experiment, refuse_missing_metric, tally
-from subspan.trials.columns import bests_for
+from subspan.trials.columns import Curves
 from subspan.trials.endings import Endings
 from subspan.trials.pilots import ChosenLr, chosen_lrs, lrs_to_json
 from subspan.trials.trial import TrialRecord
@@ -196,10 +196,10 @@ def success_surface(
 def _surface(
     trials: Sequence[TrialRecord], goals: Sequence[Goal], confidence: float
 ) -> SuccessSurface:
-    shared = experiment(trials)
+    shared, curves = experiment(trials), Curves(trials)
     cells = []
     for goal in goals:
-        bests = bests_for(goal, trials)
+        bests = curves.bests_for(goal)
         refuse_missing_metric(trials, goal, bests)
         for dim, won, lost, open_ in tally(trials, goal, bests):
             low, high = binomial_interval([won, won + open_], won + lost + open_, confidence)

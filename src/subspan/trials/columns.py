@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,89 +18,91 @@ from subspan.trials.trial import TrialRecord
 _AT_ONCE = 4096  # curves: some megabytes
 
 
-def bests_for(goal: Goal, records: Sequence[TrialRecord]) -> list[float]:
-    """Return `best_for` of each record's values of the goal's metric; NaN where it has none."""
-    return list(bests_of(name_of(goal), records, higher=bool(goal.higher)).tolist())
+class _Alike(NamedTuple):
+    """Records whose curves lie alike in bytes, from `first` on; the places of the records."""
+
+    layout: Layout
+    first: int
+    places: list[int]
+    packed: list[bytes]
 
 
-def bests_of(name: str, records: Sequence[TrialRecord], *, higher: bool) -> np.ndarray:
-    """Return the best value of a metric in each record, (n,); NaN where it has none.
-
-    Args:
-        name: of the metric, `"split:metric"`.
-        records: of trials, n.
-        higher: whether more is better.
-    """
-    best = np.fmax if higher else np.fmin  # of what is not NaN
-    return _each(name, records, lambda values, _: best.reduce(values, axis=1))
-
-
-def starts_of(name: str, records: Sequence[TrialRecord]) -> np.ndarray:
-    """Return a metric before the first step in each record, (n,); NaN where it was not evaluated.
+class Curves:
+    """The curves of many records; those that lie alike are found once, and read together.
 
     Args:
-        name: of the metric, `"split:metric"`.
         records: of trials, n.
     """
-    return _each(name, records, lambda values, first: values[:, 0] if first == 0 else math.nan)
+
+    def __init__(self, records: Sequence[TrialRecord]) -> None:
+        self._records = records
+        self._plain: list[int] = []  # places of those that are in no bytes
+        alike: dict[tuple[int, int], _Alike] = {}
+        for place, record in enumerate(records):
+            stored = record.stored
+            if stored is None:
+                self._plain.append(place)
+                continue
+            layout, packed, first = stored
+            key = id(layout), first
+            group = alike.get(key)
+            if group is None:
+                group = alike[key] = _Alike(layout, first, [], [])
+            group.places.append(place)
+            group.packed.append(packed)
+        self._packed = list(alike.values())
+
+    def bests_for(self, goal: Goal) -> list[float]:
+        """Return `best_for` of each curve's values of the goal's metric; NaN where it has none."""
+        return list(self.bests(name_of(goal), higher=bool(goal.higher)).tolist())
+
+    def bests(self, name: str, *, higher: bool) -> np.ndarray:
+        """Return the best value of a metric on each curve, (n,); NaN where it has none.
+
+        Args:
+            name: of the metric, `"split:metric"`.
+            higher: whether more is better.
+        """
+        best = np.fmax if higher else np.fmin  # of what is not NaN
+        return self._each(name, lambda values, _: best.reduce(values, axis=1))
+
+    def starts(self, name: str) -> np.ndarray:
+        """Return a metric before the first step, (n,); NaN where it was not evaluated.
+
+        Args:
+            name: of the metric, `"split:metric"`.
+        """
+        return self._each(name, lambda values, first: values[:, 0] if first == 0 else math.nan)
+
+    def reported(self) -> set[str]:
+        """Return the names of the metrics that any of the curves has a finite value of."""
+        found = {name for place in self._plain for name in self._records[place].metrics}
+        for group in self._packed:
+            for name in group.layout.columns.keys() - found:
+                if any(np.isfinite(values).any() for values in _tables(group, name)):
+                    found.add(name)
+        return found
+
+    def _each(
+        self, name: str, reduce: Callable[[np.ndarray, int], np.ndarray | float]
+    ) -> np.ndarray:
+        """Return `reduce` of a metric's values, (curves, points ≥ 1), and the step of the first."""
+        found = np.full(len(self._records), math.nan)
+        for place in self._plain:
+            curve = self._records[place].curve
+            if curve:
+                values = np.array([[p.metrics.get(name, math.nan) for p in curve]])
+                found[place] = np.asarray(reduce(values, curve[0].step)).item()
+        for group in self._packed:
+            if not group.layout.points:
+                continue
+            step, places = group.layout.strides[0][0], np.array(group.places)
+            for i, values in enumerate(_tables(group, name)):
+                found[places[_AT_ONCE * i :][: len(values)]] = reduce(values, step)
+        return found
 
 
-def reported(records: Sequence[TrialRecord]) -> set[str]:
-    """Return the names of the metrics that any of the records has a finite value of."""
-    found: set[str] = set()
-    for layout, first, places in _alike(records):
-        if layout is None:
-            found.update(name for i in places for name in records[i].metrics)
-            continue
-        for name in layout.columns.keys() - found:
-            if any(
-                np.isfinite(values).any()
-                for values in _tables(layout, first, places, name, records)
-            ):
-                found.add(name)
-    return found
-
-
-def _each(
-    name: str,
-    records: Sequence[TrialRecord],
-    reduce: Callable[[np.ndarray, int], np.ndarray | float],
-) -> np.ndarray:
-    """Return `reduce` of a metric's values, (curves, points ≥ 1), and the step of the first."""
-    found = np.full(len(records), math.nan)
-    for layout, first, places in _alike(records):
-        if layout is None:
-            for i in places:
-                curve = records[i].curve
-                if curve:
-                    values = np.array([[p.metrics.get(name, math.nan) for p in curve]])
-                    found[i] = np.asarray(reduce(values, curve[0].step)).item()
-        elif layout.points:
-            parts = _tables(layout, first, places, name, records)
-            step = layout.strides[0][0]
-            for i, values in zip(range(0, len(places), _AT_ONCE), parts, strict=True):
-                found[places[i : i + _AT_ONCE]] = reduce(values, step)
-    return found
-
-
-def _tables(
-    layout: Layout, first: int, places: Sequence[int], name: str, records: Sequence[TrialRecord]
-) -> Iterator[np.ndarray]:
-    for i in range(0, len(places), _AT_ONCE):
-        some = [records[place].stored for place in places[i : i + _AT_ONCE]]
-        yield table(layout, [stored[1] for stored in some if stored is not None], first, name)
-
-
-def _alike(
-    records: Sequence[TrialRecord],
-) -> list[tuple[Layout | None, int, list[int]]]:
-    """Return the places of records whose curves lie alike in bytes; None for those in none."""
-    alike: dict[tuple[int, int], tuple[Layout | None, int, list[int]]] = {}
-    for place, record in enumerate(records):
-        layout, _, first = record.stored or (None, b"", 0)
-        key = id(layout), first
-        group = alike.get(key)
-        if group is None:
-            group = alike[key] = layout, first, []
-        group[2].append(place)
-    return list(alike.values())
+def _tables(group: _Alike, name: str) -> Iterator[np.ndarray]:
+    """Yield a metric of the curves, (at most `_AT_ONCE`, points)."""
+    for i in range(0, len(group.packed), _AT_ONCE):
+        yield table(group.layout, group.packed[i : i + _AT_ONCE], group.first, name)

@@ -111,9 +111,10 @@ def chosen_lrs(records: Sequence[TrialRecord]) -> tuple[ChosenLr, ...]:
     """Return the learning rates that were chosen, by dim; empty where all were given."""
     found = {}
     for record in records:
-        choice = choice_of(record.trial.spec.get("lr_choice"))
+        spec = record.shared["spec"]
+        choice = choice_of(spec.get("lr_choice"))
         if choice is not None and not choice.is_pilot and record.dim:
-            found[record.dim] = ChosenLr(record.dim, record.trial.spec["lr"], choice)
+            found[record.dim] = ChosenLr(record.dim, spec["lr"], choice)
     return tuple(found[dim] for dim in sorted(found))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import time
 from collections.abc import Sequence
 
@@ -73,13 +74,12 @@ class ProblemTrainable(Trainable):
 
     def keys(self, works: Sequence[Work], seed: int) -> list[str]:
         """Return the keys of trials; no more is made of each, as there may be 100,000."""
-        last: object = None
-        for (dim, _), _ in works:
-            if dim is not last:  # a grid has the repeats of a dim one after another
-                check_dims(dim, self.problem.ambient_dim, least=0)
-                last = dim
-        family_of = self._family_of
-        return [family_of(spec, seed).key(*pair) for pair, spec in works]
+        found: list[str] = []
+        # A grid has the repeats of a dim one after another.
+        for (dim, spec), alike in itertools.groupby(works, lambda work: (work[0][0], work[1])):
+            check_dims(dim, self.problem.ambient_dim, least=0)
+            found += self._family_of(spec, seed).keys(dim, [repeat for (_, repeat), _ in alike])
+        return found
 
     def _family_of(self, spec: TrainSpec, seed: int) -> Family:
         last = self._family

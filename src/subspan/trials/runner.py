@@ -159,10 +159,13 @@ class TrialRunner:
             keys = trainable.keys(plan, seed)
             planned = dict(zip(keys, plan, strict=True))
             records = self.store.get(list(planned))
-            failed = {k: r for k, r in records.items() if r.outcome is Outcome.FAILED}
-            for key in failed:
-                del records[key]
-            missing = {key: work for key, work in planned.items() if key not in records}
+            failed, missing = dict[str, TrialRecord](), dict[str, tuple[Pair, Any]]()
+            for key, work in planned.items():
+                record = records.get(key)
+                if record is None:
+                    missing[key] = work
+                elif record.outcome is Outcome.FAILED:
+                    failed[key], missing[key] = records.pop(key), work
         if records:
             self._progress(len(records), len(planned), "found in the store")
         if missing:

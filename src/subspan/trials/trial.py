@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from subspan import notebook
 from subspan.canonical import TextDigest, canonical_json, digest
@@ -64,26 +64,32 @@ class Family:
     ) -> None:
         self.problem, self.method, self.spec, self.seed = problem, method, spec, seed
         self._before = f'"method":{canonical_json(method)},"problem":{canonical_json(problem)},'
-        self._after = f',"seed":{canonical_json(seed)},"spec":{canonical_json(spec)}}}'
+        after = f',"seed":{canonical_json(seed)},"spec":{canonical_json(spec)}}}'
+        self._after = after.encode()
         self._begun: dict[int, TextDigest] = {}  # by dim
 
     def trial(self, dim: int, repeat: int) -> Trial:
         """Return one of them, its key with it."""
         trial = Trial(self.problem, self.method, dim, self.spec, self.seed, repeat)
-        trial.__dict__["key"] = self.key(dim, repeat)
+        trial.__dict__["key"] = self.keys(dim, [repeat])[0]
         return trial
 
-    def key(self, dim: int, repeat: int) -> str:
-        """Return the key of one of them."""
-        if not type(dim) is type(repeat) is int:  # their text is not what stands below
-            return Trial(self.problem, self.method, dim, self.spec, self.seed, repeat).key
+    def keys(self, dim: int, repeats: Sequence[int]) -> list[str]:
+        """Return the keys of some of them."""
+        if type(dim) is not int or any(type(repeat) is not int for repeat in repeats):
+            # Their text is not what stands below.
+            return [
+                Trial(self.problem, self.method, dim, self.spec, self.seed, repeat).key
+                for repeat in repeats
+            ]
         begun = self._begun.get(dim)
         if begun is None:
             changes = changes_of_bits(self.method.get("map"), dim)
             bits = f'"map_bits":{changes},' if changes else ""
             begun = TextDigest(f'{{"dim":{dim},{bits}{self._before}"repeat":')
             self._begun[dim] = begun
-        return begun.of(f"{repeat}{self._after}")
+        after = self._after
+        return begun.of(b"%d%b" % (repeat, after) for repeat in repeats)
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,10 @@ class TrialRecord:
     search_bits: int = 0
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
     reason: str = ""
+
+    # Of one that was read: what it has in common with others, and the rest as it is stored.
+    _kin: ClassVar[Any] = None
+    _stored: ClassVar[tuple[str, int, int, int, bytes] | None] = None
 
     def __repr__(self) -> str:
         """One line: which trial, and what came of it. `dataclasses.asdict` has everything."""
@@ -139,25 +149,36 @@ class TrialRecord:
         )
 
     def __getattr__(self, name: str) -> Any:
-        fields = self.__dict__
-        if "_stored" not in fields or name.startswith("__"):
+        if self._stored is None or name.startswith("__"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        value = fields["_kin"].field(name, fields["_stored"])
+        value = self._kin.field(name, self._stored)
         if name not in ("curve", "provenance"):  # which take much more room than they are stored in
-            fields[name] = value
+            object.__setattr__(self, name, value)
         return value
 
     @property
     def stored(self) -> tuple[Layout, bytes, int] | None:
         """How the curve lies in bytes, these, and where in them it begins; None if in none."""
-        fields = self.__dict__
-        return fields["_kin"].curve(fields["_stored"][-1]) if "_stored" in fields else None
+        return None if self._stored is None else self._kin.curve(self._stored[-1])
+
+    @property
+    def shared(self) -> Mapping[str, Any]:
+        """The identity's problem, method and spec, which other trials share: read only."""
+        return self.trial.__dict__ if self._kin is None else self._kin.shared
+
+    @property
+    def draw(self) -> tuple[int, int, int]:
+        """Dim, seed and repeat: all records of a draw are of one training, told at its stops."""
+        stored = self._stored
+        if stored is None:
+            trial = self.trial
+            return trial.dim, trial.seed, trial.repeat
+        return stored[1], stored[3], stored[2]
 
     @property
     def environment(self) -> Mapping[str, Any]:
         """The provenance without a checksum that is the trial's own; others share it: read only."""
-        fields = self.__dict__
-        return fields["_kin"].environment if "_stored" in fields else self.provenance
+        return self.provenance if self._kin is None else self._kin.environment
 
     @property
     def key(self) -> str:
@@ -167,12 +188,12 @@ class TrialRecord:
     @property
     def dim(self) -> int:
         """Training dimension d."""
-        return self.trial.dim
+        return self.draw[0]
 
     @property
     def is_pilot(self) -> bool:
         """Whether others' learning rate was chosen by it, so that it counts as no draw."""
-        choice = self.trial.spec.get("lr_choice")
+        choice = self.shared["spec"].get("lr_choice")
         return choice is not None and choice["low"] is None
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, fields
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -100,12 +100,12 @@ class _Kin:
         provenance: dict[str, Any],
         layout: Layout,
     ) -> None:
-        self.digests, self._trial, self.environment = digests, trial, provenance
+        self.digests, self.shared, self.environment = digests, trial, provenance
         self._layout, self._record, self.ambient_dim = layout, record, record["ambient_dim"]
         self.sizes = {kind: first + layout.size for kind, first in _FIRST.items()}
-        # A class has the defaults of its fields; of 100,000 small dicts much is won.
-        unlike = {n: record[n] for n, default in _DEFAULTS.items() if record[n] != default}
-        self.fields = {"outcome": None, "_kin": self, "_stored": None, **unlike}
+        # A class has the defaults of its fields: a record has those of its own that differ.
+        unlike = ((n, record[n]) for n, default in _DEFAULTS.items() if record[n] != default)
+        self.own = ("_kin", self), *unlike
 
     def curve(self, packed: bytes) -> tuple[Layout, bytes, int]:
         """Return what a `PackedCurve` of a record's bytes is made of."""
@@ -122,7 +122,7 @@ class _Kin:
             return self._record[name]
         if name == "trial":
             trial = object.__new__(Trial)
-            trial.__dict__.update(self._trial, dim=dim, seed=seed, repeat=repeat, key=key)
+            trial.__dict__.update(self.shared, dim=dim, seed=seed, repeat=repeat, key=key)
             return trial
         if name == "curve":
             return PackedCurve(*self.curve(packed)).points()
@@ -146,7 +146,7 @@ class Reader:
 
     def __init__(self) -> None:
         self.texts: dict[int, Text] = {}
-        self._kin: dict[tuple[Any, ...], _Kin] = {}
+        self._kin: dict[tuple[str, tuple[int, ...]], _Kin] = {}
 
     def learn(self, number: int, text: Any, digest: Any) -> None:
         """Take note of a text, unless it is nothing that was stored."""
@@ -160,33 +160,49 @@ class Reader:
         self.texts[number] = Text(data, digest, layout)
 
     def record(self, row: Any) -> TrialRecord:
-        """Return the record of a row: `SAID`, its digest, and the numbers of its texts.
+        """Return the record of a row, as `records` has it."""
+        return self.records([row])[row[0]]
+
+    def records(self, rows: Iterable[Any]) -> dict[str, TrialRecord]:
+        """Return the records of rows, by key: `SAID`, the digest, and the numbers of the texts.
+
+        There may be 100,000, so that no other function of Python's is called for each.
 
         Raises:
-            ValueError: it is not what was stored under its key.
-            Exception: of any kind, where the text is nothing that was written here.
+            ValueError: one is not what was stored under its key.
+            Exception: of any kind, where a text is nothing that was written here.
         """
-        key, method, dim, repeat, seed, outcome, packed, digest, subject, spec, where, form = row
-        if packed[:1] == b"{":
-            return record_of_text(key, outcome, packed, digest)
-        kin = self._kin.get((method, subject, spec, where, form))
+        found: dict[str, TrialRecord] = {}
+        new, put, last = object.__new__, object.__setattr__, None
+        for key, method, dim, repeat, seed, outcome, packed, digest, *texts in rows:
+            if packed[:1] == b"{":
+                found[key] = record_of_text(key, outcome, packed, digest)
+                continue
+            if (method, texts) != last:
+                kin, last = self._kin_of(method, tuple(texts)), (method, texts)
+                first, sizes, most = f"\n{method}\n", kin.sizes, kin.ambient_dim
+                rest = f"\n{kin.digests}\n"
+            words = f"{key}{first}{dim}\n{repeat}\n{seed}\n{outcome}{rest}"
+            if digest != blake2b(words.encode() + packed, digest_size=16).hexdigest():
+                raise ValueError(_EDITED)
+            whole = type(dim) is type(repeat) is type(seed) is int
+            if not (whole and 0 <= dim <= most and repeat >= 0):
+                raise ValueError("dim, repeat, seed: expected counts")
+            if len(packed) != sizes[packed[0]]:
+                raise ValueError(f"expected {sizes[packed[0]]} bytes, got {len(packed)}")
+            # Attributes one by one need no dict for each record, which Python would look through.
+            record = found[key] = new(TrialRecord)
+            put(record, "outcome", _OUTCOMES[outcome])
+            put(record, "_stored", (key, dim, repeat, seed, packed))
+            for name, value in kin.own:
+                put(record, name, value)
+        return found
+
+    def _kin_of(self, method: str, texts: tuple[int, ...]) -> _Kin:
+        kin = self._kin.get((method, texts))
         if kin is None:
-            kin = self._found(method, (subject, spec, where, form))
-            self._kin[method, subject, spec, where, form] = kin
-        words = f"{key}\n{method}\n{dim}\n{repeat}\n{seed}\n{outcome}\n{kin.digests}\n"
-        if digest != blake2b(words.encode() + packed, digest_size=16).hexdigest():
-            raise ValueError(_EDITED)
-        whole = type(dim) is type(repeat) is type(seed) is int
-        if not (whole and 0 <= dim <= kin.ambient_dim and repeat >= 0):
-            raise ValueError("dim, repeat, seed: expected counts")
-        if len(packed) != kin.sizes[packed[0]]:
-            raise ValueError(f"expected {kin.sizes[packed[0]]} bytes, got {len(packed)}")
-        fields = kin.fields.copy()
-        fields["outcome"] = _OUTCOMES[outcome]
-        fields["_stored"] = key, dim, repeat, seed, packed
-        record = object.__new__(TrialRecord)
-        object.__setattr__(record, "__dict__", fields)
-        return record
+            kin = self._kin[method, texts] = self._found(method, texts)
+        return kin
 
     def _found(self, method: str, numbers: Sequence[int]) -> _Kin:
         """Look up what texts say.

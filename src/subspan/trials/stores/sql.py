@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import json
 import logging
 import sqlite3
 import threading
@@ -21,8 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     Connection,
     Double,
+    Text,
+    any_,
     bindparam,
     cast,
     create_engine,
@@ -148,11 +152,19 @@ class Store(RecordStore):
     def _rows(self, keys: Sequence[Any], column: Any = None) -> Sequence[Any]:
         """Return the rows of keys, or of another column; what their texts say is known then."""
         column = self._asking.selected_columns.key if column is None else column
-        asked = self._asking.where(column.in_(list(keys)))
+        wanted: Any = json.dumps(list(keys)) if self._sqlite else list(keys)
         with self._clear_errors("read"), self._db.begin():
-            rows = self._db.execute(asked).cursor.fetchall()  # as they are: nothing is converted
+            asked = self._asking.where(self._among(column))
+            # As they are: nothing is converted.
+            rows = self._db.execute(asked, {"wanted": wanted}).cursor.fetchall()
             self._learn_texts(rows)
         return rows
+
+    def _among(self, column: Any) -> Any:
+        """Whether a column is among the values bound as `wanted`: one text for any number."""
+        if self._sqlite:
+            return column.in_(text("SELECT value FROM json_each(:wanted)"))
+        return column == any_(bindparam("wanted", type_=ARRAY(Text)))
 
     @functools.cached_property
     def _asking(self) -> Any:
@@ -308,10 +320,9 @@ class Store(RecordStore):
             ) from error
 
     def _by_key(self, rows: Sequence[Any]) -> dict[str, TrialRecord]:
-        if self._version >= BYTES_SINCE:  # thousands: not a call more for each
+        if self._version >= BYTES_SINCE:
             with contextlib.suppress(Exception):
-                records = map(self._reader.record, rows)
-                return {row[0]: record for row, record in zip(rows, records, strict=True)}
+                return self._reader.records(rows)
         return {row[0]: self._record(row) for row in rows}  # which says what is damaged
 
     def _record(self, row: Any) -> TrialRecord:
