@@ -359,7 +359,7 @@ def _search(
     def watch(step: int, theta: torch.Tensor) -> bool:
         weights = (subspace.offset + subspace.map(theta))[None]
         (values,) = _measured(problem, weights, goal, splits)
-        point = _seen(not_finite, values, *_largest([theta]), step, splits)
+        point = _seen(not_finite, values, _largest([theta])[0], step, splits)
         if point is None:
             return False
         result.curve.append(point)
