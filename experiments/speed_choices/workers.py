@@ -161,7 +161,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.memory:
-        memory()
+        import workers  # this file, so that spawned processes find what they are to call
+
+        workers.memory()
         return
     with open("/proc/loadavg") as lines:
         load = lines.read().split()[0]

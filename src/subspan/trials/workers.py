@@ -21,7 +21,7 @@ from subspan.trials.executors.machine import Memory, available_memory
 
 _MEBI = 2**20
 _FORKED = 24 * _MEBI  # of a process of its own: pages that it writes to, Python's and PyTorch's
-_SPAWNED = 176 * _MEBI  # the same, and all that it imports
+_SPAWNED = 248 * _MEBI  # the same, and all that it imports
 
 
 class Room(NamedTuple):
