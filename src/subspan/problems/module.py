@@ -398,7 +398,7 @@ class Problem(AbstractProblem):
     @property
     def counts_hits(self) -> bool:  # type: ignore[override]
         """Whether `grads` tells hits: where gradients are taken trial by trial, whose outputs are
-        at hand (told by a batched program, they take 4 to 17 % of a step), and all labels count."""
+        at hand (a batched program would be slower by it), and all labels count."""
         return not (self.vectorized or self.noisy or self._compiled) and self._all_count
 
     @functools.cached_property
