@@ -20,7 +20,6 @@ from subspan.training.batches import Batches
 from subspan.training.ensemble import train
 from subspan.training.outcome import Outcome
 
-
 pytestmark = pytest.mark.usefixtures("meta_is_there")
 
 
