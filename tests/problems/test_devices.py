@@ -64,6 +64,14 @@ def test_cuda_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
         devices.find("cuda")
 
 
+def test_a_device_without_float64_is_refused(gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = torch.device("mps")
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: found)
+    assert devices.names() == ["cpu"]
+    with pytest.raises(ss.InputError, match="has no float64, in which evaluations are summed"):
+        devices.find("mps")
+
+
 @pytest.mark.usefixtures("no_gpu")
 def test_no_problem_goes_where_nothing_is() -> None:
     digits = ss.problems.load("digits-mlp", subset=60)

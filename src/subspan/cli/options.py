@@ -40,7 +40,7 @@ Subset = Annotated[int | None, typer.Option(help="Take the first N training rows
 Device = Annotated[
     str | None,
     typer.Option(
-        help="Where a problem is computed: cpu, cuda, cuda:1, mps; by default where it is made, "
+        help="Where a problem is computed: cpu, cuda, cuda:1; by default where it is made, "
         "which is the CPU.",
         rich_help_panel=_RUNNING,
     ),

@@ -6,6 +6,8 @@ import torch
 
 from subspan.errors import invalid
 
+_WITHOUT_FLOAT64 = "mps"  # evaluations are summed up in it
+
 
 def names() -> list[str]:
     """Return the names of the devices that are there, like `cpu`, `cuda` and, of several, `cuda:1`.
@@ -14,7 +16,7 @@ def names() -> list[str]:
     """
     found = ["cpu"]
     gpu = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if gpu is not None:
+    if gpu is not None and gpu.type != _WITHOUT_FLOAT64:
         count = torch.accelerator.device_count()
         found += [gpu.type, *(f"{gpu.type}:{i}" for i in range(count) if count > 1)]
     return found
@@ -46,6 +48,8 @@ def find(device: torch.device | str) -> torch.device:
 def _remedy(kind: str | None, known: list[str]) -> str:
     if kind == "cuda" and not (torch.version.cuda or torch.version.hip):
         return f"This PyTorch, {torch.__version__}, is built without CUDA: install one that has it."
+    if kind == _WITHOUT_FLOAT64:
+        return "It has no float64, in which evaluations are summed up."
     if kind == "cuda" and "cuda" not in known:
         return "PyTorch finds no GPU: see nvidia-smi, and CUDA_VISIBLE_DEVICES."
     return ""

@@ -307,7 +307,7 @@ def _seen(
 
 def _largest(thetas: Sequence[torch.Tensor]) -> list[float]:
     """Return the magnitude of the largest entry of each θ (d_k,), by one look at the device."""
-    return torch.stack([theta.abs().max() for theta in thetas]).double().tolist()
+    return torch.stack([theta.abs().max() for theta in thetas]).tolist()
 
 
 def _meets(goal: Goal | None, point: CurvePoint) -> bool:
