@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from subspan.errors import InputError
-from subspan.problems import Problem, convolutions, models, resnet
+from subspan.problems import Problem, convolutions, models, module, resnet
 from subspan.problems.convolutions import Products, product, quickest
 
 NETWORKS = {
@@ -93,9 +93,14 @@ def test_a_product_is_a_convolution(options, bias):
     )
 
 
-def test_rounding_at_a_kink_does_not_keep_a_network_from_the_batched_program():
-    """These rows take a ReLU across its kink in float32, for 0.005 of a layer's gradient."""
-    torch.manual_seed(0)
+def test_rounding_at_a_kink_does_not_keep_a_network_from_the_batched_program(monkeypatch):
+    """Rounding may take a ReLU across its kink in float32: whether it does, depends on kernels."""
+    tried = module.batchable
+
+    def rounding(stateless, weights, *rest):
+        return weights.dtype != torch.float32 and tried(stateless, weights, *rest)
+
+    monkeypatch.setattr(module, "batchable", rounding)
     make, shape = NETWORKS["resnet20"]
     loop, batched = (Problem(make, images(shape), vectorize=v) for v in (None, True))
     assert not loop._runs_batched()

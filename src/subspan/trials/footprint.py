@@ -11,6 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from subspan.problems.base import AbstractProblem
+from subspan.problems.precision import full_precision
 from subspan.streams import scoped_torch_rng
 
 _ROWS = 8  # on which it is tried; and twice as many
@@ -54,6 +55,7 @@ def _tensors(value: Any) -> list[torch.Tensor]:
     return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
 
 
+@full_precision()
 def training_bytes(problem: AbstractProblem, trials: int, batch_size: int | None) -> int:
     """Return about how many bytes a process takes to train, beyond the data and its imports.
 
