@@ -128,7 +128,7 @@ def test_off_a_cpu_the_quicker_way_is_taken_once_and_for_all(monkeypatch, slower
             way()
         return {way: 2.0 if way == slower else 1.0 for way in ways}
 
-    monkeypatch.setattr(convolutions, "_milliseconds", told)
+    monkeypatch.setattr(convolutions, "milliseconds", told)
     weights = torch.stack([problem.init(0), problem.init(1)])
     for rows in (6, 6, 4):
         problem.grads(weights, problem.batch(torch.arange(rows, device="meta").expand(2, rows)))
@@ -141,7 +141,7 @@ def test_off_a_cpu_the_quicker_way_is_taken_once_and_for_all(monkeypatch, slower
 def test_on_a_cpu_nothing_is_measured(monkeypatch):
     """The same trial has the same record there."""
     problem = made("conv2")
-    monkeypatch.setattr(convolutions, "_milliseconds", None)
+    monkeypatch.setattr(convolutions, "milliseconds", None)
     weights = problem.init(0)[None]
     problem.grads(weights, problem.batch(torch.arange(6)[None]))
     assert problem.convolutions is None

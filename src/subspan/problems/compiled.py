@@ -15,7 +15,7 @@ import os
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -212,7 +212,7 @@ def decide(
     try:
         weights, batch = sample
         found = Compilation(False, "", steps)
-        plain_ms = _milliseconds({"plain": lambda: plain(weights, batch)}, weights.device)["plain"]
+        plain_ms = milliseconds({"plain": lambda: plain(weights, batch)}, weights.device)["plain"]
         found = dataclasses.replace(found, plain_ms=plain_ms)
         compiled = make()
         found = dataclasses.replace(found, likely=round(_START + _EACH * compiled.calls, 1))
@@ -228,7 +228,7 @@ def decide(
         if not _agrees(compiled(weights, batch)[1], plain(weights, batch)[1], exact, sample):
             return None, dataclasses.replace(found, why="compiled gradients are other numbers")
         ways: dict[str, Grads] = {"plain": plain, "compiled": compiled}
-        turned = _milliseconds(
+        turned = milliseconds(
             {name: functools.partial(way, weights, batch) for name, way in ways.items()},
             weights.device,
         )
@@ -254,7 +254,9 @@ def _agrees(
     return bool((compiled - true).norm() <= allowed)
 
 
-def _milliseconds(ways: dict[str, Callable[[], object]], device: torch.device) -> dict[str, float]:
+def milliseconds(
+    ways: Mapping[str, Callable[[], object]], device: torch.device
+) -> dict[str, float]:
     """Return the median milliseconds of ways that take turns; a first turn warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     begun = time.perf_counter()

@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from subspan.problems.compiled import _milliseconds
+from subspan.problems.compiled import milliseconds
 
 WAYS = ("grouped", "products")
 
@@ -71,7 +71,7 @@ def quickest(ways: Mapping[str, Callable[[], object]], device: torch.device) -> 
     """
     first = next(iter(ways))
     try:
-        taken = _milliseconds(dict(ways), device)
+        taken = milliseconds(ways, device)
     except torch.OutOfMemoryError:
         return first
     return min(taken, key=lambda name: taken[name])

@@ -399,13 +399,8 @@ class Problem(AbstractProblem):
     def counts_hits(self) -> bool:  # type: ignore[override]
         """Whether `grads` tells hits: where gradients are taken trial by trial, whose outputs are
         at hand (a batched program would be slower by it), and all labels count."""
-        return not (self.vectorized or self.noisy or self._compiled) and self._all_count
-
-    @functools.cached_property
-    def _all_count(self) -> bool:
-        labels = self._splits["train"][1]
-        every = self._labels.classes and self._labels.counted(labels) == labels.numel()
-        return bool(every)
+        every = bool(self._labels.classes) and not self._labels.gaps
+        return every and not (self.vectorized or self.noisy or self._compiled)
 
     def _loss_and_hits(self, weights: torch.Tensor, batch: Data) -> tuple[torch.Tensor, Any]:
         """Return the loss () of weights (D,) on a batch, and the accuracy () of its outputs."""
